@@ -1,0 +1,1 @@
+"""Data: documents to batches, in numpy; nothing here imports JAX."""

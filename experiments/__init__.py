@@ -1,0 +1,1 @@
+"""Experiments: declarations only, one file per question asked of a paper."""

@@ -1,0 +1,1 @@
+"""Models: attention, blocks, stacks, heads, and everything around them."""

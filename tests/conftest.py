@@ -1,0 +1,27 @@
+"""Eight devices on one CPU, checked shapes, and JAX at its strictest, before anything imports JAX."""
+
+import os
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+    os.environ["XLA_FLAGS"] = (os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8").strip()
+
+import jax
+import pytest
+from jaxtyping import install_import_hook
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+install_import_hook(["model", "kernels"], "beartype.beartype")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def private_cache(tmp_path_factory):
+    """Tests prepare their data in a folder of their own, never in the user's cache."""
+    folder = tmp_path_factory.mktemp("cache")
+    previous = os.environ.get("LOUPE_CACHE")
+    os.environ["LOUPE_CACHE"] = str(folder)
+    yield folder
+    if previous is None:
+        del os.environ["LOUPE_CACHE"]
+    else:
+        os.environ["LOUPE_CACHE"] = previous

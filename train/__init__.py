@@ -1,0 +1,1 @@
+"""Training: one loop, its commands, and the run folder."""
