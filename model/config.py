@@ -1,0 +1,217 @@
+"""The shape of a transformer as one frozen value, and frozen values as JSON, both ways.
+
+A choice (which positions, which norm, which MLP) is a small frozen dataclass that lives in the file of the module it builds;
+`TransformerConfig` collects one of each. `to_json` and `from_json` know nothing of transformers: they carry any tree of frozen
+dataclasses, so that a run folder keeps its whole experiment in the same form.
+"""
+
+import dataclasses
+import difflib
+import math
+import pathlib
+import re
+import types
+import typing
+from typing import Any, Literal, TypeVar
+
+from model.attention import MultiHead
+from model.mlp import GatedMLP, PlainMLP
+from model.norms import LayerNorm, RMSNorm
+from model.positions import LearnedPositions, SinusoidalPositions
+from model.stack import Stack
+
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True)
+class TransformerConfig:
+    """What a transformer is made of. Nothing here says what it is trained for, on what, or in which precision."""
+
+    vocab_size: int
+    """Number of token embeddings; the tokenizer has at most as many."""
+    hidden_size: int
+    """Width D of the residual stream."""
+    num_layers: int
+    """Number of blocks L."""
+    attention: MultiHead
+    """Heads of the self attention."""
+    mlp: PlainMLP | GatedMLP
+    """The feed-forward half of a block."""
+    positions: LearnedPositions | SinusoidalPositions = LearnedPositions()
+    """What tells the model the order of its tokens."""
+    norm: LayerNorm | RMSNorm = LayerNorm()
+    """The normalisation, the same one everywhere."""
+    norm_placement: Literal["post", "pre"] = "post"
+    """"post": x = norm(x + f(x)), as in the first papers. "pre": x = x + f(norm(x)), and one norm at the end."""
+    num_token_types: int = 0
+    """Kinds of segment (BERT: first and second sentence of a pair); 0 has no such table."""
+    norm_embeddings: bool = True
+    """Whether the sum of embeddings is normalised before the first block."""
+    dropout_rate: float = 0.1
+    """Dropout on embeddings and on what each half of a block adds; the attention weights have their own."""
+    initializer_range: float = 0.02
+    """Standard deviation of the normal, cut at two of them, that weights and embeddings are drawn from."""
+    stack: Stack = Stack()
+    """How the blocks are run: it changes time and memory, never values."""
+
+    def __post_init__(self):
+        for name in ("vocab_size", "hidden_size", "num_layers"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+        if self.num_token_types < 0:
+            raise ValueError(f"num_token_types={self.num_token_types} must be 0 or more")
+        if not 0 <= self.dropout_rate < 1:
+            raise ValueError(f"dropout_rate={self.dropout_rate} must lie in [0, 1)")
+        self.attention.head_size_in(self.hidden_size)  # raises where the heads do not divide the width
+
+
+def to_json(value: Any) -> Any:
+    """Turn a tree of frozen dataclasses into what `json.dumps` takes; each nested choice says its "name".
+
+    >>> to_json(Stack(loop="unroll"))
+    {'loop': 'unroll', 'remat': None}
+    >>> to_json((1, LayerNorm(epsilon=1e-6)))
+    [1, {'name': 'layer_norm', 'epsilon': 1e-06}]
+    """
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _tagged_json(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    return _tagged_json(value)
+
+
+def from_json(cls: type[T], value: Any) -> T:
+    """Build the dataclass `cls` from what `to_json` wrote; the inverse of it.
+
+    Fields left out take their defaults. A field that `cls` does not have, one that is missing and has no default, a value of
+    another type, or an unknown choice raises ValueError with one line that says where, and names the nearest known word.
+
+    >>> from_json(Stack, {"loop": "unroll"})
+    Stack(loop='unroll', remat=None)
+    >>> from_json(Stack, {"lop": "unroll"})
+    Traceback (most recent call last):
+        ...
+    ValueError: Stack has no field 'lop'; did you mean 'loop'?
+    """
+    return _read(cls, value, "")
+
+
+def choice_name(cls: type) -> str:
+    """The word that names a choice in JSON and on the command line: its class name in lower_snake form.
+
+    >>> choice_name(SinusoidalPositions), choice_name(GatedMLP), choice_name(RMSNorm)
+    ('sinusoidal_positions', 'gated_mlp', 'rms_norm')
+    """
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", cls.__name__).lower()
+
+
+def _tagged_json(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = to_json(value)
+        if "name" in fields:
+            raise TypeError(f"{type(value).__name__} has a field 'name', which JSON keeps for the choice; rename the field")
+        return {"name": choice_name(type(value)), **fields}
+    if isinstance(value, dict):
+        return {str(key): _tagged_json(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_tagged_json(item) for item in value]
+    if isinstance(value, pathlib.PurePath):
+        return str(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)  # "inf", "nan": JSON has no word for them
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    raise TypeError(f"{type(value).__name__} cannot be written as JSON")
+
+
+def _read(kind: Any, value: Any, where: str) -> Any:
+    """Read `value` as the annotation `kind`; `where` is the dotted path so far, for the error."""
+    at = f"{where}: " if where else ""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is typing.Annotated:
+        return _read(arguments[0], value, where)
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+        return _read_dataclass(kind, value, where)
+    if origin in (typing.Union, types.UnionType):
+        return _read_union(arguments, value, where)
+    if origin is Literal:
+        if value in arguments:
+            return value
+        raise ValueError(f"{at}{value!r} is not one of {', '.join(map(repr, arguments))}{_nearest(value, arguments)}")
+    if origin in (tuple, list) or kind in (tuple, list):
+        if not isinstance(value, (list, tuple)):
+            raise ValueError(f"{at}expected a list, found {value!r}")
+        if origin is list or arguments[1:] == (Ellipsis,):
+            inner = [arguments[0]] * len(value)
+        else:
+            inner = list(arguments) or [Any] * len(value)
+        if len(inner) != len(value):
+            raise ValueError(f"{at}expected {len(inner)} values, found {len(value)}")
+        items = (_read(k, item, f"{where}[{i}]") for i, (k, item) in enumerate(zip(inner, value, strict=True)))
+        return (list if origin is list or kind is list else tuple)(items)
+    if origin is dict or kind is dict:
+        if not isinstance(value, dict):
+            raise ValueError(f"{at}expected a mapping, found {value!r}")
+        inner_kind = arguments[1] if arguments else Any
+        return {key: _read(inner_kind, item, f"{where}.{key}") for key, item in value.items()}
+    if kind is Any:
+        return value
+    return _read_scalar(kind, value, at)
+
+
+def _read_scalar(kind: Any, value: Any, at: str) -> Any:
+    if kind in (None, type(None)) and value is None:
+        return None
+    if kind is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    if kind is float and value in ("inf", "-inf", "nan"):
+        return float(value)
+    if kind is int and isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if kind in (bool, str) and isinstance(value, kind):
+        return value
+    if isinstance(kind, type) and issubclass(kind, pathlib.PurePath) and isinstance(value, str):
+        return kind(value)
+    raise ValueError(f"{at}expected {getattr(kind, '__name__', kind)}, found {value!r}")
+
+
+def _read_dataclass(cls: Any, value: Any, where: str) -> Any:
+    at = f"{where}: " if where else ""
+    if not isinstance(value, dict):
+        raise ValueError(f"{at}expected the fields of {cls.__name__}, found {value!r}")
+    value = dict(value)
+    fields = {field.name: field for field in dataclasses.fields(cls) if field.init}
+    if "name" not in fields and (tag := value.pop("name", choice_name(cls))) != choice_name(cls):
+        raise ValueError(f"{at}{tag!r} is not {choice_name(cls)!r}, the only choice here")
+    for name in value:
+        if name not in fields:
+            raise ValueError(f"{at}{cls.__name__} has no field {name!r}{_nearest(name, fields)}")
+    for name, field in fields.items():
+        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        if required and name not in value:
+            raise ValueError(f"{at}{cls.__name__} needs the field {name!r}")
+    kinds = typing.get_type_hints(cls, include_extras=True)
+    return cls(**{name: _read(kinds[name], item, f"{where}.{name}".lstrip(".")) for name, item in value.items()})
+
+
+def _read_union(members: tuple, value: Any, where: str) -> Any:
+    at = f"{where}: " if where else ""
+    choices = {choice_name(member): member for member in members if dataclasses.is_dataclass(member)}
+    if isinstance(value, dict) and choices:
+        tag = value.get("name")
+        if tag is None and len(choices) == 1:
+            (tag,) = choices
+        if tag not in choices:
+            raise ValueError(f"{at}{tag!r} is not one of {', '.join(choices)}{_nearest(tag, choices)}")
+        return _read_dataclass(choices[tag], value, where)
+    for member in sorted(members, key=lambda member: member is not type(value)):  # an int stays an int in int | float
+        if not dataclasses.is_dataclass(member):
+            try:
+                return _read(member, value, where)
+            except ValueError:
+                continue
+    names = ", ".join([*choices, *(getattr(m, "__name__", str(m)) for m in members if not dataclasses.is_dataclass(m))])
+    raise ValueError(f"{at}{value!r} is none of {names}")
+
+
+def _nearest(word: Any, known: Any) -> str:
+    found = difflib.get_close_matches(str(word), [str(name) for name in known], n=1)
+    return f"; did you mean {found[0]!r}?" if found else ""

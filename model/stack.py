@@ -1,0 +1,64 @@
+"""Many blocks of one shape: parameters stacked on a leading layer axis, run by a loop or unrolled, the same values either way."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, Literal, TypeVar
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+M = TypeVar("M", bound=nnx.Module)
+
+RematPolicy = Literal["nothing_saveable", "dots_saveable", "dots_with_no_batch_dims_saveable"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Stack:
+    """How a stack of blocks is run. The parameters, their layout and the values are the same for every setting."""
+
+    loop: Literal["scan", "unroll"] = "scan"
+    """"scan" compiles one block and loops over it; "unroll" writes the blocks out: longer to compile, at times faster."""
+    remat: RematPolicy | None = None
+    """What the backward pass may keep of a block, by the name of JAX's policy; None keeps all, "nothing_saveable" recomputes
+    the block from its input."""
+
+    def __post_init__(self):
+        if self.loop not in ("scan", "unroll"):
+            raise ValueError(f"loop={self.loop!r} is unknown; use 'scan' or 'unroll'")
+        if self.remat is not None and self.remat not in RematPolicy.__args__:
+            raise ValueError(f"remat={self.remat!r} is unknown; use None, {', '.join(map(repr, RematPolicy.__args__))}")
+
+
+def stack_layers(make: Callable[[nnx.Rngs], M], num_layers: int, rngs: nnx.Rngs) -> M:
+    """Make `num_layers` modules of one shape, each from its own random stream, as one module with a leading layer axis."""
+
+    @nnx.split_rngs(splits=num_layers)
+    @nnx.vmap(in_axes=0, out_axes=0)
+    def make_each(rngs: nnx.Rngs) -> M:
+        return make(rngs)
+
+    return make_each(rngs)
+
+
+def run_layers(
+    layers: M,
+    x: Float[Array, "B T D"],
+    call: Callable[[M, Any, Array], Any],
+    num_layers: int,
+    choice: Stack = Stack(),
+) -> Float[Array, "B T D"]:
+    """Carry `x` through the stacked layers in order: `x = call(layer, x, index)`, `index` being the layer's number.
+
+    The index is traced, so that what depends on the layer (its dropout keys) costs no second compilation.
+    """
+    if choice.remat is not None:
+        # Inside a loop nothing can be merged with the first pass, so that the barriers against it would only block fusion.
+        call = nnx.remat(call, prevent_cse=choice.loop == "unroll", policy=getattr(jax.checkpoint_policies, choice.remat))
+
+    @nnx.scan(in_axes=(0, nnx.Carry, 0), out_axes=nnx.Carry, unroll=choice.loop == "unroll")
+    def run(layer: M, x: Array, index: Array) -> Array:
+        return call(layer, x, index)
+
+    return run(layers, x, jnp.arange(num_layers, dtype=jnp.uint32))
