@@ -5,20 +5,32 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 
-def cross_entropy(
-    logits: Float[Array, "*places V"], targets: Int[Array, "*places"]
-) -> tuple[Float[Array, "*places"], Bool[Array, "*places"]]:
-    """The loss -log softmax(logits)[target] in nats at every place, and whether the target has the highest logit.
+def cross_entropy(logits: Float[Array, "*places V"], targets: Int[Array, "*places"]) -> Float[Array, "*places"]:
+    """The loss -log softmax(logits)[target] in nats at every place.
 
-    The second answer is free, since the highest logit is needed for the first; an arg-max would cost a pass of its own. Where
-    two logits tie for the highest, either is right.
+        loss = log(sum_v exp(logits[v] - m)) + m - logits[target],    m = max_v logits[v]
 
-    >>> loss, right = cross_entropy(jnp.zeros((1, 4)), jnp.array([2]))
-    >>> loss.round(4), right
-    (Array([1.3863], dtype=float32), Array([ True], dtype=bool))
+    >>> cross_entropy(jnp.zeros((1, 4)), jnp.array([2])).round(4)
+    Array([1.3863], dtype=float32)
     """
     logits = logits.astype(jnp.float32)
     highest = jax.lax.stop_gradient(logits.max(-1))
     log_sum = jnp.log(jnp.exp(logits - highest[..., None]).sum(-1)) + highest
-    chosen = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
-    return log_sum - chosen, chosen >= highest
+    return log_sum - pick(logits, targets)
+
+
+def is_highest(logits: Float[Array, "*places V"], targets: Int[Array, "*places"]) -> Bool[Array, "*places"]:
+    """Whether the target has the highest logit; of several equal ones, any is right.
+
+    Beside `cross_entropy` this costs nothing, since both need the same maximum; an arg-max is a slow pass of its own.
+
+    >>> is_highest(jnp.array([[0.0, 2.0, 1.0]]), jnp.array([1]))
+    Array([ True], dtype=bool)
+    """
+    logits = logits.astype(jnp.float32)
+    return pick(logits, targets) >= logits.max(-1)
+
+
+def pick(logits: Float[Array, "*places V"], targets: Int[Array, "*places"]) -> Float[Array, "*places"]:
+    """The target's logit at every place."""
+    return jnp.take_along_axis(logits, targets[..., None], axis=-1, mode="clip")[..., 0]
