@@ -1,0 +1,229 @@
+"""Checkpoints: asynchronous, atomic, checked when read. The one door to orbax.
+
+A checkpoint is a folder `checkpoints/STEP` holding the training state, the position in the data and, last, a manifest with
+the size and SHA-256 of every file. Orbax writes it under another name and renames it when all is there, so a folder with a
+step for its name is complete; the manifest tells when it has been damaged since.
+"""
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import orbax.checkpoint as ocp
+from orbax.checkpoint._src.path import atomicity
+
+from train.state import TrainState
+
+MANIFEST = "loupe_manifest.json"
+ITEMS = ("state", "position")
+
+# Orbax reports each phase of each save at WARNING or INFO level; a run's console is no place for that.
+logging.getLogger("absl").setLevel(logging.CRITICAL)
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint could not be written or read; the message is one line with the remedy."""
+
+
+class Restored(NamedTuple):
+    """What a checkpoint held, and which newer ones had to be passed over because they are damaged (step, reason)."""
+
+    step: int
+    state: TrainState
+    position: dict[str, Any]
+    damaged: list[tuple[int, str]]
+
+
+@dataclass(frozen=True)
+class Keep:
+    """Which checkpoints stay: the latest, the best by `valid_loss`, and those on a schedule.
+
+    Attributes:
+        last: how many of the newest.
+        best: how many with the lowest held-out loss.
+        every: also each multiple of this many steps; 0 for none; -1 keeps log-spaced ones: 1, 2, 5, 10, 20, 50, ...
+    """
+
+    last: int = 2
+    best: int = 1
+    every: int = 0
+
+    def on_schedule(self, step: int) -> bool:
+        """Whether a step is kept for good, so that a run can be looked at over its training.
+
+        >>> [step for step in range(1, 120) if Keep(every=-1).on_schedule(step)]
+        [1, 2, 5, 10, 20, 50, 100]
+        """
+        if self.every < 0:
+            digits = str(step)
+            return digits[0] in "125" and not digits[1:].strip("0")
+        return self.every > 0 and step % self.every == 0
+
+    def should_preserve(self, checkpoints, *, context=None) -> list[bool]:
+        """Orbax's policy protocol: one answer for each checkpoint, oldest first."""
+        scored = [info for info in checkpoints if info.metrics and info.metrics.get("valid_loss") is not None]
+        best = {info.step for info in sorted(scored, key=lambda info: info.metrics["valid_loss"])[: self.best]}
+        newest = {info.step for info in checkpoints[len(checkpoints) - self.last :]}
+        return [info.step in newest | best or self.on_schedule(info.step) for info in checkpoints]
+
+
+class Checkpoints:
+    """The checkpoints of one run folder."""
+
+    def __init__(self, run_dir: Path, keep: Keep = Keep(), *, read_only: bool = False):
+        self.folder = Path(run_dir).absolute() / "checkpoints"
+        self._keep = keep
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=keep,
+            best_fn=lambda metrics: metrics["valid_loss"],  # makes orbax store the metrics; `keep` reads them
+            best_mode="min",
+            create=not read_only,
+            read_only=read_only,
+            temporary_path_class=_ManifestedPath,
+            cleanup_tmp_directories=not read_only,  # what a killed save left behind was never a checkpoint
+            save_interval_steps=0 if read_only else 1,
+        )
+        self._manager = ocp.CheckpointManager(self.folder, options=options, item_names=ITEMS)
+
+    def steps(self) -> list[int]:
+        """Steps with a complete checkpoint, oldest first."""
+        return sorted(self._manager.all_steps())
+
+    def due(self, step: int, every: int) -> bool:
+        """Whether a checkpoint is to be written after this step: each `every` steps, and when it would be kept for good."""
+        return (every > 0 and step % every == 0) or self._keep.on_schedule(step)
+
+    def save(self, step: int, state: TrainState, position: dict[str, Any], scores: dict[str, float] | None = None) -> None:
+        """Start writing a checkpoint; returns once the arrays are copied off the devices.
+
+        An error of this save or the one before is raised here or in `wait`, as CheckpointError.
+        """
+        arguments = ocp.args.Composite(state=ocp.args.StandardSave(state._asdict()), position=ocp.args.JsonSave(position))
+        metrics = {"valid_loss": scores["valid_loss"]} if scores and scores.get("valid_loss") is not None else None
+        with self._explained(f"checkpoint {step} could not be written"):
+            self._manager.save(step, args=arguments, metrics=metrics, force=True)
+        fault_point("saving", step)
+
+    def wait(self) -> None:
+        """Block until the save under way, if any, has been committed."""
+        with self._explained("the checkpoint under way could not be written"):
+            self._manager.wait_until_finished()
+
+    def restore(self, target: TrainState, step: int | None = None) -> Restored | None:
+        """The newest checkpoint that is whole (or that of `step`), laid out like `target`; None when there is none.
+
+        Args:
+            target: shapes, dtypes and shardings, from `train.state.state_shapes`: whatever devices wrote the checkpoint, it
+                is read straight into these.
+
+        Raises:
+            CheckpointError: the asked step is missing or damaged, or every checkpoint is.
+        """
+        steps = self.steps() if step is None else [step]
+        damaged = []
+        for candidate in reversed(steps):
+            reason = check_manifest(self.folder / str(candidate))
+            if reason is None:
+                return self._read(candidate, target, damaged)
+            damaged.append((candidate, reason))
+        if damaged:
+            named = "; ".join(f"{self.folder / str(number)}: {reason}" for number, reason in damaged)
+            raise CheckpointError(f"no usable checkpoint ({named}); give another --run-dir to start afresh")
+        return None
+
+    def set_aside(self, step: int) -> Path:
+        """Rename a damaged checkpoint, so that its step can be written again and nothing is lost."""
+        source = self.folder / str(step)
+        aside = source.with_name(f"damaged-{step}")
+        number = 1
+        while aside.exists():
+            number += 1
+            aside = source.with_name(f"damaged-{step}-{number}")
+        source.rename(aside)
+        self._manager.reload()
+        return aside
+
+    def close(self) -> None:
+        self.wait()
+        self._manager.close()
+
+    def _read(self, step: int, target: TrainState, damaged) -> Restored:
+        arguments = ocp.args.Composite(state=ocp.args.StandardRestore(target._asdict()), position=ocp.args.JsonRestore())
+        with self._explained(f"checkpoint {self.folder / str(step)} does not fit this experiment"):
+            items = self._manager.restore(step, args=arguments)
+        return Restored(step, TrainState(**items["state"]), items["position"], damaged)
+
+    @contextlib.contextmanager
+    def _explained(self, what: str):
+        try:
+            yield
+        except Exception as error:
+            lines = str(error).strip().splitlines() or [type(error).__name__]
+            remedy = "free some space and repeat the command" if "ENOSPC" in str(error) or "No space" in str(error) else ""
+            raise CheckpointError(f"{what}: {lines[0]}" + (f"; {remedy}" if remedy else "")) from error
+
+
+def check_manifest(folder: Path) -> str | None:
+    """What is wrong with a checkpoint folder, or None when every file is as it was written."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text())
+    except FileNotFoundError:
+        return "no manifest" if folder.is_dir() else "no such checkpoint"
+    except ValueError:
+        return "unreadable manifest"
+    for name, (size, digest) in manifest.items():
+        path = folder / name
+        if not path.is_file():
+            return f"{name} is missing"
+        if path.stat().st_size != size:
+            return f"{name} has {path.stat().st_size} bytes instead of {size}"
+        if _sha256(path) != digest:
+            return f"{name} has changed since it was written"
+    return None
+
+
+def fault_point(name: str, step: int) -> None:
+    """Die here if the tests ask for it: `LOUPE_FAULT=NAME:STEP` in the environment is a SIGKILL at that moment.
+
+    The moments: `step` (after a step), `saving` (a save has begun), `commit` (all is written, not yet renamed), `saved`.
+    """
+    if os.environ.get("LOUPE_FAULT") == f"{name}:{step}":
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class _ManifestedPath(atomicity.AtomicRenameTemporaryPath):
+    """Orbax's write-then-rename, with the manifest added just before the rename."""
+
+    async def finalize(self) -> None:
+        folder, final = Path(os.fspath(self.get())), Path(os.fspath(self.get_final()))
+        is_checkpoint = final.name.isdigit()  # items of a checkpoint are finalized by the same class, before it
+        if is_checkpoint:
+            files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("_CHECKPOINT"))
+            manifest = {str(path.relative_to(folder)): (path.stat().st_size, _sha256(path)) for path in files}
+            (folder / MANIFEST).write_text(json.dumps(manifest, indent=1))
+            fault_point("commit", int(final.name))
+        await super().finalize()
+        if is_checkpoint:
+            fault_point("saved", int(final.name))
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def state_digest(tree) -> str:
+    """SHA-256 over every array of a tree, paths and dtypes included: equal digests mean equal bits."""
+    digest = hashlib.sha256()
+    for path, leaf in sorted(jax.tree_util.tree_leaves_with_path(tree), key=lambda item: str(item[0])):
+        array = jax.device_get(leaf)
+        digest.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()

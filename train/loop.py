@@ -1,0 +1,196 @@
+"""The one training loop: batches in, steps out, and everything that happens between two steps.
+
+The host never asks for a value of the step that is running. Two steps are in flight at most: before a third is sent off, the
+first is waited for and its scalars are written down, so a line holds that step's own values and the devices never idle.
+"""
+
+import time
+import zlib
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from data.batch import Batch
+from data.pipeline import TrainStream
+from train.checkpoint import Checkpoints, fault_point
+from train.console import Console
+from train.evaluate import Evaluator
+from train.sharding import place_batch
+from train.signals import Stop
+from train.state import TrainState
+from train.tracking import Tracker
+
+IN_FLIGHT = 2
+
+
+class Diverged(RuntimeError):
+    """The guard skipped too many steps in a row; the message names the step, the examples and the last good checkpoint."""
+
+
+class Sent(NamedTuple):
+    """A step on its way: its number, its scalars (still being computed) and what is known of its batch."""
+
+    step: int
+    scalars: dict[str, jax.Array]
+    facts: dict[str, Any]
+    batch_ids: np.ndarray
+
+
+@dataclass
+class Loop:
+    """Drives a compiled step from `state` to `total_steps`. All its parts are made by train/pretrain.py.
+
+    Attributes:
+        own_seconds: what each iteration cost the host itself: neither waiting for a step nor for data.
+    """
+
+    step_function: Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]
+    state: TrainState
+    stream: TrainStream
+    placing: jax.sharding.NamedSharding
+    evaluator: Evaluator
+    checkpoints: Checkpoints
+    tracker: Tracker
+    console: Console
+    stop: Stop
+    total_steps: int
+    evaluate_every: int
+    checkpoint_every: int
+    max_skips: int
+    profile: tuple[int, int] | None = None  # trace the steps first <= step < last
+    after_evaluation: Callable[[], None] = lambda: None
+    own_seconds: list[float] = field(default_factory=list)
+    _sent: deque[Sent] = field(default_factory=deque)
+    _scored: tuple[int, dict[str, float]] = (-1, {})
+    _saved: int = -1
+    _clock: float = 0.0
+    _profiling: bool = False
+
+    def run(self) -> int | None:
+        """Train until done or asked to stop. Returns the exit code of a stop, or None when all steps are taken.
+
+        Raises:
+            Diverged: `max_skips` steps in a row had a loss or gradient that was not finite.
+        """
+        step = int(self.state.step)
+        self._saved = step if step in self.checkpoints.steps() else -1
+        self._clock = time.perf_counter()
+        while step < self.total_steps and self.stop.requested is None:
+            batch = next(self.stream)
+            begin = time.perf_counter()
+            self._profile(step)
+            placed = place_batch(batch, self.placing)
+            sent_at = time.perf_counter()
+            self.state, scalars = self.step_function(self.state, placed)
+            dispatched = time.perf_counter()
+            step += 1
+            self._sent.append(Sent(step, scalars, batch_facts(batch), np.stack([batch.epochs, batch.example_ids])))
+            waited = self._settle(IN_FLIGHT - 1)
+            fault_point("step", step)
+            self.own_seconds.append(time.perf_counter() - begin - waited - (dispatched - sent_at))
+            if step == self.total_steps or self.stop.requested is not None:
+                break
+            if self.evaluate_every and step % self.evaluate_every == 0:
+                self.evaluate(step)
+            if self.checkpoints.due(step, self.checkpoint_every):
+                self.save(step)
+        self._settle(0)
+        self._profile(None)
+        if self.stop.requested is not None and step < self.total_steps:
+            self.save(step)
+            self.checkpoints.wait()
+            return self.stop.requested
+        return None
+
+    def evaluate(self, step: int) -> None:
+        """Score the parameters on the first held-out rows and write the line."""
+        self._settle(0)
+        self.console.status("evaluating")
+        self.record_scores(step, self.evaluator.quick(self.state.params))
+        self.after_evaluation()
+        self._clock = time.perf_counter()
+
+    def record_scores(self, step: int, scores: dict[str, float]) -> None:
+        """The line of an evaluation, in the record and on the console."""
+        self._scored = (step, scores)
+        self.tracker.evaluation(step, scores)
+        self.console.evaluation(step, scores)
+
+    def save(self, step: int) -> None:
+        """Begin a checkpoint of `step`; every line that it covers is on disk before it can commit."""
+        self._settle(0)
+        if step == self._saved:
+            return
+        self.console.status("saving")
+        self.tracker.event("checkpoint", step=step)
+        self.tracker.flush()
+        scored_at, scores = self._scored
+        self.checkpoints.save(step, self.state, self.stream.position, scores if scored_at == step else None)
+        self._saved = step
+        self._clock = time.perf_counter()
+
+    def _settle(self, left: int) -> float:
+        """Wait until at most `left` steps are in flight, writing down those that arrive. Returns the seconds waited."""
+        waited = 0.0
+        while len(self._sent) > left:
+            sent = self._sent.popleft()
+            begin = time.perf_counter()
+            scalars = {name: float(value) for name, value in jax.device_get(sent.scalars).items()}
+            now = time.perf_counter()
+            waited += now - begin
+            self._record(sent, scalars, now - self._clock)
+            self._clock = now
+        return waited
+
+    def _record(self, sent: Sent, scalars: dict[str, float], seconds: float) -> None:
+        skips_in_a_row = int(scalars.pop("skips_in_a_row"))
+        skipped = bool(scalars.pop("skipped"))
+        tokens = sent.facts["tokens"]
+        line = scalars | sent.facts | {"seconds": seconds, "tokens_per_second": tokens / seconds}
+        self.tracker.step(sent.step, line)
+        self.console.update(sent.step, line)
+        if not skipped:
+            return
+        epochs, ids = sent.batch_ids.tolist()
+        self.tracker.event("skip", step=sent.step, loss=scalars["loss"], grad_norm=scalars["grad_norm"], epochs=epochs,
+                           example_ids=ids)  # fmt: skip
+        self.console.say(
+            f"step {sent.step}: loss {scalars['loss']}, gradient norm {scalars['grad_norm']}: not finite, so nothing was "
+            f"updated; examples {ids[0]}..{ids[-1]} of epoch {epochs[0]} (all in metrics.jsonl)"
+        )
+        if skips_in_a_row >= self.max_skips:
+            good = self.checkpoints.steps()
+            where = f"checkpoint {self.checkpoints.folder / str(good[-1])}" if good else "none was saved yet"
+            raise Diverged(
+                f"{skips_in_a_row} steps in a row were not finite, the last is step {sent.step}; last good state: {where}; "
+                "lower optimizer.schedule.peak, lengthen its warmup_steps, or raise guard.max_skips"
+            )
+
+    def _profile(self, step: int | None) -> None:
+        """Start or stop the profiler before the step after `step`; None: the loop has ended."""
+        if self.profile is None:
+            return
+        first, last = self.profile
+        folder = self.checkpoints.folder.parent / "profile"
+        if step == first:
+            self._profiling = True
+            jax.profiler.start_trace(str(folder))
+        elif self._profiling and (step == last or step is None):
+            self._settle(0)
+            jax.profiler.stop_trace()
+            self._profiling = False
+            self.console.say(f"profile of steps {first + 1}..{step or last} is in {folder}")
+
+
+def batch_facts(batch: Batch) -> dict[str, Any]:
+    """What a line says of the batch: tokens that are not padding, the epoch of its first row, and a hash of its ids."""
+    ids = np.stack([batch.epochs, batch.example_ids]).astype(np.int64)
+    return {
+        "tokens": int(np.count_nonzero(batch.segments)),
+        "epoch": int(batch.epochs[0]),
+        "batch_hash": f"{zlib.crc32(ids.tobytes()):08x}",
+    }

@@ -1,0 +1,161 @@
+"""The run folder: everything that training leaves, and the one place that knows its file names.
+
+    config.json         the resolved experiment               base.json        the same as declared, for the report's diff
+    environment.json    versions, devices, revision, command  data.json        fingerprint and sizes of the data
+    tokenizer/          the vocabulary                        held_out.jsonl.gz  the documents that training never saw
+    checkpoints/STEP/   state and data position               metrics.jsonl    one line a step
+    scores.json  samples.json  report.html                    the result
+
+Everything after training needs this folder and nothing else: `Run.open(folder)` is config, weights and tokenizer as one
+object, on whatever devices there are.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import jax
+from flax import nnx
+
+from data.prepared import open_held_out
+from data.tokenizers import Tokenizer, load_tokenizer
+from model.config import from_json, to_json
+from train.checkpoint import Checkpoints, Keep, Restored
+from train.config import Experiment
+from train.sharding import MeshShape, make_mesh
+from train.state import ModelParts, TrainState, abstract_model, state_shapes
+
+
+class RunError(ValueError):
+    """A run folder that is not what it should be; the message is one line with the remedy."""
+
+
+class RunFolder:
+    """Paths and small files of a run folder. Nothing in it is ever deleted, and files are replaced atomically."""
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+
+    def __truediv__(self, name: str) -> Path:
+        return self.path / name
+
+    def exists(self) -> bool:
+        """Whether a run has been begun here."""
+        return (self / "config.json").is_file()
+
+    def create(self) -> None:
+        """Make the folder, or fail with one line: it may be a file, unwritable, or hold something else."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            with (self / ".lock").open("a"):
+                pass
+        except FileExistsError as error:
+            raise RunError(f"--run-dir {self.path} is a file, not a folder; name another") from error
+        except OSError as error:
+            raise RunError(f"--run-dir {self.path} cannot be written ({error.strerror}); name another") from error
+        if not self.exists() and (others := sorted(path.name for path in self.path.iterdir() if path.name != ".lock")):
+            raise RunError(f"--run-dir {self.path} is not a run folder but holds {others[0]!r}; name an empty or new one")
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder for one process: two runs writing one folder would ruin both."""
+        with (self / ".lock").open("a") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise RunError(f"--run-dir {self.path} is in use by another process; wait for it or name another") from error
+            yield
+
+    def read(self, name: str) -> Any:
+        """A JSON file of the folder, or None if it is not there."""
+        path = self / name
+        if not path.is_file():
+            return None
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise RunError(f"{path} is not JSON ({error}); restore it, or name another --run-dir") from error
+
+    def write(self, name: str, value: Any) -> None:
+        """Replace a JSON file: a reader sees the old one or the new one, whole."""
+        temporary = self / f".{name}.{os.getpid()}"
+        temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        temporary.replace(self / name)
+
+    def experiment(self) -> Experiment:
+        """The experiment that ran here. RunError if this is no run folder or was written by another version."""
+        config = self.read("config.json")
+        if config is None:
+            raise RunError(f"{self.path} is not a run folder (it has no config.json); give the folder of a run")
+        try:
+            return from_json(Experiment, config)
+        except ValueError as error:
+            raise RunError(f"{self / 'config.json'}: {error}") from error
+
+
+@dataclass
+class Run:
+    """A run, opened for looking at and working with: `Run.open("runs/bert_small")`.
+
+    Attributes:
+        folder: where it lies.
+        experiment: what ran.
+        tokenizer: its vocabulary.
+        restored: the checkpoint in use: step, state and position.
+        parts: the model's structure; `run.model` is the model itself.
+    """
+
+    folder: RunFolder
+    experiment: Experiment
+    tokenizer: Tokenizer
+    restored: Restored
+    parts: ModelParts
+
+    @classmethod
+    def open(cls, path: str | Path, step: int | None = None, mesh: str = "") -> "Run":
+        """Open a run folder at its newest usable checkpoint, or at `step`, on the devices of this machine.
+
+        Raises:
+            RunError: it is no run folder, or has no checkpoint yet.
+            CheckpointError: the checkpoint is missing or damaged.
+        """
+        folder = RunFolder(path)
+        experiment = folder.experiment()
+        tokenizer = load_tokenizer(folder / "tokenizer")
+        parts, target = abstract_run(experiment, tokenizer, mesh)
+        checkpoints = Checkpoints(folder.path, Keep(), read_only=True)
+        restored = checkpoints.restore(target, step)
+        checkpoints.close()
+        if restored is None:
+            raise RunError(f"{folder.path} has no checkpoint yet; train it further first")
+        return cls(folder, experiment, tokenizer, restored, parts)
+
+    def at(self, step: int) -> "Run":
+        """The same run at another of its checkpoints."""
+        return Run.open(self.folder.path, step)
+
+    @cached_property
+    def model(self) -> nnx.Module:
+        """The model with the weights of this checkpoint."""
+        return self.parts.merge(self.restored.state.params)
+
+    @property
+    def held_out(self):
+        """The documents kept from training."""
+        return open_held_out(self.folder.path, self.tokenizer)
+
+
+def abstract_run(experiment: Experiment, tokenizer: Tokenizer, mesh: str = "") -> tuple[ModelParts, TrainState]:
+    """Structure of the model and shapes of the state of an experiment, placed on a mesh over this machine's devices."""
+    config = experiment.model_config(tokenizer)
+    parts = abstract_model(lambda rngs: experiment.objective.build(config, rngs), experiment.seed)
+    optimizer = experiment.optimizer.build(experiment.steps)
+    return parts, state_shapes(parts, optimizer, make_mesh(MeshShape.parse(mesh)))
+
+

@@ -1,0 +1,158 @@
+"""Where every array lives: one table from parameter paths to logical axes, one from logical axes to mesh axes.
+
+The same training step runs on one device or on many; only these two tables say how. A parallelism of a new kind adds rows.
+Axes that a dimension does not divide by are dropped for that array (a vocabulary of 30,522 over 4 devices stays whole).
+"""
+
+import math
+import re
+from dataclasses import dataclass, fields
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+# Parameter path (a suffix, as a regular expression) -> the logical axis of each dimension. Stacked layers lead with "layers".
+AXES = (
+    (r"embeddings\.tokens\.embedding", ("vocab", "embed")),
+    (r"embeddings\.(positions|token_types)\.embedding", (None, "embed")),
+    (r"attention\.(query|key|value)\.kernel", ("embed", "heads", None)),
+    (r"attention\.(query|key|value)\.bias", ("heads", None)),
+    (r"attention\.out\.kernel", ("heads", None, "embed")),
+    (r"mlp\.(up|gate)\.kernel", ("embed", "mlp")),
+    (r"mlp\.(up|gate)\.bias", ("mlp",)),
+    (r"mlp\.down\.kernel", ("mlp", "embed")),
+    (r"token_head\.transform\.kernel", ("embed", "mlp")),
+    (r"token_head\.bias", ("vocab",)),
+    (r"pair_head\.pooler\.kernel", ("embed", "mlp")),
+    (r"(scale|bias|kernel)", ()),  # norms, small biases, classifiers: whole on every device
+)
+
+# Logical axis -> mesh axes. The batch is split over both `data` and `fsdp`; `fsdp` also splits the parameters.
+RULES = {
+    "batch": ("data", "fsdp"),
+    "embed": ("fsdp",),
+    "vocab": ("tensor",),
+    "heads": ("tensor",),
+    "mlp": ("tensor",),
+    "layers": (),
+}
+
+
+@dataclass(frozen=True)
+class MeshShape:
+    """Devices along each kind of parallelism; `data` = -1 takes all that the others leave.
+
+    `data` copies the parameters, `fsdp` splits them and gathers each layer when it runs (Rajbhandari et al.,
+    arXiv:1910.02054), `tensor` splits heads, feed-forward units and the vocabulary (Shoeybi et al., arXiv:1909.08053).
+
+    >>> MeshShape.parse("data=2,tensor=4")
+    MeshShape(data=2, fsdp=1, tensor=4)
+    >>> str(MeshShape(fsdp=2))
+    'data=-1,fsdp=2,tensor=1'
+    """
+
+    data: int = -1
+    fsdp: int = 1
+    tensor: int = 1
+
+    @classmethod
+    def parse(cls, text: str) -> "MeshShape":
+        """Read `data=2,fsdp=2,tensor=2`; axes that are not named keep their default."""
+        names = [field.name for field in fields(cls)]
+        sizes = {}
+        for part in filter(None, (part.strip() for part in text.split(","))):
+            name, _, size = part.partition("=")
+            if name not in names or not re.fullmatch(r"-1|[1-9]\d*", size):
+                raise ValueError(f"mesh {text!r}: {part!r} is not AXIS=SIZE with AXIS one of {', '.join(names)}")
+            sizes[name] = int(size)
+        return cls(**sizes)
+
+    def __str__(self) -> str:
+        return ",".join(f"{field.name}={getattr(self, field.name)}" for field in fields(self))
+
+    def resolve(self, devices: int) -> "MeshShape":
+        """Fill in the axis given as -1. ValueError unless the axes multiply to `devices`."""
+        sizes = {field.name: getattr(self, field.name) for field in fields(self)}
+        free = [name for name, size in sizes.items() if size == -1]
+        taken = math.prod(size for size in sizes.values() if size != -1)
+        if len(free) == 1 and devices % taken == 0:
+            sizes[free[0]] = devices // taken
+        elif free or taken != devices:
+            raise ValueError(f"mesh {self} does not fit {devices} devices; the product of its axes must be {devices}")
+        return MeshShape(**sizes)
+
+
+def make_mesh(shape: MeshShape, devices: list[jax.Device] | None = None) -> Mesh:
+    """A mesh over all devices (or those given). Axes are Auto: the compiler places activations from the arguments."""
+    devices = jax.devices() if devices is None else devices
+    shape = shape.resolve(len(devices))
+    sizes = {field.name: getattr(shape, field.name) for field in fields(shape)}
+    return jax.make_mesh(
+        tuple(sizes.values()), tuple(sizes), axis_types=(AxisType.Auto,) * len(sizes), devices=devices
+    )
+
+
+def logical_axes(path: str, rank: int) -> tuple[str | None, ...]:
+    """The logical axes of the parameter at a dotted path, padded on the left with "layers" for stacked ones.
+
+    >>> logical_axes("encoder.layers.attention.query.kernel", 4)
+    ('layers', 'embed', 'heads', None)
+    """
+    for pattern, axes in AXES:
+        if re.search(rf"(^|\.){pattern}$", path):
+            stacked = ("layers",) if ".layers." in f".{path}" else ()
+            return (stacked + axes + (None,) * rank)[:rank]
+    raise ValueError(f"no sharding for parameter {path}; add a row to AXES in train/sharding.py")
+
+
+def spec(axes: tuple[str | None, ...], shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
+    """Mesh axes of each dimension; those that do not divide it are left out."""
+    entries = []
+    for axis, size in zip(axes, shape, strict=True):
+        names = RULES[axis] if axis else ()
+        devices = math.prod(mesh.shape[name] for name in names)
+        entries.append(names if devices > 1 and size % devices == 0 else None)
+    return PartitionSpec(*entries)
+
+
+def shardings(tree, mesh: Mesh):
+    """A NamedSharding for each array (or shape) of a tree of parameters, or of optimizer state that mirrors one.
+
+    A leaf is found by the end of its path, so the moments of Adam lie where their parameters lie; scalars are everywhere.
+    """
+
+    def place(path, leaf):
+        name = dotted(path)
+        axes = logical_axes(name, len(leaf.shape)) if leaf.shape else ()
+        return NamedSharding(mesh, spec(axes, leaf.shape, mesh))
+
+    return jax.tree_util.tree_map_with_path(place, tree)
+
+
+def dotted(path) -> str:
+    """A key path of JAX as `layers.attention.query.kernel`."""
+    return ".".join(str(getattr(key, "key", getattr(key, "name", getattr(key, "idx", key)))) for key in path)
+
+
+def batch_sharding(mesh: Mesh) -> NamedSharding:
+    """Rows over `data` and `fsdp`; every other dimension whole."""
+    return NamedSharding(mesh, PartitionSpec(RULES["batch"]))
+
+
+def place_batch(batch, sharding: NamedSharding):
+    """Put this process's rows on its devices, as its part of the global batch. Returns without waiting for the copy."""
+    if jax.process_count() == 1:
+        return jax.device_put(batch, sharding)
+    return jax.tree.map(lambda rows: jax.make_array_from_process_local_data(sharding, np.asarray(rows)), batch)
+
+
+def check_batch(rows: int, accumulate: int, mesh: Mesh) -> None:
+    """ValueError, with the remedy, unless the rows of a step split evenly over micro-batches and devices."""
+    ways = math.prod(mesh.shape[name] for name in RULES["batch"])
+    if rows % (accumulate * ways):
+        raise ValueError(
+            f"data.batch_size={rows} is not a multiple of {accumulate * ways} "
+            f"({ways} devices along data and fsdp x {accumulate} micro-batches); "
+            f"use {rows + -rows % (accumulate * ways)}, or another --mesh"
+        )

@@ -1,0 +1,145 @@
+"""One step of training: loss terms, exact accumulation, the guard, the update.
+
+    loss = sum over terms of  (sum over the whole batch) / (count over the whole batch)
+
+The counts are known from the labels before anything is computed, so each micro-batch is divided by the count of the whole
+batch and the gradients simply add up: accumulation is exact, not a mean of means.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array
+
+from data.batch import Batch
+from kernels.dropout import fold
+from train.objectives import Measured, Objective
+from train.state import ModelParts, Params, TrainState
+
+Scalars = dict[str, Array]
+StepFunction = Callable[[TrainState, Batch], tuple[TrainState, Scalars]]
+
+
+class StepOptions(NamedTuple):
+    """What shapes the compiled step besides model, objective and optimizer.
+
+    Attributes:
+        seed: of the run; with epoch and example id it decides every dropout mask.
+        accumulate: micro-batches a step; must divide the rows of a batch.
+        compute_dtype: parameters are cast to it for the forward and backward pass; they and their updates stay float32.
+    """
+
+    seed: int
+    accumulate: int = 1
+    compute_dtype: str = "float32"
+
+
+def make_step(
+    parts: ModelParts,
+    objective: Objective,
+    optimizer: optax.GradientTransformation,
+    schedule: optax.Schedule,
+    options: StepOptions,
+) -> StepFunction:
+    """The training step as a pure function (state, batch) -> (state, scalars); jit it with the state donated.
+
+    A loss or gradient that is not finite leaves parameters and optimizer as they were, and `skipped` is 1. The scalars are
+    float32: `loss`, the mean of each term and metric, `grad_norm`, `learning_rate`, `skipped`, `skips_in_a_row`.
+    """
+
+    def loss_of(params: Params, batch: Batch, counts: Scalars) -> tuple[Array, Measured]:
+        model = parts.merge(cast(params, options.compute_dtype))
+        seen = objective.measure(model, batch, example_keys(options.seed, batch))
+        return sum(total / counts[name] for name, (total, _) in seen.terms.items()), seen
+
+    def step(state: TrainState, batch: Batch) -> tuple[TrainState, Scalars]:
+        gradient_of = jax.value_and_grad(loss_of, has_aux=True)
+        counts = term_counts(batch)
+        if options.accumulate == 1:
+            (loss, seen), gradients = gradient_of(state.params, batch, counts)
+        else:
+            (loss, seen), gradients = summed(gradient_of, state.params, batch, counts, options.accumulate)
+
+        norm = optax.global_norm(gradients)
+        finite = jnp.isfinite(loss) & jnp.isfinite(norm)
+        updates, optimizer_state = optimizer.update(gradients, state.optimizer, state.params)
+        params = optax.apply_updates(state.params, updates)
+        skipped = (~finite).astype(jnp.int32)
+        after = TrainState(
+            step=state.step + 1,
+            params=choose(finite, params, state.params),
+            optimizer=choose(finite, optimizer_state, state.optimizer),
+            skips=state.skips + skipped,
+            skips_in_a_row=(state.skips_in_a_row + 1) * skipped,
+        )
+        scalars = means({**seen.terms, **seen.metrics}) | {
+            "loss": loss,
+            "grad_norm": norm,
+            "learning_rate": schedule(state.step - state.skips),
+            "skipped": skipped,
+            "skips_in_a_row": after.skips_in_a_row,
+        }
+        return after, {name: jnp.asarray(value, jnp.float32) for name, value in scalars.items()}
+
+    return step
+
+
+def example_keys(seed: int, batch: Batch) -> Array:
+    """Dropout keys, uint32 [B], folded from (seed, epoch, example id): the same on any mesh and in any micro-batch."""
+    start = jnp.full(batch.example_ids.shape, seed % 2**32, jnp.uint32)
+    return fold(fold(start, batch.epochs.astype(jnp.uint32)), batch.example_ids.astype(jnp.uint32))
+
+
+def term_counts(batch: Batch) -> Scalars:
+    """The weight of each loss term over a whole batch, at least one: `labels[name + "_weights"]` summed, by name."""
+    suffix = "_weights"
+    return {
+        name.removesuffix(suffix): jnp.maximum(weights.sum(), 1.0)
+        for name, weights in batch.labels.items()
+        if name.endswith(suffix)
+    }
+
+
+def summed(gradient_of: Callable, params: Params, batch: Batch, counts: Scalars, ways: int):
+    """Loss, sums and gradients added over `ways` micro-batches, one after the other.
+
+    Micro-batch i takes rows i, i + ways, ...: rows that lie on one device then stay on it.
+    """
+
+    def micro_batches(rows: Array) -> Array:
+        return jnp.moveaxis(rows.reshape(rows.shape[0] // ways, ways, *rows.shape[1:]), 1, 0)
+
+    def add(total, micro):
+        return jax.tree.map(jnp.add, total, gradient_of(params, micro, counts)), None
+
+    pieces = jax.tree.map(micro_batches, batch)
+    shapes = jax.eval_shape(gradient_of, params, jax.tree.map(lambda rows: rows[0], pieces), counts)
+    zeros = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
+    return jax.lax.scan(add, zeros, pieces)[0]
+
+
+def cast(params: Params, dtype: str) -> Params:
+    """Parameters in the dtype in which the model computes; the float32 originals are untouched."""
+    return jax.tree.map(lambda leaf: leaf.astype(dtype), params)
+
+
+def choose(condition: Array, yes, no):
+    """One of two trees of the same structure."""
+    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), yes, no)
+
+
+def means(pairs: dict[str, tuple[Array, Array]]) -> Scalars:
+    """Divide each (sum, count); an empty count gives 0."""
+    return {name: total / jnp.maximum(count, 1.0) for name, (total, count) in pairs.items()}
+
+
+def make_measure(parts: ModelParts, objective: Objective, compute_dtype: str = "float32") -> Callable:
+    """The evaluation step (params, batch) -> Measured, without dropout; jit it."""
+
+    def measure(params: Params, batch: Batch) -> Measured:
+        return objective.measure(parts.merge(cast(params, compute_dtype)), batch, None)
+
+    return measure
