@@ -12,6 +12,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from train.lines import replace_text
+
 ENVIRONMENT_FILE = "environment.json"
 PACKAGES = (
     "loupe-transformers",
@@ -61,9 +63,7 @@ def write_environment(run_dir: str | Path, **extra: Any) -> dict[str, Any]:
         found["earlier"] = [*before.pop("earlier", []), before]
     except (OSError, ValueError, AttributeError, TypeError):
         found["earlier"] = []
-    fresh = path.with_name(path.name + ".new")
-    fresh.write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(fresh, path)
+    replace_text(path, json.dumps(found, indent=2, ensure_ascii=False) + "\n")
     return found
 
 
@@ -109,23 +109,17 @@ def processor() -> str:
 
 
 def revision(folder: str | Path | None = None) -> dict[str, Any]:
-    """The git revision of our own sources, whether they were changed since, and a hash of those changes.
+    """The git revision of our own sources, whether they were changed since, and a short hash of those changes.
 
-    Empty values where the sources lie in no repository (an installed wheel) or git is missing.
+    All None where the sources are not the top of a repository (an installed wheel) or git is missing.
     """
-    folder = Path(folder) if folder is not None else Path(__file__).resolve().parent.parent
-    commit = git(folder, "rev-parse", "HEAD")
-    inside = git(folder, "ls-files", "--error-unmatch", "train/environment.py") is not None or folder != source_root()
-    if commit is None or not inside:
+    folder = Path(folder or Path(__file__).parent.parent).resolve()
+    commit, top = git(folder, "rev-parse", "HEAD"), git(folder, "rev-parse", "--show-toplevel")
+    if commit is None or top is None or Path(top.strip()).resolve() != folder:
         return {"git_revision": None, "git_dirty": None, "git_changes": None}
     dirty = bool(git(folder, "status", "--porcelain"))
     changes = hashlib.sha256((git(folder, "diff", "HEAD") or "").encode()).hexdigest()[:12] if dirty else None
     return {"git_revision": commit.strip(), "git_dirty": dirty, "git_changes": changes}
-
-
-def source_root() -> Path:
-    """The folder in which our packages lie."""
-    return Path(__file__).resolve().parent.parent
 
 
 def git(folder: Path, *words: str) -> str | None:
