@@ -1,7 +1,7 @@
 """The experiment: one frozen value that says what is trained, on what, how, and for how long.
 
-It reads in the order of the flow: data, model, objective, optimizer, and then the run. Whatever may differ between two runs of the
-same experiment (the folder, the devices, the trackers) is not here but in train/options.py.
+It reads in the order of the flow: data, model, objective, optimizer, and then the run. Whatever may differ between two
+runs of the same experiment (the folder, the devices, the trackers) is not here but in train/options.py.
 """
 
 import dataclasses
@@ -34,8 +34,9 @@ class Guard:
 class Experiment:
     """What is asked of a paper, as a value: importing one does nothing, equal ones train alike bit for bit.
 
-    The tokenizer decides the vocabulary: `model.vocab_size` is what it is expected to have, and `model_config` makes it exact once the
-    tokenizer is there. It is not rounded up to a size that devices like, so that the model can be exported as it stands.
+    The tokenizer decides the vocabulary: `model.vocab_size` is what it is expected to have, and `model_config` makes it
+    exact once the tokenizer is there. It is not rounded up to a size that devices like, so that the model can be
+    exported as it stands.
     """
 
     follows: ClassVar[dict[str, str]] = {"model.vocab_size": "data.tokenizer.vocab_size"}
@@ -74,22 +75,22 @@ class Experiment:
             raise ValueError(f"accelerator_steps={self.accelerator_steps} must be at least 1, or None")
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"seed={self.seed} must lie in [0, 2^32)")
-        rows, places = self.data.batch_size, self.model.positions
+        rows, length, places = self.data.batch_size, self.data.row_length, self.model.positions
         if rows % self.accumulate:
             raise ValueError(
-                f"data.batch_size={rows} is not a multiple of accumulate={self.accumulate}; use {nearest_divisors(rows)}"
+                f"data.batch_size={rows} is not a multiple of accumulate={self.accumulate}; use {divisors(rows)}"
             )
-        if isinstance(places, LearnedPositions) and self.data.row_length > places.max_length:
+        if isinstance(places, LearnedPositions) and length > places.max_length:
             raise ValueError(
-                f"data.row_length={self.data.row_length} is longer than model.positions.max_length={places.max_length}; "
-                f"shorten the rows, or use --model.positions.max_length {self.data.row_length}"
+                f"data.row_length={length} is longer than model.positions.max_length={places.max_length}; "
+                f"shorten the rows, or use --model.positions.max_length {length}"
             )
 
     def for_platform(self, platform: str, given: Collection[str] = ()) -> "Experiment":
         """The experiment as it runs on "cpu", "gpu" or "tpu": its steps and precision decided.
 
-        On an accelerator `accelerator_steps` takes the place of `steps`, and evaluations and checkpoints spread out in proportion
-        unless the user has `given` their distance.
+        On an accelerator `accelerator_steps` takes the place of `steps`, and evaluations and checkpoints spread out in
+        proportion unless the user has `given` their distance.
         """
         dtype = self.compute_dtype
         if dtype == "auto":
@@ -121,8 +122,8 @@ def compare(old: Any, new: Any, may_change: Collection[str] = ()) -> list[str]:
 def resume_refusals(old: Experiment, new: Experiment) -> list[str]:
     """One line for each field that stands in the way of going on with the run of `old` as `new`; empty if nothing does.
 
-    The number of steps may change where the learning rate does not depend on it. Mesh, tracking and logging may always change:
-    they are options of the run, not fields of the experiment.
+    The number of steps may change where the learning rate does not depend on it. Mesh, tracking and logging may always
+    change: they are options of the run, not fields of the experiment.
     """
     schedule = choice_name(type(new.optimizer.schedule))
     lines = compare(old, new, {"steps", "accelerator_steps"})
@@ -131,7 +132,7 @@ def resume_refusals(old: Experiment, new: Experiment) -> list[str]:
     return lines
 
 
-def nearest_divisors(number: int) -> str:
+def divisors(number: int) -> str:
     """The divisors of a number in words, "1, 2, 4 or 8"."""
     found = [str(n) for n in range(1, number + 1) if number % n == 0]
     return " or ".join(filter(None, [", ".join(found[:-1]), found[-1]]))

@@ -1,7 +1,8 @@
 """Optimizers: small frozen values that build an optax transformation.
 
-Each clips the gradient by its global norm, leaves biases and norm scales out of the weight decay, and takes its rate from a
-schedule. Fields that two of them share have one name, so that one can be put in the place of another and keep them.
+Each clips the gradient by its global norm, leaves biases and norm scales out of the weight decay, and takes its rate
+from a schedule. Fields that two of them share have one name, so that one can be put in the place of another and keep
+them.
 """
 
 from dataclasses import dataclass
@@ -55,7 +56,8 @@ class AdamW:
 
 @dataclass(frozen=True)
 class Lion:
-    """The sign of a mixture of gradient and momentum; wants about a third to a tenth of AdamW's rate and as much more decay.
+    """The sign of a mixture of gradient and momentum; wants about a third to a tenth of AdamW's rate and as much more
+    decay.
 
         w = w - rate * (sign(b1 m + (1 - b1) g) + weight_decay * w);  m = b2 m + (1 - b2) g
 
@@ -92,8 +94,9 @@ class LAMB:
 
         w = w - rate * |w| / |u| * u,   u the update of AdamW before the rate
 
-    Norms are taken layer by layer, though layers are stored as one stack [L, ...]. Biases and norm scales keep the plain update,
-    as in the authors' code. Reference: You et al., arXiv:1904.00962, algorithm 2 with the identity as phi.
+    Norms are taken layer by layer, though layers are stored as one stack [L, ...]. Biases and norm scales keep the
+    plain update, as in the authors' code. Reference: You et al., arXiv:1904.00962, algorithm 2 with the identity as
+    phi.
     """
 
     schedule: Schedule = WarmupLinear(peak=1e-3, warmup_steps=100)

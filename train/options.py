@@ -1,4 +1,4 @@
-"""Options of a command: what may differ between two runs of the same experiment. Nothing here changes what is learnt."""
+"""Options of a command: what may differ between two runs of one experiment. Nothing here changes what is learnt."""
 
 import re
 from dataclasses import dataclass

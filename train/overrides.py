@@ -1,9 +1,9 @@
 """A tree of frozen dataclasses as dotted fields: taken apart, changed by name, put together again, and compared.
 
-Nothing here knows what an experiment is. `optimizer.schedule.peak` is a *leaf*, a value that is set from one word of text.
-`optimizer` is a *choice* where its annotation names several dataclasses; writing `optimizer.name=lion` puts another one in its
-place and keeps the fields that both have. Putting together calls every constructor, so each dataclass checks itself, once, on the
-final values.
+Nothing here knows what an experiment is. `optimizer.schedule.peak` is a *leaf*, a value that is set from one word of
+text. `optimizer` is a *choice* where its annotation names several dataclasses; writing `optimizer.name=lion` puts
+another one in its place and keeps the fields that both have. Putting together calls every constructor, so each
+dataclass checks itself, once, on the final values.
 """
 
 import dataclasses
@@ -35,7 +35,7 @@ class Leaf:
 
 @dataclass(frozen=True)
 class Choice:
-    """A field that holds one of several dataclasses: its annotation, the present one (or None), and all by their names."""
+    """A field that holds one of several dataclasses: its annotation, the present one (or None), and all by name."""
 
     kind: Any
     value: Node | None
@@ -79,7 +79,7 @@ def fields_of(node: Node, prefix: str = "") -> dict[str, Leaf | Choice]:
 
 
 def choices_in(kind: Any) -> dict[str, type | None]:
-    """The dataclasses that an annotation allows, by name; "none" where it also allows None. Empty if it is no choice."""
+    """The dataclasses that an annotation allows, by name; "none" where it allows None. Empty if it is no choice."""
     if typing.get_origin(kind) is typing.Annotated:
         kind = typing.get_args(kind)[0]
     members = typing.get_args(kind) if typing.get_origin(kind) in (typing.Union, types.UnionType) else (kind,)
@@ -98,7 +98,7 @@ def put(node: Node, path: str, value: Any) -> None:
 
 
 def swap(old: Node | None, kind: type) -> Node:
-    """A node of another dataclass: fields that both have keep their value where it fits, the others take their default."""
+    """A node of another dataclass: fields that both have keep a value that fits, the others take their default."""
     if old is not None and old.kind is kind:
         return old
     kinds, fields = typing.get_type_hints(kind, include_extras=True), {}

@@ -1,7 +1,7 @@
 """Experiments by name: found without importing them, loaded when one is asked for.
 
-The one upward link of the house lies here: `--exp=bert_small` is looked up as `experiments.bert_small` at run time. Listing reads the
-syntax trees only, so that it answers before JAX is imported.
+The one upward link of the house lies here: `--exp=bert_small` is looked up as `experiments.bert_small` at run time.
+Listing reads the syntax trees only, so that it answers before JAX is imported.
 """
 
 import ast

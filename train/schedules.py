@@ -4,8 +4,8 @@ Steps count from 0 and the warm-up rises to `peak` at its last step, so no step 
 
     rate(step) = peak * (step + 1) / warmup_steps        while step < warmup_steps
 
-(the published codes start at zero and reach the peak one step later). A schedule whose shape is drawn over the whole run says so
-by `depends_on_steps`: such a run cannot be given another number of steps when it is resumed.
+(the published codes start at zero and reach the peak one step later). A schedule whose shape is drawn over the whole
+run says so by `depends_on_steps`: such a run cannot be given another number of steps when it is resumed.
 """
 
 from collections.abc import Callable
@@ -80,8 +80,8 @@ class WarmupLinear:
 class WarmupCosine:
     """Warm up, then fall along half a cosine to `final * peak`, reached when the run ends.
 
-    rate(step) = peak * (final + (1 - final) * (1 + cos(pi * p)) / 2), p the part of the run after the warm-up that is done.
-    Reference: Loshchilov and Hutter, arXiv:1608.03983, without restarts.
+    rate(step) = peak * (final + (1 - final) * (1 + cos(pi * p)) / 2), p the part of the run after the warm-up that is
+    done. Reference: Loshchilov and Hutter, arXiv:1608.03983, without restarts.
 
     >>> rate = WarmupCosine(peak=0.1, final=0.1).build(steps=4)
     >>> [round(float(rate(step)), 3) for step in range(5)]
@@ -147,8 +147,8 @@ class WarmupInverseRoot:
 class WarmupStableDecay:
     """Warm up, stay at `peak`, and fall in a straight line over the last `decay_steps` of the run.
 
-    Reference: Hu et al. (MiniCPM), arXiv:2404.06395, section 4, where the fall is exponential; the straight line is from
-    Hägele et al., arXiv:2405.18392.
+    Reference: Hu et al. (MiniCPM), arXiv:2404.06395, section 4, where the fall is exponential; the straight line is
+    from Hägele et al., arXiv:2405.18392.
 
     >>> rate = WarmupStableDecay(peak=0.1, warmup_steps=2, decay_steps=4).build(steps=8)
     >>> [round(float(rate(step)), 3) for step in range(8)]

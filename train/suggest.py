@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Iterable
 
-# What the field is called in other people's code -> what it is called here. The last word of a dotted flag is looked up.
+# The name of a field in other code -> its name here. The last word of a dotted flag is looked up.
 ALIASES = {
     "learning_rate": "optimizer.schedule.peak",
     "lr": "optimizer.schedule.peak",
