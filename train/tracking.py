@@ -152,7 +152,7 @@ class Guard:
         if not isinstance(error, Exception):
             return False
         self._tracker._writers.pop(self._name, None)
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        reason = " ".join(str(error).split())[:160] or type(error).__name__
         self._tracker._say(f"{self._name} failed and is switched off, {METRICS_FILE} goes on: {reason}")
         return True
 
@@ -175,7 +175,7 @@ class WandbWriter:
             dir=str(run_dir),
             config={**config, "run_dir": str(run_dir), "resumed_at_step": start_step},
             mode="offline" if offline and os.environ.get("WANDB_MODE") != "disabled" else None,
-            settings=wandb.Settings(console="off", silent=True, init_timeout=60),
+            settings=wandb.Settings(console="off", silent=True, init_timeout=30),
         )
         self._run.define_metric("step")
         self._run.define_metric("*", step_metric="step")
