@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from data.config import TextData
+from data.sources import parse_source
 from data.tokenizers import Tokenizer
 from model.config import TransformerConfig, choice_name
 from model.positions import LearnedPositions
 from train.objectives import MaskedLM
 from train.optimizers import LAMB, SGD, AdamW, Lion
-from train.overrides import differences
+from train.tree import differences
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ class Experiment:
 
     follows: ClassVar[dict[str, str]] = {"model.vocab_size": "data.tokenizer.vocab_size"}
     """Fields that the command line sets by way of another one."""
+    one_word: ClassVar[dict[str, Any]] = {"data.source": parse_source}
+    """Choices that the command line reads from one word, the inverse of `str`."""
 
     data: TextData
     """Text, tokenizer, and the shape of a batch."""

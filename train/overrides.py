@@ -1,181 +1,92 @@
-"""A tree of frozen dataclasses as dotted fields: taken apart, changed by name, put together again, and compared.
+"""Overrides: dotted fields of an experiment, set from words of text.
 
-Nothing here knows what an experiment is. `optimizer.schedule.peak` is a *leaf*, a value that is set from one word of
-text. `optimizer` is a *choice* where its annotation names several dataclasses; writing `optimizer.name=lion` puts
-another one in its place and keeps the fields that both have. Putting together calls every constructor, so each
-dataclass checks itself, once, on the final values.
+`optimizer.schedule.peak 3e-4` sets a value; `optimizer.name lion`, or `optimizer lion`, puts another choice in the
+place of the present one and keeps the fields that both have; `data.source files:my/*.txt` reads a choice that has a
+one-word form.
 """
 
-import dataclasses
-import types
-import typing
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Iterable
+from typing import Any
 
-from model.config import choice_name, from_json, to_json
-
-REQUIRED = object()  # stands for the value of a field that has none yet
+from model.config import choice_name
+from train.suggest import nearest, nearest_field
+from train.tree import Choice, Leaf, Node, fields_of, put, put_together, swap, take_apart, type_fields
+from train.values import read
 
 
-@dataclass
-class Node:
-    """A dataclass taken apart. `fields` holds nodes for nested dataclasses and plain values for everything else."""
-
-    kind: type
-    fields: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Leaf:
-    """A field that is set from one word: its annotation and its present value."""
-
-    kind: Any
-    value: Any
-
-
-@dataclass(frozen=True)
-class Choice:
-    """A field that holds one of several dataclasses: its annotation, the present one (or None), and all by name."""
-
-    kind: Any
-    value: Node | None
-    options: dict[str, type | None]
-
-
-def take_apart(value: Any) -> Node:
-    """The inverse of `put_together`."""
-    fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value) if field.init}
-    return Node(type(value), {name: take_apart(item) if is_value(item) else item for name, item in fields.items()})
-
-
-def put_together(node: Node, path: str = "") -> Any:
-    """Build the value again. A constructor's ValueError gets the path in front; a field without a value is named."""
-    fields = {}
-    for name, item in node.fields.items():
-        if item is REQUIRED:
-            raise ValueError(f"{choice_name(node.kind)} needs --{join(path, name)}")
-        fields[name] = put_together(item, join(path, name)) if isinstance(item, Node) else item
-    try:
-        return node.kind(**fields)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}" if path else str(error)) from error
-
-
-def fields_of(node: Node, prefix: str = "") -> dict[str, Leaf | Choice]:
-    """Every field below a node by its dotted path, in the order of declaration; a choice comes before what it holds."""
-    kinds = typing.get_type_hints(node.kind, include_extras=True)
-    found: dict[str, Leaf | Choice] = {}
-    for name, item in node.fields.items():
-        path, options = join(prefix, name), choices_in(kinds[name])
-        if isinstance(item, Node) and item.kind not in options.values():
-            options[choice_name(item.kind)] = item.kind  # a class of the user's own
-        if options:
-            found[path] = Choice(kinds[name], item if isinstance(item, Node) else None, options)
+def overridden(experiment: Any, changes: dict[str, str], known: Iterable[str]) -> Any:
+    """The experiment with each dotted field set from its text. `known` are names of options, for suggestions only."""
+    if not changes:
+        return experiment
+    node, words = take_apart(experiment), getattr(type(experiment), "one_word", {})
+    leaves = {}
+    by_depth = sorted(changes.items(), key=lambda change: change[0].count("."))  # what holds a field comes before it
+    for path, text in by_depth:
+        fields = fields_of(node)
+        place = path.removesuffix(".name")
+        if path in words:
+            put(node, path, words[path](text))
+        elif path not in fields or isinstance(fields[path], Choice):
+            if not isinstance(fields.get(place), Choice):
+                raise ValueError(unknown(path, fields, known))
+            kind = option(path, text, fields[place])
+            put(node, place, swap(fields[place].value, kind) if kind else None)
         else:
-            found[path] = Leaf(kinds[name], item)
-        if isinstance(item, Node):
-            found |= fields_of(item, path)
-    return found
+            leaves[path] = text
+    fields = fields_of(node)
+    for path, text in leaves.items():
+        if path not in fields:
+            raise ValueError(unknown(path, fields, known))
+        put(node, path, read(f"--{path}", text, fields[path].kind, fields[path].value))
+    follow(node, changes, getattr(type(experiment), "follows", {}))
+    return put_together(node)
 
 
-def choices_in(kind: Any) -> dict[str, type | None]:
-    """The dataclasses that an annotation allows, by name; "none" where it allows None. Empty if it is no choice."""
-    if typing.get_origin(kind) is typing.Annotated:
-        kind = typing.get_args(kind)[0]
-    members = typing.get_args(kind) if typing.get_origin(kind) in (typing.Union, types.UnionType) else (kind,)
-    options: dict[str, type | None] = {choice_name(m): m for m in members if isinstance(m, type) and is_value(m)}
-    if options and type(None) in members:
-        options["none"] = None
-    return options
-
-
-def put(node: Node, path: str, value: Any) -> None:
-    """Set the field at a dotted path of a tree that has it."""
-    *above, name = path.split(".")
-    for step in above:
-        node = node.fields[step]
-    node.fields[name] = take_apart(value) if is_value(value) else value
-
-
-def swap(old: Node | None, kind: type) -> Node:
-    """A node of another dataclass: fields that both have keep a value that fits, the others take their default."""
-    if old is not None and old.kind is kind:
-        return old
-    kinds, fields = typing.get_type_hints(kind, include_extras=True), {}
-    for field in dataclasses.fields(kind):
-        if not field.init:
+def follow(node: Node, changes: dict[str, str], follows: dict[str, str]) -> None:
+    """Set the fields that follow others, where those have changed. ValueError if one was set against the other."""
+    for path, leader in follows.items():
+        fields = fields_of(node)
+        if path not in fields:
             continue
-        item = old.fields.get(field.name, REQUIRED) if old is not None else REQUIRED
-        if item is not REQUIRED and not fits(item, kinds[field.name]):
-            item = REQUIRED
-        if item is REQUIRED:
-            item = default_of(field)
-        fields[field.name] = take_apart(item) if is_value(item) else item
-    return Node(kind, fields)
+        value = fields[leader].value if leader in fields else None
+        if path in changes and fields[path].value != value:
+            raise ValueError(f"--{path} {changes[path]}: the tokenizer decides it; set --{leader} and leave it out")
+        if value is not None and any(
+            leader == name or leader.startswith(name.removesuffix("name")) for name in changes
+        ):
+            put(node, path, value)
 
 
-def fits(item: Any, kind: Any) -> bool:
-    """Whether a field of this annotation can hold the item."""
-    if isinstance(item, Node):
-        return item.kind in choices_in(kind).values()
-    try:
-        return from_json(kind, to_json(item)) == item
-    except (TypeError, ValueError):
-        return False
+def option(path: str, text: str, choice: Choice) -> type | None:
+    """The dataclass that a word names: "lion", "AdamW", "sinusoidal" for sinusoidal_positions."""
+
+    def plain(word: str) -> str:
+        return word.replace("_", "").replace("-", "").lower()
+
+    alike = [name for name in choice.options if plain(name) == plain(text)]
+    alike = alike or [name for name in choice.options if text and plain(name).startswith(plain(text))]
+    if len(alike) == 1:
+        return choice.options[alike[0]]
+    close = nearest(text, choice.options)
+    hint = f"did you mean {close}? " if close else ""
+    raise ValueError(f"--{path} {text}: there is no such choice; {hint}there are {', '.join(choice.options)}")
 
 
-def default_of(field: dataclasses.Field) -> Any:
-    """The default of a field, or REQUIRED."""
-    if field.default is not dataclasses.MISSING:
-        return field.default
-    return field.default_factory() if field.default_factory is not dataclasses.MISSING else REQUIRED
-
-
-def differences(old: Any, new: Any) -> list[tuple[str, str, str]]:
-    """(dotted path, before, after) of each field in which two values differ, as they are written on the command line.
-
-    >>> from model.norms import LayerNorm
-    >>> differences(LayerNorm(epsilon=1e-12), LayerNorm(epsilon=1e-6))
-    [('epsilon', '1e-12', '1e-06')]
-    """
-    before, after = written(old), written(new)
-    paths = list(dict.fromkeys([*before, *after]))
-    return [(p, before.get(p, "absent"), after.get(p, "absent")) for p in paths if before.get(p) != after.get(p)]
-
-
-def written(value: Any) -> dict[str, str]:
-    """Every field as one word of text that sets it, by its dotted path; a choice among several by `path.name`."""
-    words = {}
-    for path, field in fields_of(take_apart(value)).items():
-        if isinstance(field, Leaf):
-            words[path] = str(field.value)
-        elif len(field.options) > 1:
-            words[f"{path}.name"] = choice_name(field.value.kind) if field.value else "none"
-    return words
-
-
-def is_value(item: Any) -> bool:
-    """Whether an item is a dataclass, or an instance of one, that has a place in the tree."""
-    return dataclasses.is_dataclass(item) and not isinstance(item, Node)
-
-
-def join(prefix: str, name: str) -> str:
-    """A dotted path one step further down."""
-    return f"{prefix}.{name}" if prefix else name
-
-
-def in_words(kind: Any) -> str:
-    """What a field of this annotation expects, for an error message.
-
-    >>> in_words(int), in_words(float | None), in_words(Literal["dynamic", "static"])
-    ('a whole number', 'a number or None', 'one of dynamic, static')
-    """
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin is typing.Annotated:
-        return in_words(arguments[0])
-    if origin is Literal:
-        return f"one of {', '.join(map(str, arguments))}"
-    if origin in (typing.Union, types.UnionType):
-        return " or ".join(in_words(member) for member in arguments)
-    names = {int: "a whole number", float: "a number", bool: "True or False", str: "a word", type(None): "None"}
-    return names.get(kind, f"a value of type {getattr(kind, '__name__', kind)}" if origin is None else str(kind))
+def unknown(path: str, fields: dict[str, Leaf | Choice], known: Iterable[str]) -> str:
+    """What to say about a field that is not there: whose it would be, or the nearest one."""
+    name = path.rpartition(".")[2]
+    for place, choice in fields.items():
+        options = getattr(choice, "options", {})
+        if path == f"{place}.{name}":
+            owners = [word for word, kind in options.items() if kind and name in type_fields(kind)]
+            present = f" ({place} is {choice_name(choice.value.kind) if choice.value else 'none'})" if owners else ""
+            if owners:
+                return f"--{path} is a field of {' and '.join(owners)}{present}; add --{place}.name {owners[0]}"
+    names = [f"{place}.name" for place, choice in fields.items() if len(getattr(choice, "options", ())) > 1]
+    close = nearest_field(path, [*fields, *names, *known, "exp"])
+    if not close:
+        return f"there is no field --{path}; --help shows them all"
+    present = getattr(fields.get(close), "value", None)
+    default = f" (default {present})" if close in fields and isinstance(present, (int, float, str)) else ""
+    close = close.replace("_", "-") if close in known else close
+    return f"there is no field --{path}; did you mean --{close}{default}?"

@@ -1,0 +1,192 @@
+"""The command line: python -m train.COMMAND --exp=NAME [--option VALUE ...] [--dotted.field VALUE ...]
+
+Read in two stages. The first finds the experiment's name and answers `--list`, a bare `--help` and a mistaken name
+before JAX is imported. The second loads the experiment, puts the overrides into it and lets every part check itself.
+Bad input ends with exit code 2 and one line that says what is wrong, where, and what to do.
+
+A flag may be written `--a.b VALUE`, `--a.b=VALUE` or `a.b=VALUE`, with hyphens or underscores; the last of two wins.
+"""
+
+import contextlib
+import dataclasses
+import re
+import sys
+import typing
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from train.options import Options, RunOptions
+from train.registry import Declared, entries, find, listing, load
+from train.suggest import nearest
+
+# Whatever imports JAX is imported inside the functions that need it.
+
+FLAG = re.compile(r"--[A-Za-z_][\w.-]*(=|$)")
+ASSIGNMENT = re.compile(r"[A-Za-z_][\w.-]*=")
+SWITCH_VALUES = ("true", "false", "flags", "json", "none")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a command was asked to do."""
+
+    name: str
+    """The experiment's name."""
+    experiment: Any
+    """The experiment with the overrides."""
+    base: Any
+    """The experiment as declared."""
+    options: Any
+    """The options of the run."""
+    given: frozenset[str]
+    """Fields and options that the user gave, as dotted paths."""
+    folder: str | None = None
+    """The run folder, for commands that start from one."""
+
+
+def parse(argv: Sequence[str], *, command: str, options: type[Options] = RunOptions) -> Request:
+    """Read the command line of a command that takes `--exp=NAME`.
+
+    Raises:
+        SystemExit: with code 2 and one line on stderr for bad input; with code 0 after `--help`, `--list`,
+        `--print-config`
+            or `--diff`.
+    """
+    with one_line_errors(command):
+        flags, positional = split(argv, options)
+        if "list" in flags:
+            print(listing())
+            raise SystemExit(0)
+        if positional:
+            known = nearest(positional[0].replace("-", "_"), [item.name for item in entries()])
+            hint = f"did you mean --exp={known}?" if known else "flags begin with --"
+            raise ValueError(f"unexpected argument {positional[0]!r}; {hint}")
+        if "exp" not in flags:
+            if "help" in flags:
+                print_help(command, options())
+            names = ", ".join(item.name for item in entries())
+            raise ValueError(f"which experiment? python -m train.{command} --exp=NAME; there are {names}")
+        exp = flags.pop("exp")
+        find(exp)  # a mistaken name is answered before JAX is imported
+        return answer(command, load(exp), flags, options)
+
+
+def parse_folder(argv: Sequence[str], *, command: str, options: type[Options] = Options) -> Request:
+    """Read the command line of a command that takes a run folder: its experiment is what was trained there.
+
+    Overrides work as for `parse`, so that `--data.source WORD` scores a run on another text. Raises SystemExit like it.
+    """
+    with one_line_errors(command):
+        flags, positional = split(argv, options)
+        if not positional:
+            if "help" in flags:
+                print_help(command, options(), subject="RUN_DIR")
+            raise ValueError(f"which run? python -m train.{command} RUN_DIR")
+        if len(positional) > 1:
+            raise ValueError(f"unexpected argument {positional[1]!r} after the run folder; flags begin with --")
+        folder = positional[0].rstrip("/")
+        return dataclasses.replace(answer(command, load(f"{folder}/config.json"), flags, options), folder=folder)
+
+
+def override(experiment: Any, words: Sequence[str]) -> Any:
+    """An experiment with overrides written as on a command line. ValueError with one line for bad input.
+
+    override(experiment, ["--optimizer.schedule.peak", "1e-3", "steps=100"])
+    """
+    from train.overrides import overridden
+
+    flags, positional = split(words, Options)
+    if positional:
+        raise ValueError(f"unexpected argument {positional[0]!r}; write --field VALUE or field=VALUE")
+    return overridden(experiment, flags, known=())
+
+
+def answer(command: str, declared: Declared, flags: dict[str, str], options: type[Options]) -> Request:
+    """The second stage: overrides and options as values, or what `--help`, `--print-config` and `--diff` print."""
+    from train import usage
+    from train.overrides import overridden
+
+    names = {field.name: field for field in dataclasses.fields(options)}
+    shown, flags = "help" in flags, {path: text for path, text in flags.items() if path != "help"}
+    fields = {path: text for path, text in flags.items() if path not in names}
+    experiment = overridden(declared.experiment, fields, known=names)
+    chosen = read_options(options, {path: text for path, text in flags.items() if path in names}, declared.name)
+    if shown:
+        usage.print_full_help(command, declared, experiment, chosen)
+    elif chosen.print_config:
+        print(usage.config_text(command, declared, experiment, chosen.print_config))
+    elif chosen.diff:
+        print(usage.diff_text(declared, experiment))
+    else:
+        return Request(declared.name, experiment, declared.experiment, chosen, frozenset(flags))
+    raise SystemExit(0)
+
+
+def split(argv: Sequence[str], options: type[Options]) -> tuple[dict[str, str], list[str]]:
+    """Flags by dotted path with hyphens as underscores, and the words that belong to no flag. A bare flag is "true".
+
+    >>> split(["--exp=bert_tiny", "--run-dir", "a b", "optimizer.b2=0.98", "--verify-resume"], RunOptions)
+    ({'exp': 'bert_tiny', 'run_dir': 'a b', 'optimizer.b2': '0.98', 'verify_resume': 'true'}, [])
+    """
+    switches = {"help", "print_config", *(field.name for field in dataclasses.fields(options) if field.type is bool)}
+    flags: dict[str, str] = {}
+    positional = []
+    words = list(argv)
+    while words:
+        word = words.pop(0)
+        if word == "-h":
+            word = "--help"
+        if not (FLAG.match(word) or ASSIGNMENT.match(word)):
+            if word.startswith("-"):
+                raise ValueError(f"unexpected {word!r}; flags are written --field VALUE")
+            positional.append(word)
+            continue
+        name, equals, value = word.removeprefix("--").partition("=")
+        path = name.replace("-", "_")
+        if not equals:
+            follows = bool(words) and not FLAG.match(words[0]) and words[0] != "-h"
+            if follows and path in switches:
+                follows = words[0].lower() in SWITCH_VALUES
+            value = words.pop(0) if follows else "true"
+        flags.pop(path, None)  # the last one wins, and comes last
+        flags[path] = value
+    return flags, positional
+
+
+def read_options(kind: type[Options], texts: dict[str, str], name: str) -> Any:
+    """The options of a command from their texts."""
+    from train.values import read
+
+    kinds = typing.get_type_hints(kind)
+    values = {}
+    for path, text in texts.items():
+        if path == "print_config" and text == "true":
+            text = "flags"
+        default = next(field.default for field in dataclasses.fields(kind) if field.name == path)
+        values[path] = read(f"--{path.replace('_', '-')}", text, kinds[path], default)
+    if "run_dir" in kinds and values.get("run_dir") is None:
+        values["run_dir"] = f"runs/{name}"
+    if values.get("mesh"):
+        from train.sharding import MeshShape
+
+        MeshShape.parse(values["mesh"])
+    return kind(**values)
+
+
+def print_help(command: str, options: Options, subject: str = "--exp=NAME") -> NoReturn:
+    """The help of a command without an experiment; needs no JAX."""
+    from train import usage
+
+    usage.print_bare_help(command, options, subject)
+    raise SystemExit(0)
+
+
+@contextlib.contextmanager
+def one_line_errors(command: str):
+    """Print a ValueError as one line on stderr and exit with code 2."""
+    try:
+        yield
+    except ValueError as error:
+        print(f"train.{command}: {' '.join(str(error).split())}", file=sys.stderr)
+        raise SystemExit(2) from None

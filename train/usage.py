@@ -1,0 +1,81 @@
+"""What the command line prints of an experiment: help, the resolved fields, and what differs from the declaration."""
+
+import dataclasses
+import json
+import shlex
+from typing import Annotated, Any
+
+import tyro
+
+from train.options import Options
+from train.registry import Declared, listing
+from train.values import markers, value_rules
+
+
+def print_bare_help(command: str, options: Options, subject: str) -> None:
+    """The help of a command without an experiment: how to call it, its options, and what experiments there are."""
+    text = (
+        f"python -m train.{command} {subject} [--option VALUE ...] [--dotted.field VALUE ...]\n\n"
+        f"Any field of the experiment can be overridden: python -m train.{command} {subject} --help shows them all.\n\n"
+        f"Experiments (or a file of your own, --exp=path/to/mine.py):\n{listing()}"
+    )
+    show_help(f"python -m train.{command}", text, options=options)
+
+
+def print_full_help(command: str, declared: Declared, experiment: Any, options: Options) -> None:
+    """Every field of an experiment and every option, with their present values."""
+    from train.tree import Choice, fields_of, take_apart
+
+    fields = fields_of(take_apart(experiment))
+    choices = {path: list(field.options) for path, field in fields.items() if isinstance(field, Choice)}
+    lines = [f"  --{path}.name {{{','.join(names)}}}" for path, names in choices.items() if len(names) > 1]
+    text = f"{declared.text}\n\nChoices that can be swapped; fields that both have are kept:\n" + "\n".join(lines)
+    prog = f"python -m train.{command} --exp={declared.name}"
+    show_help(prog, text, experiment=experiment, options=dataclasses.replace(options))
+
+
+def show_help(prog: str, text: str, **parts: Any) -> None:
+    """Print the fields of some dataclasses, each without a prefix of its own, as tyro shows them."""
+    unprefixed = tyro.conf.arg(name="")
+    kinds: list[Any] = [(name, Annotated[type(part), unprefixed]) for name, part in parts.items()]
+    shown = dataclasses.make_dataclass("Shown", kinds)
+    with value_rules():
+        try:
+            tyro.cli(shown, prog=prog, description=text, default=shown(**parts), args=["--help"], config=markers())
+        except SystemExit as done:
+            if done.code:
+                raise
+
+
+def config_text(command: str, declared: Declared, experiment: Any, form: str) -> str:
+    """The experiment in full, as JSON or as a command that can be given again, with what differs on top."""
+    from model.config import to_json
+
+    if form == "json":
+        return json.dumps(to_json(experiment), indent=2, ensure_ascii=False)
+    flags = " \\\n    ".join(f"--{path} {shlex.quote(word)}" for path, word in flag_words(experiment).items())
+    comment = "".join(f"# {line}\n" for line in diff_text(declared, experiment).splitlines())
+    return f"{comment}python -m train.{command} --exp={declared.name} \\\n    {flags}"
+
+
+def diff_text(declared: Declared, experiment: Any) -> str:
+    """One line for each field that differs from the experiment as declared."""
+    from train.config import compare
+
+    lines = compare(declared.experiment, experiment)
+    return "\n".join(lines) if lines else f"{declared.name} as declared"
+
+
+def flag_words(experiment: Any) -> dict[str, str]:
+    """Every field as the flag that sets it; a choice with a one-word form by that, and no field that follows another."""
+    from train.tree import written
+
+    words = written(experiment)
+    for path, parse in getattr(type(experiment), "one_word", {}).items():
+        value = experiment
+        for name in path.split("."):
+            value = getattr(value, name)
+        if parse(str(value)) == value:
+            words = {path: str(value)} | {p: word for p, word in words.items() if not p.startswith(f"{path}.")}
+    follows = getattr(type(experiment), "follows", {})
+    return {path: word for path, word in words.items() if path not in follows}

@@ -1,0 +1,94 @@
+"""One value from one word of text, by the annotation of its field: the door to tyro."""
+
+import contextlib
+import dataclasses
+import functools
+import io
+import types
+import typing
+from collections.abc import Callable
+from typing import Any, Literal
+
+
+def read(flag: str, text: str, kind: Any, default: Any) -> Any:
+    """One value from its text, by the annotation of its field; tyro does the reading."""
+    import tyro
+
+    word = "None" if text.lower() == "none" and type(None) in typing.get_args(kind) else text
+    silence = io.StringIO()
+    try:
+        with value_rules(), contextlib.redirect_stderr(silence), contextlib.redirect_stdout(silence):
+            holder = dataclasses.make_dataclass("Value", [("value", kind)])
+            return tyro.cli(holder, args=[f"--value={word}"], config=markers()).value
+    except SystemExit:
+        present = "''" if default == "" else default
+        raise ValueError(f"{flag} {text}: expected {in_words(kind)} (default {present})") from None
+
+
+def markers() -> tuple[Any, ...]:
+    """How tyro reads: no subcommands for choices, True and False as words, tuples as Python writes them."""
+    from tyro import conf
+
+    return conf.AvoidSubcommands, conf.FlagConversionOff, conf.UsePythonSyntaxForLiteralCollections
+
+
+@functools.cache
+def value_rules() -> Any:
+    """Rules of our own for tyro: 1e4 is a whole number, and true is True."""
+    from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec
+
+    rules = ConstructorRegistry()
+
+    def rule(kind: type, metavar: str, from_text: Callable[[str], Any]) -> None:
+        spec = PrimitiveConstructorSpec(
+            nargs=1,
+            metavar=metavar,
+            instance_from_str=lambda words: from_text(words[0]),
+            is_instance=lambda item: type(item) is kind,
+            str_from_instance=lambda item: [str(item)],
+        )
+        rules.primitive_rule(lambda info: spec if info.type is kind else None)
+
+    rule(int, "INT", whole_number)
+    rule(bool, "{True,False}", truth)
+    return rules
+
+
+def whole_number(text: str) -> int:
+    """10000, 10_000 and 1e4 alike. ValueError for anything that is not whole.
+
+    >>> whole_number("1e4"), whole_number("100_000")
+    (10000, 100000)
+    """
+    try:
+        return int(text)
+    except ValueError:
+        number = float(text)
+        if not number.is_integer():
+            raise ValueError(f"{text} is not a whole number") from None
+        return int(number)
+
+
+def truth(text: str) -> bool:
+    """true and false in any spelling of case, yes and no, 1 and 0."""
+    words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+    if text.lower() not in words:
+        raise ValueError(f"{text} is neither True nor False")
+    return words[text.lower()]
+
+
+def in_words(kind: Any) -> str:
+    """What a field of this annotation expects, for an error message.
+
+    >>> in_words(int), in_words(float | None), in_words(Literal["dynamic", "static"])
+    ('a whole number', 'a number or None', 'one of dynamic, static')
+    """
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is typing.Annotated:
+        return in_words(arguments[0])
+    if origin is Literal:
+        return f"one of {', '.join(map(str, arguments))}"
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(in_words(member) for member in arguments)
+    names = {int: "a whole number", float: "a number", bool: "True or False", str: "a word", type(None): "None"}
+    return names.get(kind, f"a value of type {getattr(kind, '__name__', kind)}" if origin is None else str(kind))
