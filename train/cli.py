@@ -53,7 +53,7 @@ def parse(argv: Sequence[str], *, command: str, options: type[Options] = RunOpti
         `--print-config`
             or `--diff`.
     """
-    with one_line_errors(command):
+    with one_line_errors():
         flags, positional = split(argv, options)
         if "list" in flags:
             print(listing())
@@ -62,7 +62,7 @@ def parse(argv: Sequence[str], *, command: str, options: type[Options] = RunOpti
             known = nearest(positional[0].replace("-", "_"), [item.name for item in entries()])
             hint = f"did you mean --exp={known}?" if known else "flags begin with --"
             raise ValueError(f"unexpected argument {positional[0]!r}; {hint}")
-        if "exp" not in flags:
+        if not flags.get("exp"):
             if "help" in flags:
                 print_help(command, options())
             names = ", ".join(item.name for item in entries())
@@ -77,7 +77,7 @@ def parse_folder(argv: Sequence[str], *, command: str, options: type[Options] = 
 
     Overrides work as for `parse`, so that `--data.source WORD` scores a run on another text. Raises SystemExit like it.
     """
-    with one_line_errors(command):
+    with one_line_errors():
         flags, positional = split(argv, options)
         if not positional:
             if "help" in flags:
@@ -102,7 +102,7 @@ def override(experiment: Any, words: Sequence[str]) -> Any:
     return overridden(experiment, flags, known=())
 
 
-def answer(command: str, declared: Declared, flags: dict[str, str], options: type[Options]) -> Request:
+def answer(command: str, declared: Declared, flags: dict[str, str | None], options: type[Options]) -> Request:
     """The second stage: overrides and options as values, or what `--help`, `--print-config` and `--diff` print."""
     from train import usage
     from train.overrides import overridden
@@ -110,7 +110,7 @@ def answer(command: str, declared: Declared, flags: dict[str, str], options: typ
     names = {field.name: field for field in dataclasses.fields(options)}
     shown, flags = "help" in flags, {path: text for path, text in flags.items() if path != "help"}
     fields = {path: text for path, text in flags.items() if path not in names}
-    experiment = overridden(declared.experiment, fields, known=names)
+    experiment = overridden(declared.experiment, fields, known=[*names, "exp"])
     chosen = read_options(options, {path: text for path, text in flags.items() if path in names}, declared.name)
     if shown:
         usage.print_full_help(command, declared, experiment, chosen)
@@ -123,14 +123,14 @@ def answer(command: str, declared: Declared, flags: dict[str, str], options: typ
     raise SystemExit(0)
 
 
-def split(argv: Sequence[str], options: type[Options]) -> tuple[dict[str, str], list[str]]:
-    """Flags by dotted path with hyphens as underscores, and the words that belong to no flag. A bare flag is "true".
+def split(argv: Sequence[str], options: type[Options]) -> tuple[dict[str, str | None], list[str]]:
+    """Flags by dotted path with hyphens as underscores (None for a bare flag), and the words that belong to no flag.
 
     >>> split(["--exp=bert_tiny", "--run-dir", "a b", "optimizer.b2=0.98", "--verify-resume"], RunOptions)
-    ({'exp': 'bert_tiny', 'run_dir': 'a b', 'optimizer.b2': '0.98', 'verify_resume': 'true'}, [])
+    ({'exp': 'bert_tiny', 'run_dir': 'a b', 'optimizer.b2': '0.98', 'verify_resume': None}, [])
     """
     switches = {"help", "print_config", *(field.name for field in dataclasses.fields(options) if field.type is bool)}
-    flags: dict[str, str] = {}
+    flags: dict[str, str | None] = {}
     positional = []
     words = list(argv)
     while words:
@@ -148,20 +148,20 @@ def split(argv: Sequence[str], options: type[Options]) -> tuple[dict[str, str], 
             follows = bool(words) and not FLAG.match(words[0]) and words[0] != "-h"
             if follows and path in switches:
                 follows = words[0].lower() in SWITCH_VALUES
-            value = words.pop(0) if follows else "true"
+            value = words.pop(0) if follows else None
         flags.pop(path, None)  # the last one wins, and comes last
         flags[path] = value
     return flags, positional
 
 
-def read_options(kind: type[Options], texts: dict[str, str], name: str) -> Any:
+def read_options(kind: type[Options], texts: dict[str, str | None], name: str) -> Any:
     """The options of a command from their texts."""
     from train.values import read
 
     kinds = typing.get_type_hints(kind)
     values = {}
     for path, text in texts.items():
-        if path == "print_config" and text == "true":
+        if path == "print_config" and text is None:
             text = "flags"
         default = next(field.default for field in dataclasses.fields(kind) if field.name == path)
         values[path] = read(f"--{path.replace('_', '-')}", text, kinds[path], default)
@@ -183,10 +183,10 @@ def print_help(command: str, options: Options, subject: str = "--exp=NAME") -> N
 
 
 @contextlib.contextmanager
-def one_line_errors(command: str):
+def one_line_errors():
     """Print a ValueError as one line on stderr and exit with code 2."""
     try:
         yield
     except ValueError as error:
-        print(f"train.{command}: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         raise SystemExit(2) from None

@@ -14,17 +14,18 @@ from train.tree import Choice, Leaf, Node, fields_of, put, put_together, swap, t
 from train.values import read
 
 
-def overridden(experiment: Any, changes: dict[str, str], known: Iterable[str]) -> Any:
+def overridden(experiment: Any, changes: dict[str, str | None], known: Iterable[str]) -> Any:
     """The experiment with each dotted field set from its text. `known` are names of options, for suggestions only."""
     if not changes:
         return experiment
     node, words = take_apart(experiment), getattr(type(experiment), "one_word", {})
+    known = [*known, *words]
     leaves = {}
     by_depth = sorted(changes.items(), key=lambda change: change[0].count("."))  # what holds a field comes before it
     for path, text in by_depth:
         fields = fields_of(node)
         place = path.removesuffix(".name")
-        if path in words:
+        if path in words and text is not None:
             put(node, path, words[path](text))
         elif path not in fields or isinstance(fields[path], Choice):
             if not isinstance(fields.get(place), Choice):
@@ -42,7 +43,7 @@ def overridden(experiment: Any, changes: dict[str, str], known: Iterable[str]) -
     return put_together(node)
 
 
-def follow(node: Node, changes: dict[str, str], follows: dict[str, str]) -> None:
+def follow(node: Node, changes: dict[str, str | None], follows: dict[str, str]) -> None:
     """Set the fields that follow others, where those have changed. ValueError if one was set against the other."""
     for path, leader in follows.items():
         fields = fields_of(node)
@@ -57,19 +58,25 @@ def follow(node: Node, changes: dict[str, str], follows: dict[str, str]) -> None
             put(node, path, value)
 
 
-def option(path: str, text: str, choice: Choice) -> type | None:
+def option(path: str, text: str | None, choice: Choice) -> type | None:
     """The dataclass that a word names: "lion", "AdamW", "sinusoidal" for sinusoidal_positions."""
+    if text is None:
+        raise ValueError(f"--{path} needs one of {', '.join(choice.options)}")
+    if len(choice.options) == 1 and choice.value is not None and not path.endswith(".name"):
+        raise ValueError(
+            f"--{path} {text}: its fields are set one by one, such as --{path}.{next(iter(choice.value.fields))}"
+        )
 
     def plain(word: str) -> str:
         return word.replace("_", "").replace("-", "").lower()
 
     alike = [name for name in choice.options if plain(name) == plain(text)]
-    alike = alike or [name for name in choice.options if text and plain(name).startswith(plain(text))]
+    alike = alike or [name for name in choice.options if plain(text) and plain(name).startswith(plain(text))]
     if len(alike) == 1:
         return choice.options[alike[0]]
     close = nearest(text, choice.options)
-    hint = f"did you mean {close}? " if close else ""
-    raise ValueError(f"--{path} {text}: there is no such choice; {hint}there are {', '.join(choice.options)}")
+    hint = f"did you mean {close}? There are" if close else "there are"
+    raise ValueError(f"--{path} {text}: there is no such choice; {hint} {', '.join(choice.options)}")
 
 
 def unknown(path: str, fields: dict[str, Leaf | Choice], known: Iterable[str]) -> str:
@@ -82,8 +89,8 @@ def unknown(path: str, fields: dict[str, Leaf | Choice], known: Iterable[str]) -
             present = f" ({place} is {choice_name(choice.value.kind) if choice.value else 'none'})" if owners else ""
             if owners:
                 return f"--{path} is a field of {' and '.join(owners)}{present}; add --{place}.name {owners[0]}"
-    names = [f"{place}.name" for place, choice in fields.items() if len(getattr(choice, "options", ())) > 1]
-    close = nearest_field(path, [*fields, *names, *known, "exp"])
+    names = [place if isinstance(field, Leaf) else f"{place}.name" for place, field in fields.items()]
+    close = nearest_field(path, [*names, *known])
     if not close:
         return f"there is no field --{path}; --help shows them all"
     present = getattr(fields.get(close), "value", None)

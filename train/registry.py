@@ -74,7 +74,8 @@ def find(text: str) -> Entry | Path:
         if path.is_dir() and (path / "config.json").is_file():
             return path / "config.json"
         if not path.is_file():
-            raise ValueError(f"--exp {text}: there is no such file")
+            found = "a folder without config.json" if path.is_dir() else "not there"
+            raise ValueError(f"--exp {text} is {found}; give an experiment's name, a .py file or a run folder")
         return path
     known = {item.name: item for item in entries()}
     name = text.replace("-", "_")

@@ -111,10 +111,14 @@ def nearest_field(path: str, known: Iterable[str]) -> str | None:
     last = path.rpartition(".")[2]
     if ALIASES.get(last) in known:
         return ALIASES[last]
+    if path in known:
+        return path
     same = [field for field in known if field.rpartition(".")[2] == last]
     if same:
         return nearest(path, same) or same[0]
-    alike = nearest(last, {field.rpartition(".")[2] for field in known})
-    if alike and (same := [field for field in known if field.rpartition(".")[2] == alike]):
+    ours = [field.rpartition(".")[2] for field in known]
+    alike = nearest(last, [*ours, *(word for word, field in ALIASES.items() if field in known)])
+    if alike in ours:
+        same = [field for field in known if field.rpartition(".")[2] == alike]
         return nearest(path, same) or same[0]
-    return nearest(path, known)
+    return ALIASES[alike] if alike else nearest(path, known)

@@ -58,7 +58,14 @@ def put_together(node: Node, path: str = "") -> Any:
     try:
         return node.kind(**fields)
     except ValueError as error:
-        raise ValueError(f"{path}: {error}" if path else str(error)) from error
+        raise ValueError(placed(str(error), path, fields)) from error
+
+
+def placed(message: str, path: str, fields: typing.Container[str]) -> str:
+    """A constructor's complaint with the path of its dataclass: "optimizer.b1=2 must ..." or "optimizer: it must ..."."""
+    if not path:
+        return message
+    return f"{path}.{message}" if message.partition("=")[0] in fields else f"{path}: {message}"
 
 
 def fields_of(node: Node, prefix: str = "") -> dict[str, Leaf | Choice]:
@@ -139,7 +146,8 @@ def differences(old: Any, new: Any) -> list[tuple[str, str, str]]:
     [('epsilon', '1e-12', '1e-06')]
     """
     before, after = written(old), written(new)
-    paths = list(dict.fromkeys([*before, *after]))
+    above = list(dict.fromkeys(path.rpartition(".")[0] for path in [*before, *after]))
+    paths = sorted(dict.fromkeys([*before, *after]), key=lambda path: above.index(path.rpartition(".")[0]))
     return [(p, before.get(p, "absent"), after.get(p, "absent")) for p in paths if before.get(p) != after.get(p)]
 
 

@@ -1,7 +1,9 @@
 """What the command line prints of an experiment: help, the resolved fields, and what differs from the declaration."""
 
+import contextlib
 import dataclasses
 import json
+import operator
 import shlex
 from typing import Annotated, Any
 
@@ -14,37 +16,36 @@ from train.values import markers, value_rules
 
 def print_bare_help(command: str, options: Options, subject: str) -> None:
     """The help of a command without an experiment: how to call it, its options, and what experiments there are."""
-    text = (
-        f"python -m train.{command} {subject} [--option VALUE ...] [--dotted.field VALUE ...]\n\n"
-        f"Any field of the experiment can be overridden: python -m train.{command} {subject} --help shows them all.\n\n"
-        f"Experiments (or a file of your own, --exp=path/to/mine.py):\n{listing()}"
+    prog = f"python -m train.{command}"
+    print(
+        f"{prog} {subject} [--option VALUE ...] [--dotted.field VALUE ...]\n\n"
+        f"Any field of the experiment can be set: {prog} {subject} --help shows them all.\n\n"
+        f"Experiments (or a file of your own, --exp=path/to/mine.py):\n{listing()}\n"
     )
-    show_help(f"python -m train.{command}", text, options=options)
+    print_fields(f"{prog} {subject}", options=options)
 
 
 def print_full_help(command: str, declared: Declared, experiment: Any, options: Options) -> None:
-    """Every field of an experiment and every option, with their present values."""
+    """What an experiment is, the choices in it, and every field and option with its present value."""
     from train.tree import Choice, fields_of, take_apart
 
+    print(declared.text, end="\n\n")
+    words = [f"  --{path} WORD  now {word}" for path, word in one_words(experiment).items()]
     fields = fields_of(take_apart(experiment))
     choices = {path: list(field.options) for path, field in fields.items() if isinstance(field, Choice)}
-    lines = [f"  --{path}.name {{{','.join(names)}}}" for path, names in choices.items() if len(names) > 1]
-    text = f"{declared.text}\n\nChoices that can be swapped; fields that both have are kept:\n" + "\n".join(lines)
-    prog = f"python -m train.{command} --exp={declared.name}"
-    show_help(prog, text, experiment=experiment, options=dataclasses.replace(options))
+    names = [f"  --{path}.name {{{','.join(names)}}}" for path, names in choices.items() if len(names) > 1]
+    print(
+        "Choices (putting another in the place of one keeps the fields that both have):", *words, *names, "", sep="\n"
+    )
+    print_fields(f"python -m train.{command} --exp={declared.name}", experiment=experiment, options=options)
 
 
-def show_help(prog: str, text: str, **parts: Any) -> None:
+def print_fields(prog: str, **parts: Any) -> None:
     """Print the fields of some dataclasses, each without a prefix of its own, as tyro shows them."""
-    unprefixed = tyro.conf.arg(name="")
-    kinds: list[Any] = [(name, Annotated[type(part), unprefixed]) for name, part in parts.items()]
+    kinds: list[Any] = [(name, Annotated[type(part), tyro.conf.arg(name="")]) for name, part in parts.items()]
     shown = dataclasses.make_dataclass("Shown", kinds)
-    with value_rules():
-        try:
-            tyro.cli(shown, prog=prog, description=text, default=shown(**parts), args=["--help"], config=markers())
-        except SystemExit as done:
-            if done.code:
-                raise
+    with value_rules(), contextlib.suppress(SystemExit):
+        tyro.cli(shown, prog=prog, description="", default=shown(**parts), args=["--help"], config=markers())
 
 
 def config_text(command: str, declared: Declared, experiment: Any, form: str) -> str:
@@ -71,11 +72,17 @@ def flag_words(experiment: Any) -> dict[str, str]:
     from train.tree import written
 
     words = written(experiment)
-    for path, parse in getattr(type(experiment), "one_word", {}).items():
-        value = experiment
-        for name in path.split("."):
-            value = getattr(value, name)
-        if parse(str(value)) == value:
-            words = {path: str(value)} | {p: word for p, word in words.items() if not p.startswith(f"{path}.")}
+    for path, word in one_words(experiment).items():
+        words = {path: word} | {p: other for p, other in words.items() if not p.startswith(f"{path}.")}
     follows = getattr(type(experiment), "follows", {})
     return {path: word for path, word in words.items() if path not in follows}
+
+
+def one_words(experiment: Any) -> dict[str, str]:
+    """The choices that one word sets, by their dotted path, where that word says all there is to them."""
+    found = {}
+    for path, parse in getattr(type(experiment), "one_word", {}).items():
+        value = operator.attrgetter(path)(experiment)
+        if parse(str(value)) == value:
+            found[path] = str(value)
+    return found

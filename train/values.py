@@ -10,10 +10,14 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 
-def read(flag: str, text: str, kind: Any, default: Any) -> Any:
-    """One value from its text, by the annotation of its field; tyro does the reading."""
+def read(flag: str, text: str | None, kind: Any, default: Any) -> Any:
+    """One value from its text, by the annotation of its field; tyro does the reading. A bare flag (None) is True."""
     import tyro
 
+    if text is None:
+        if kind is bool:
+            return True
+        raise ValueError(f"{flag} needs a value: {in_words(kind)}")
     word = "None" if text.lower() == "none" and type(None) in typing.get_args(kind) else text
     silence = io.StringIO()
     try:
@@ -22,7 +26,7 @@ def read(flag: str, text: str, kind: Any, default: Any) -> Any:
             return tyro.cli(holder, args=[f"--value={word}"], config=markers()).value
     except SystemExit:
         present = "''" if default == "" else default
-        raise ValueError(f"{flag} {text}: expected {in_words(kind)} (default {present})") from None
+        raise ValueError(f"{flag} {text or repr(text)}: expected {in_words(kind)} (default {present})") from None
 
 
 def markers() -> tuple[Any, ...]:
