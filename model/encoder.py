@@ -10,6 +10,7 @@ from model.embeddings import Embeddings
 from model.heads import PairHead, TokenHead
 from model.masks import segment_mask
 from model.norms import Norm
+from model.placing import split_rows
 from model.stack import run_layers, stack_layers
 
 # Words that part the random streams of embeddings and layers; a run's masks depend on them.
@@ -43,11 +44,11 @@ class Encoder(nnx.Module):
             return None if dropout_keys is None else fold(dropout_keys, word)
 
         mask = segment_mask(segments)
-        x = self.embeddings(tokens, positions, token_types, dropout_keys=keys(EMBEDDINGS))
+        x = split_rows(self.embeddings(tokens, positions, token_types, dropout_keys=keys(EMBEDDINGS)))
         layer_keys = keys(LAYERS)
 
         def call(layer: Block, x: Array, index: Array) -> Array:
-            return layer(x, mask, dropout_keys=None if layer_keys is None else fold(layer_keys, index))
+            return split_rows(layer(x, mask, dropout_keys=None if layer_keys is None else fold(layer_keys, index)))
 
         x = run_layers(self.layers, x, call, self.config.num_layers, self.config.stack)
         return x if self.final_norm is None else self.final_norm(x)

@@ -31,6 +31,8 @@ logging.getLogger("absl").setLevel(logging.CRITICAL)
 class CheckpointError(RuntimeError):
     """A checkpoint could not be written or read; the message is one line with the remedy."""
 
+    exit_code = 1
+
 
 class Restored(NamedTuple):
     """What a checkpoint held, and which newer ones had to be passed over because they are damaged (step, reason)."""
@@ -48,30 +50,29 @@ class Keep:
     Attributes:
         last: how many of the newest.
         best: how many with the lowest held-out loss.
-        every: also each multiple of this many steps; 0 for none; -1 keeps log-spaced ones: 1, 2, 5, 10, 20, 50, ...
+        every: also each multiple of this many steps.
+        log: also each power of two, so that a run can be looked at over its training.
     """
 
     last: int = 2
     best: int = 1
-    every: int = 0
+    every: int | None = None
+    log: bool = False
 
-    def on_schedule(self, step: int) -> bool:
-        """Whether a step is kept for good, so that a run can be looked at over its training.
+    def for_good(self, step: int) -> bool:
+        """Whether the checkpoint of a step is never dropped.
 
-        >>> [step for step in range(1, 120) if Keep(every=-1).on_schedule(step)]
-        [1, 2, 5, 10, 20, 50, 100]
+        >>> [step for step in range(1, 40) if Keep(every=30, log=True).for_good(step)]
+        [1, 2, 4, 8, 16, 30, 32]
         """
-        if self.every < 0:
-            digits = str(step)
-            return digits[0] in "125" and not digits[1:].strip("0")
-        return self.every > 0 and step % self.every == 0
+        return (self.every is not None and step % self.every == 0) or (self.log and step & (step - 1) == 0)
 
     def should_preserve(self, checkpoints, *, context=None) -> list[bool]:
         """Orbax's policy protocol: one answer for each checkpoint, oldest first."""
         scored = [info for info in checkpoints if info.metrics and info.metrics.get("valid_loss") is not None]
         best = {info.step for info in sorted(scored, key=lambda info: info.metrics["valid_loss"])[: self.best]}
         newest = {info.step for info in checkpoints[len(checkpoints) - self.last :]}
-        return [info.step in newest | best or self.on_schedule(info.step) for info in checkpoints]
+        return [info.step in newest | best or self.for_good(info.step) for info in checkpoints]
 
 
 class Checkpoints:
@@ -98,14 +99,18 @@ class Checkpoints:
 
     def due(self, step: int, every: int) -> bool:
         """Whether a checkpoint is to be written after this step: each `every` steps, and when it would be kept for good."""
-        return (every > 0 and step % every == 0) or self._keep.on_schedule(step)
+        return (every > 0 and step % every == 0) or self._keep.for_good(step)
 
-    def save(self, step: int, state: TrainState, position: dict[str, Any], scores: dict[str, float] | None = None) -> None:
+    def save(
+        self, step: int, state: TrainState, position: dict[str, Any], scores: dict[str, float] | None = None
+    ) -> None:
         """Start writing a checkpoint; returns once the arrays are copied off the devices.
 
         An error of this save or the one before is raised here or in `wait`, as CheckpointError.
         """
-        arguments = ocp.args.Composite(state=ocp.args.StandardSave(state._asdict()), position=ocp.args.JsonSave(position))
+        arguments = ocp.args.Composite(
+            state=ocp.args.StandardSave(state._asdict()), position=ocp.args.JsonSave(position)
+        )
         metrics = {"valid_loss": scores["valid_loss"]} if scores and scores.get("valid_loss") is not None else None
         with self._explained(f"checkpoint {step} could not be written"):
             self._manager.save(step, args=arguments, metrics=metrics, force=True)
@@ -155,7 +160,9 @@ class Checkpoints:
         self._manager.close()
 
     def _read(self, step: int, target: TrainState, damaged) -> Restored:
-        arguments = ocp.args.Composite(state=ocp.args.StandardRestore(target._asdict()), position=ocp.args.JsonRestore())
+        arguments = ocp.args.Composite(
+            state=ocp.args.StandardRestore(target._asdict()), position=ocp.args.JsonRestore()
+        )
         with self._explained(f"checkpoint {self.folder / str(step)} does not fit this experiment"):
             items = self._manager.restore(step, args=arguments)
         return Restored(step, TrainState(**items["state"]), items["position"], damaged)
@@ -166,7 +173,9 @@ class Checkpoints:
             yield
         except Exception as error:
             lines = str(error).strip().splitlines() or [type(error).__name__]
-            remedy = "free some space and repeat the command" if "ENOSPC" in str(error) or "No space" in str(error) else ""
+            remedy = (
+                "free some space and repeat the command" if "ENOSPC" in str(error) or "No space" in str(error) else ""
+            )
             raise CheckpointError(f"{what}: {lines[0]}" + (f"; {remedy}" if remedy else "")) from error
 
 
@@ -205,7 +214,9 @@ class _ManifestedPath(atomicity.AtomicRenameTemporaryPath):
         folder, final = Path(os.fspath(self.get())), Path(os.fspath(self.get_final()))
         is_checkpoint = final.name.isdigit()  # items of a checkpoint are finalized by the same class, before it
         if is_checkpoint:
-            files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("_CHECKPOINT"))
+            files = sorted(
+                path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("_CHECKPOINT")
+            )
             manifest = {str(path.relative_to(folder)): (path.stat().st_size, _sha256(path)) for path in files}
             (folder / MANIFEST).write_text(json.dumps(manifest, indent=1))
             fault_point("commit", int(final.name))

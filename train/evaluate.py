@@ -9,9 +9,9 @@ from typing import Any
 
 import jax
 import numpy as np
+from data.pipeline import eval_batches
 
 from data.batch import Batch
-from data.pipeline import eval_batches
 from data.tokenizers import Tokenizer
 from train.config import Experiment
 from train.metrics import add_up, divide, unigram_entropy

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from data.pipeline import TrainStream
 
 from data.batch import Batch
-from data.pipeline import TrainStream
 from train.checkpoint import Checkpoints, fault_point
 from train.console import Console
 from train.evaluate import Evaluator
@@ -29,6 +29,8 @@ IN_FLIGHT = 2
 
 class Diverged(RuntimeError):
     """The guard skipped too many steps in a row; the message names the step, the examples and the last good checkpoint."""
+
+    exit_code = 1
 
 
 class Sent(NamedTuple):

@@ -11,14 +11,14 @@ from typing import ClassVar, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 import numpy as np
+from data.packing import Packing
 from flax import nnx
 from jaxtyping import Array, Float
 
 from data.batch import Batch
-from data.masking import MaskRows, Masking
-from data.packing import Packing
+from data.masking import Masking, MaskRows
 from data.tokenizers import Tokenizer
-from kernels.cross_entropy import cross_entropy
+from kernels.cross_entropy import cross_entropy, is_highest
 from model.config import TransformerConfig
 from model.encoder import MaskedLanguageModel
 
@@ -134,6 +134,6 @@ def score(logits: Float[Array, "B K C"], labels: dict[str, Array], name: str) ->
     """(sum, count) of the negative log-likelihood in nats, and of correct guesses, over the weighted places of a term."""
     targets, weights = labels[f"{name}_targets"], labels[f"{name}_weights"]
     loss = cross_entropy(logits, targets)
-    correct = (jnp.argmax(logits, axis=-1) == targets).astype(jnp.float32)
+    correct = is_highest(logits, targets).astype(jnp.float32)
     count = weights.sum()
     return ((loss * weights).sum(), count), ((correct * weights).sum(), count)

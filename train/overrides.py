@@ -28,10 +28,11 @@ def overridden(experiment: Any, changes: dict[str, str | None], known: Iterable[
         if path in words and text is not None:
             put(node, path, words[path](text))
         elif path not in fields or isinstance(fields[path], Choice):
-            if not isinstance(fields.get(place), Choice):
+            choice = fields.get(place)
+            if not isinstance(choice, Choice):
                 raise ValueError(unknown(path, fields, known))
-            kind = option(path, text, fields[place])
-            put(node, place, swap(fields[place].value, kind) if kind else None)
+            kind = option(path, text, choice)
+            put(node, place, swap(choice.value, kind) if kind else None)
         else:
             leaves[path] = text
     fields = fields_of(node)

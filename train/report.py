@@ -1,11 +1,214 @@
-"""The page of a run (minimal for now)."""
+"""`report.html`: a run on one standalone page, made only from what lies in its folder.
 
+    config.json  base.json  environment.json  run.json  data.json  metrics.jsonl  scores.json  samples.json
+
+Every file may be missing, every line strange: a section that cannot be made is left out, and nothing here ever raises into
+training. No network, no script needed to read it, and unique ids, so that two reports fit into one notebook.
+"""
+
+import time
 from collections.abc import Callable
+from html import escape
 from pathlib import Path
+from statistics import median
+
+from train import report_sections as sections
+from train.charts import Chart, Series, draw
+from train.lines import replace_text
+from train.page import page
+from train.progress import duration
+from train.record import Record, flatten
+
+REPORT_FILE = "report.html"
+MOST_MARKS = 100
 
 
 def write_report(run_dir: str | Path, *, say: Callable[[str], None] | None = None) -> Path | None:
-    """Write `report.html` from what lies in the run folder; never raises, None when it could not be written."""
-    path = Path(run_dir) / "report.html"
-    path.write_text("<!doctype html><title>Loupe</title>")
+    """Write `report.html` of a run, finished or not, at one stroke. Never raises: on failure it says so and gives None."""
+    path = Path(run_dir) / REPORT_FILE
+    try:
+        replace_text(path, render(Record.read(run_dir)))
+    except Exception as error:  # the run is worth more than its picture
+        if say is not None:
+            say(f"{path} was not written: {' '.join(str(error).split()) or type(error).__name__}")
+        return None
     return path
+
+
+def render(record: Record) -> str:
+    """The page of a run as HTML."""
+    parts = [
+        ("result", "Result", "Losses in nats. The held-out loss hides every target.", sections.result),
+        ("curves", "Curves", "Pale: each step. Dark: smoothed. Move over a curve to read it.", curves),
+        ("evaluations", "Evaluations", "", sections.evaluations),
+        (
+            "predictions",
+            "What it fills in",
+            "Held-out text. The marked words were hidden: green, the first guess is right; yellow, one of the five; red, "
+            "none.",
+            sections.predictions,
+        ),
+        ("configuration", "Configuration", configuration_lead(record), sections.settings),
+        ("environment", "Environment", "What ran, and the command that ran it.", sections.environment),
+        ("events", "Events", "", sections.events),
+    ]
+    made = [(ident, title, lead, attempt(make, record)) for ident, title, lead, make in parts]
+    made = [(f"{record.ident}-{ident}", title, lead, content) for ident, title, lead, content in made if content]
+    links = "".join(f'<a href="#{ident}">{title}</a>' for ident, title, _, _ in made)
+    body = attempt(tiles, record) + "".join(
+        f'<section id="{ident}" aria-labelledby="{ident}-title"><h2 id="{ident}-title">{title}</h2>'
+        f'<p class="lead">{escape(lead)}</p>{content}</section>'
+        for ident, title, lead, content in made
+    )
+    nav = f'<nav aria-label="Sections">{links}</nav>' if links else ""
+    footer = f"Written by Loupe on {time.strftime('%Y-%m-%d at %H:%M')} from the files of the run folder."
+    return page(f"{record.name}: training report", attempt(heading, record) + nav, body, footer)
+
+
+def attempt(make: Callable[[Record], str], record: Record) -> str:
+    """A part of the page, or nothing where the record is too strange for it."""
+    try:
+        return make(record)
+    except Exception:
+        return ""
+
+
+def heading(record: Record) -> str:
+    """Name, state, and a sentence about what was trained on what."""
+    last = record.events[-1]["event"] if record.events else ""
+    state, kind = ("finished", "done") if record.is_done else ("under way", "")
+    if not record.is_done and last == "stop":
+        state, kind = "stopped", "stopped"
+    settings = flatten(record.config)
+    size = [settings.get(f"model.{name}") for name in ("num_layers", "hidden_size")]
+    words = [f"A transformer of {size[0]} layers, {size[1]} wide" if all(size) else "A transformer"]
+    if source := settings.get("data.source.name") or settings.get("data.source"):
+        words.append(f"trained on {str(source).replace('_', ' ')}")
+    if device := record.environment.get("device_kind"):
+        count = record.environment.get("device_count") or 1
+        named = str(device).upper() if str(device) == "cpu" else str(device)
+        words.append(f"on {count} {named} device{'s' if count != 1 else ''}")
+    if spent := sum(record.values("seconds")):
+        words.append(f"in {duration(spent)} of training steps")
+    return (
+        f'<p class="eyebrow">Loupe &middot; training report</p>'
+        f'<h1>{escape(record.name)}</h1><p class="lede">{escape(", ".join(words))}. '
+        f'<span class="pill {kind}">{state}</span></p>'
+    )
+
+
+def tiles(record: Record) -> str:
+    """The headline row."""
+    found = []
+    loss, entropy, gain = record.score("valid_loss"), record.fact("unigram_entropy"), record.score("context_gain")
+    if loss is not None:
+        under = "every target hidden"
+        if entropy is not None:
+            side = "under" if loss <= entropy else "over"
+            under = f"{abs(entropy - loss):.3f} {side} the unigram entropy, {entropy:.3f}"
+        found.append(tile("Held-out loss", f"{loss:.3f}", "nats", under, first=True))
+    if gain is not None:
+        found.append(tile("Context gain", f"{gain:+.3f}", "nats", "what the order of the words is worth"))
+    if speeds := record.values("tokens_per_second"):
+        under = f"{duration(sum(record.values('seconds')))} in steps" if record.values("seconds") else "median of steps"
+        found.append(tile("Throughput", f"{median(speeds):,.0f}", "tokens/s", under))
+    total = record.total_steps
+    tokens = sum(record.values("tokens"))
+    under = f"of {total:,}" if total else ""
+    under += f"{', ' if under else ''}{brief(tokens)} tokens" if tokens else ""
+    found.append(tile("Steps", f"{record.last_step:,}", "", under))
+    if parameters := record.fact("parameters"):
+        found.append(tile("Parameters", brief(parameters), "", f"{parameters:,.0f} trained"))
+    return f'<dl class="tiles">{"".join(found)}</dl>'
+
+
+def tile(label: str, value: str, unit: str, under: str, *, first: bool = False) -> str:
+    unit = f" <small>{escape(unit)}</small>" if unit else ""
+    return (
+        f'<div class="tile{" first" if first else ""}"><dt>{escape(label)}</dt>'
+        f'<dd class="big">{escape(value)}{unit}</dd><dd class="under">{escape(under)}</dd></div>'
+    )
+
+
+def curves(record: Record) -> str:
+    """The loss, wide, and small multiples of everything else."""
+    marks = [(line["step"], line["event"]) for line in record.events if line["event"] in ("resume", "skip")]
+    entropy = record.fact("unigram_entropy")
+    held_out = record.evaluations
+    span = (0.0, float(max(record.total_steps or 0, record.last_step, 1)))
+
+    def chart(name: str, title: str, *series: Series, **options) -> str:
+        return draw(Chart(f"{record.ident}-{name}", title, series, marks=marks[:MOST_MARKS], steps=span, **options))
+
+    training = "masked" if record.values("masked") else "loss"
+    label = "training, masked words" if training == "masked" else "training"
+    note = "Dotted lines: resumes and skipped steps" if marks else ""
+    found = [
+        chart(
+            "loss",
+            "Loss (nats)",
+            Series(label, record.curve(training), 1),
+            Series("held out, every target hidden", record.curve("valid_loss", held_out), 2, "dots"),
+            levels=[("unigram entropy", entropy)] if entropy is not None else [],
+            clip=True,
+            wide=True,
+            note=note,
+        ),
+        chart(
+            "accuracy",
+            "Masked accuracy",
+            Series("training", record.curve("masked_accuracy"), 1),
+            Series("held out", record.curve("masked_accuracy", held_out), 2, "dots"),
+            unit="%",
+            zero=True,
+        ),
+        chart("rate", "Learning rate", Series("rate", record.curve("learning_rate"), 3, "plain"), zero=True),
+        chart("norm", "Gradient norm", Series("before clipping", record.curve("grad_norm"), 4), zero=False),
+        chart(
+            "speed",
+            "Throughput (tokens/s)",
+            Series("tokens/s", record.curve("tokens_per_second"), 5),
+            zero=True,
+            digits=0,
+        ),
+    ]
+    if training == "masked":
+        found.append(chart("total", "Loss, all terms (nats)", Series("training", record.curve("loss"), 1), clip=True))
+    if record.values("next_sentence_accuracy"):
+        found.append(
+            chart(
+                "pairs",
+                "Next-sentence accuracy",
+                Series("training", record.curve("next_sentence_accuracy"), 1),
+                Series("held out", record.curve("next_sentence_accuracy", held_out), 2, "dots"),
+                unit="%",
+                levels=[("chance", 0.5)],
+            )
+        )
+    gains = record.curve("context_gain", held_out)
+    if len(gains) > 1:
+        found.append(chart("gain", "Context gain (nats)", Series("held out", gains, 2, "dots"), levels=[("none", 0.0)]))
+    drawn = "".join(found)
+    return f'<div class="charts">{drawn}</div>' if drawn else ""
+
+
+def configuration_lead(record: Record) -> str:
+    """How far the run departs from the experiment as declared."""
+    if not record.base:
+        return "The resolved experiment."
+    count = sections.changes(record)
+    if not count:
+        return "The resolved experiment: exactly as declared."
+    return f"The resolved experiment. {count} field{'s differ' if count > 1 else ' differs'} from the declared one, marked."
+
+
+def brief(value: float) -> str:
+    """A large number in a few characters.
+
+    >>> brief(28_631_554), brief(4_400), brief(712)
+    ('28.6 M', '4.4 k', '712')
+    """
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:.1f} {unit}"
+    return f"{value:.0f}"

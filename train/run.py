@@ -20,20 +20,21 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import jax
+from data.prepared import open_held_out
 from flax import nnx
 
-from data.prepared import open_held_out
 from data.tokenizers import Tokenizer, load_tokenizer
-from model.config import from_json, to_json
+from model.config import from_json
 from train.checkpoint import Checkpoints, Keep, Restored
 from train.config import Experiment
 from train.sharding import MeshShape, make_mesh
-from train.state import ModelParts, TrainState, abstract_model, state_shapes
+from train.state import ModelParts, build
 
 
 class RunError(ValueError):
     """A run folder that is not what it should be; the message is one line with the remedy."""
+
+    exit_code = 2
 
 
 class RunFolder:
@@ -60,7 +61,9 @@ class RunFolder:
         except OSError as error:
             raise RunError(f"--run-dir {self.path} cannot be written ({error.strerror}); name another") from error
         if not self.exists() and (others := sorted(path.name for path in self.path.iterdir() if path.name != ".lock")):
-            raise RunError(f"--run-dir {self.path} is not a run folder but holds {others[0]!r}; name an empty or new one")
+            raise RunError(
+                f"--run-dir {self.path} is not a run folder but holds {others[0]!r}; name an empty or new one"
+            )
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -69,7 +72,9 @@ class RunFolder:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
-                raise RunError(f"--run-dir {self.path} is in use by another process; wait for it or name another") from error
+                raise RunError(
+                    f"--run-dir {self.path} is in use by another process; wait for it or name another"
+                ) from error
             yield
 
     def read(self, name: str) -> Any:
@@ -128,13 +133,13 @@ class Run:
         folder = RunFolder(path)
         experiment = folder.experiment()
         tokenizer = load_tokenizer(folder / "tokenizer")
-        parts, target = abstract_run(experiment, tokenizer, mesh)
+        built = build(experiment, make_mesh(MeshShape.parse(mesh)))
         checkpoints = Checkpoints(folder.path, Keep(), read_only=True)
-        restored = checkpoints.restore(target, step)
+        restored = checkpoints.restore(built.target, step)
         checkpoints.close()
         if restored is None:
             raise RunError(f"{folder.path} has no checkpoint yet; train it further first")
-        return cls(folder, experiment, tokenizer, restored, parts)
+        return cls(folder, experiment, tokenizer, restored, built.parts)
 
     def at(self, step: int) -> "Run":
         """The same run at another of its checkpoints."""
@@ -149,13 +154,3 @@ class Run:
     def held_out(self):
         """The documents kept from training."""
         return open_held_out(self.folder.path, self.tokenizer)
-
-
-def abstract_run(experiment: Experiment, tokenizer: Tokenizer, mesh: str = "") -> tuple[ModelParts, TrainState]:
-    """Structure of the model and shapes of the state of an experiment, placed on a mesh over this machine's devices."""
-    config = experiment.model_config(tokenizer)
-    parts = abstract_model(lambda rngs: experiment.objective.build(config, rngs), experiment.seed)
-    optimizer = experiment.optimizer.build(experiment.steps)
-    return parts, state_shapes(parts, optimizer, make_mesh(MeshShape.parse(mesh)))
-
-

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
-Rate = Callable[[Array | int], Float[Array, ""]]
+Rate = Callable[[ArrayLike], Float[Array, ""]]
 
 
 @dataclass(frozen=True)

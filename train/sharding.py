@@ -39,6 +39,12 @@ RULES = {
 }
 
 
+class MeshError(ValueError):
+    """A mesh that does not fit the devices or the batch; the message is one line with the remedy."""
+
+    exit_code = 2
+
+
 @dataclass(frozen=True)
 class MeshShape:
     """Devices along each kind of parallelism; `data` = -1 takes all that the others leave.
@@ -64,7 +70,7 @@ class MeshShape:
         for part in filter(None, (part.strip() for part in text.split(","))):
             name, _, size = part.partition("=")
             if name not in names or not re.fullmatch(r"-1|[1-9]\d*", size):
-                raise ValueError(f"mesh {text!r}: {part!r} is not AXIS=SIZE with AXIS one of {', '.join(names)}")
+                raise MeshError(f"mesh {text!r}: {part!r} is not AXIS=SIZE with AXIS one of {', '.join(names)}")
             sizes[name] = int(size)
         return cls(**sizes)
 
@@ -72,14 +78,14 @@ class MeshShape:
         return ",".join(f"{field.name}={getattr(self, field.name)}" for field in fields(self))
 
     def resolve(self, devices: int) -> "MeshShape":
-        """Fill in the axis given as -1. ValueError unless the axes multiply to `devices`."""
+        """Fill in the axis given as -1. MeshError unless the axes multiply to `devices`."""
         sizes = {field.name: getattr(self, field.name) for field in fields(self)}
         free = [name for name, size in sizes.items() if size == -1]
         taken = math.prod(size for size in sizes.values() if size != -1)
         if len(free) == 1 and devices % taken == 0:
             sizes[free[0]] = devices // taken
         elif free or taken != devices:
-            raise ValueError(f"mesh {self} does not fit {devices} devices; the product of its axes must be {devices}")
+            raise MeshError(f"mesh {self} does not fit {devices} devices; the product of its axes must be {devices}")
         return MeshShape(**sizes)
 
 
@@ -88,9 +94,7 @@ def make_mesh(shape: MeshShape, devices: list[jax.Device] | None = None) -> Mesh
     devices = jax.devices() if devices is None else devices
     shape = shape.resolve(len(devices))
     sizes = {field.name: getattr(shape, field.name) for field in fields(shape)}
-    return jax.make_mesh(
-        tuple(sizes.values()), tuple(sizes), axis_types=(AxisType.Auto,) * len(sizes), devices=devices
-    )
+    return jax.make_mesh(tuple(sizes.values()), tuple(sizes), axis_types=(AxisType.Auto,) * len(sizes), devices=devices)
 
 
 def logical_axes(path: str, rank: int) -> tuple[str | None, ...]:
@@ -140,6 +144,37 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(RULES["batch"]))
 
 
+def keep_split(tree):
+    """Inside a jitted function: hold parameters, or gradients like them, to the split of the table, if a mesh is set."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return tree if mesh.empty else jax.lax.with_sharding_constraint(tree, shardings(tree, mesh))
+
+
+def gather_unstacked(params):
+    """Inside a jitted function: undo the `fsdp` split of the parameters outside the stack of layers, before they are used.
+
+    Those of a layer are gathered by the compiler when the layer runs. It does not know how to look up rows of a table that
+    is split by width, and would copy the looked-up rows to every device instead.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty:
+        return params
+
+    def gather(path, leaf):
+        axes = logical_axes(dotted(path), leaf.ndim)
+        if "layers" in axes:
+            return leaf
+        whole = spec(tuple(None if axis == "embed" else axis for axis in axes), leaf.shape, mesh)
+        return jax.lax.with_sharding_constraint(leaf, NamedSharding(mesh, whole))
+
+    return jax.tree_util.tree_map_with_path(gather, params)
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """The same array on every device."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
 def place_batch(batch, sharding: NamedSharding):
     """Put this process's rows on its devices, as its part of the global batch. Returns without waiting for the copy."""
     if jax.process_count() == 1:
@@ -148,10 +183,10 @@ def place_batch(batch, sharding: NamedSharding):
 
 
 def check_batch(rows: int, accumulate: int, mesh: Mesh) -> None:
-    """ValueError, with the remedy, unless the rows of a step split evenly over micro-batches and devices."""
+    """MeshError, with the remedy, unless the rows of a step split evenly over micro-batches and devices."""
     ways = math.prod(mesh.shape[name] for name in RULES["batch"])
     if rows % (accumulate * ways):
-        raise ValueError(
+        raise MeshError(
             f"data.batch_size={rows} is not a multiple of {accumulate * ways} "
             f"({ways} devices along data and fsdp x {accumulate} micro-batches); "
             f"use {rows + -rows % (accumulate * ways)}, or another --mesh"

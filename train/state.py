@@ -9,6 +9,7 @@ from flax import nnx
 from jax.sharding import Mesh
 from jaxtyping import Array, Int
 
+from train.config import Experiment
 from train.sharding import shardings
 
 Params = dict[str, Any]
@@ -91,3 +92,19 @@ def init_state(build, seed: int, optimizer: optax.GradientTransformation, target
 def parameter_count(params: Params) -> int:
     """How many numbers a tree of parameters (or of their shapes) holds."""
     return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+class Built(NamedTuple):
+    """What an experiment comes to before any weight exists: structure, optimizer, and where each array will lie."""
+
+    parts: ModelParts
+    optimizer: optax.GradientTransformation
+    target: TrainState
+    mesh: Mesh
+
+
+def build(experiment: Experiment, mesh: Mesh) -> Built:
+    """The model's structure, the optimizer, and the shapes and shardings of the state of an experiment."""
+    parts = abstract_model(lambda rngs: experiment.objective.build(experiment.model, rngs), experiment.seed)
+    optimizer = experiment.optimizer.build(experiment.steps)
+    return Built(parts, optimizer, state_shapes(parts, optimizer, mesh), mesh)

@@ -17,6 +17,7 @@ from jaxtyping import Array
 from data.batch import Batch
 from kernels.dropout import fold
 from train.objectives import Measured, Objective
+from train.sharding import gather_unstacked, keep_split
 from train.state import ModelParts, Params, TrainState
 
 Scalars = dict[str, Array]
@@ -51,7 +52,7 @@ def make_step(
     """
 
     def loss_of(params: Params, batch: Batch, counts: Scalars) -> tuple[Array, Measured]:
-        model = parts.merge(cast(params, options.compute_dtype))
+        model = parts.merge(gather_unstacked(cast(params, options.compute_dtype)))
         seen = objective.measure(model, batch, example_keys(options.seed, batch))
         return sum(total / counts[name] for name, (total, _) in seen.terms.items()), seen
 
@@ -113,12 +114,13 @@ def summed(gradient_of: Callable, params: Params, batch: Batch, counts: Scalars,
         return jnp.moveaxis(rows.reshape(rows.shape[0] // ways, ways, *rows.shape[1:]), 1, 0)
 
     def add(total, micro):
-        return jax.tree.map(jnp.add, total, gradient_of(params, micro, counts)), None
+        seen, gradients = gradient_of(params, micro, counts)
+        return jax.tree.map(jnp.add, total, (seen, keep_split(gradients))), None
 
     pieces = jax.tree.map(micro_batches, batch)
     shapes = jax.eval_shape(gradient_of, params, jax.tree.map(lambda rows: rows[0], pieces), counts)
     zeros = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
-    return jax.lax.scan(add, zeros, pieces)[0]
+    return jax.lax.scan(add, (zeros[0], keep_split(zeros[1])), pieces)[0]
 
 
 def cast(params: Params, dtype: str) -> Params:
@@ -140,6 +142,6 @@ def make_measure(parts: ModelParts, objective: Objective, compute_dtype: str = "
     """The evaluation step (params, batch) -> Measured, without dropout; jit it."""
 
     def measure(params: Params, batch: Batch) -> Measured:
-        return objective.measure(parts.merge(cast(params, compute_dtype)), batch, None)
+        return objective.measure(parts.merge(gather_unstacked(cast(params, compute_dtype))), batch, None)
 
     return measure

@@ -1,0 +1,28 @@
+"""Pre-train an experiment: python -m train.pretrain --exp=NAME [--run-dir DIR] [--steps N] [--dotted.field VALUE ...]
+
+Repeated on the same run folder it goes on where it stopped, bit for bit; on a finished one it prints the result.
+"""
+
+import sys
+import time
+
+from train import cli
+from train.command import configure_jax, run_command
+
+
+def main() -> int:
+    """The command; returns its exit code."""
+    started = time.perf_counter()
+    request = cli.parse(sys.argv[1:], command="pretrain")
+    if request.options.verify_resume:
+        from train.verify import verify_resume
+
+        return verify_resume(request)
+    configure_jax()
+    from train.session import train_run
+
+    return train_run(request, started)
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

@@ -1,0 +1,267 @@
+"""A training session: from an experiment and a run folder to the result in that folder.
+
+`train_run` reads as what happens: settle the experiment, open the folder, open the data, compile, restore, train, finish.
+"""
+
+import contextlib
+import dataclasses
+import shlex
+import sys
+import time
+
+import jax
+from data.pipeline import TrainStream
+from data.prepared import Prepared, open_held_out, prepare, write_held_out
+
+from data.tokenizers import Tokenizer
+from model.config import to_json
+from train.checkpoint import Checkpoints, Keep, Restored
+from train.config import Experiment, resume_refusals
+from train.console import Console
+from train.environment import write_environment
+from train.evaluate import Evaluator
+from train.loop import Loop
+from train.report import write_report
+from train.run import Run, RunError, RunFolder
+from train.sharding import MeshShape, batch_sharding, check_batch, make_mesh, place_batch, replicated
+from train.signals import Stop
+from train.state import Built, TrainState, build, init_state, parameter_count
+from train.step import StepOptions, make_step
+from train.tracking import Tracker, read_metrics
+
+
+def train_run(request, started: float) -> int:
+    """Train what was asked for into its run folder. Returns the exit code: 0 done, 130 or 75 stopped and saved.
+
+    Raises:
+        RunError, DataError, TrackingError: bad input, before any work is lost.
+        CheckpointError, Diverged: work was under way; what was saved is named.
+    """
+    options = request.options
+    folder = RunFolder(options.run_dir or f"runs/{request.name}")
+    experiment = request.experiment.for_platform(jax.default_backend(), request.given)
+    mesh = make_mesh(MeshShape.parse(options.mesh))
+    check_batch(experiment.data.batch_size, experiment.accumulate, mesh)
+    folder.create()
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(folder.locked())
+        if folder.exists():
+            experiment = agree(folder, experiment, request.name)
+            if is_finished(folder, experiment):
+                print(closing_line(folder, folder.read("scores.json")) + " (finished before)")
+                return 0
+        console = stack.enter_context(Console.open(experiment.steps, title=request.name))
+        console.say(f"{request.name} on {describe_devices()}, into {folder.path}")
+        prepared = open_data(folder, experiment, options, console)
+        tokenizer = prepared.tokenizer
+        experiment = experiment.with_vocabulary(tokenizer.vocab_size)
+        built = build(experiment, mesh)
+        if not folder.exists():
+            begin(folder, experiment, request, prepared)
+        checkpoints = Checkpoints(folder.path, Keep(options.keep_last, 1, options.keep_every, options.keep == "log"))
+        stack.callback(checkpoints.close)
+        restored = restore(checkpoints, built.target, console)
+        step = 0 if restored is None else restored.step
+        state = first_state(experiment, built, options.init, tokenizer) if restored is None else restored.state
+        tracker = stack.enter_context(
+            Tracker.open(
+                folder.path,
+                run_name=request.name,
+                config=to_json(experiment),
+                writers=options.trackers,
+                start_step=step,
+                say=console.say,
+            )
+        )
+        if restored is not None:
+            tracker.event("resume", step=step)
+            console.say(f"resuming after step {step}")
+        stop = stack.enter_context(Stop(console.say))
+        evaluator = Evaluator(
+            built.parts, experiment, tokenizer, open_held_out(folder.path, tokenizer), mesh, experiment.compute_dtype
+        )
+        step_function = compile_step(experiment, built, evaluator, console)
+        stream = TrainStream(
+            prepared.train,
+            experiment.data,
+            experiment.objective.packing(),
+            experiment.objective.corrupt(tokenizer),
+            seed=experiment.seed,
+            position=None if restored is None else restored.position,
+            workers=options.workers,
+        )
+        stack.callback(stream.close)
+        loop = Loop(
+            step_function=step_function,
+            state=state,
+            stream=stream,
+            placing=batch_sharding(mesh),
+            evaluator=evaluator,
+            checkpoints=checkpoints,
+            tracker=tracker,
+            console=console,
+            stop=stop,
+            total_steps=experiment.steps,
+            evaluate_every=experiment.evaluate_every,
+            checkpoint_every=experiment.checkpoint_every,
+            max_skips=experiment.guard.max_skips,
+            profile=options.profile_steps,
+            after_evaluation=lambda: write_report(folder.path),
+        )
+        console.say(f"first step {time.perf_counter() - started:.0f} s after the start")
+        code = loop.run()
+        if code is None:
+            scores = finish(folder, loop, evaluator)
+            tracker.close("done")
+            console.close()
+            print(closing_line(folder, scores))
+            return 0
+        tracker.event("stop", step=int(loop.state.step))
+        tracker.close("stopped")
+        write_report(folder.path)
+        console.close()
+        print(f"stopped and saved after step {int(loop.state.step)}; to go on: {command_again()}")
+        return code
+
+
+def agree(folder: RunFolder, experiment: Experiment, name: str) -> Experiment:
+    """The experiment to go on with in a folder that has a run already; RunError names every field that stands in the way."""
+    begun = folder.read("run.json") or {}
+    if begun.get("experiment", name) != name:
+        raise RunError(
+            f"--run-dir {folder.path} holds a run of {begun['experiment']}, not of {name}; name another folder"
+        )
+    old = folder.experiment()
+    experiment = dataclasses.replace(
+        experiment, model=dataclasses.replace(experiment.model, vocab_size=old.model.vocab_size)
+    )
+    if refusals := resume_refusals(old, experiment):
+        raise RunError(
+            f"--run-dir {folder.path} holds a run that differs in {'; '.join(refusals)}; "
+            "repeat the command that began it, or name another folder"
+        )
+    return experiment
+
+
+def is_finished(folder: RunFolder, experiment: Experiment) -> bool:
+    """Whether all steps of the experiment have been taken and scored."""
+    done = [line["step"] for line in read_metrics(folder.path) if line.get("event") == "done"]
+    return bool(done) and done[-1] >= experiment.steps and (folder / "scores.json").is_file()
+
+
+def open_data(folder: RunFolder, experiment: Experiment, options, console: Console) -> Prepared:
+    """The prepared source; on a resume its fingerprint must be the one that the run began with."""
+    console.status("preparing the data")
+    prepared = prepare(experiment.data, say=console.say)
+    begun = folder.read("data.json")
+    if folder.exists() and begun is not None and begun["fingerprint"] != prepared.fingerprint:
+        raise RunError(
+            f"--run-dir {folder.path} was trained on other data: the fingerprint of {experiment.data.source} was "
+            f"{begun['fingerprint'][:12]}, now {prepared.fingerprint[:12]}; restore the data, or name another folder"
+        )
+    return prepared
+
+
+def begin(folder: RunFolder, experiment: Experiment, request, prepared: Prepared) -> None:
+    """Write what a run starts with; config.json comes last, since it is what makes the folder a run."""
+    prepared.tokenizer.save(folder / "tokenizer")
+    write_held_out(prepared, folder.path)
+    folder.write("data.json", {"fingerprint": prepared.fingerprint} | prepared.describe())
+    folder.write("run.json", {"experiment": request.name, "init": request.options.init})
+    folder.write("base.json", to_json(request.declared))
+    write_environment(folder.path)
+    folder.write("config.json", to_json(experiment))
+
+
+def restore(checkpoints: Checkpoints, target: TrainState, console: Console) -> Restored | None:
+    """The newest usable checkpoint; damaged ones are set aside by name and said."""
+    restored = checkpoints.restore(target)
+    for step, reason in restored.damaged if restored else ():
+        console.say(
+            f"checkpoint {step} is damaged ({reason}); moved to {checkpoints.set_aside(step)}, using the one before"
+        )
+    return restored
+
+
+def first_state(experiment: Experiment, built: Built, init: str | None, tokenizer: Tokenizer) -> TrainState:
+    """Step 0: weights drawn from the seed, or those of the run given by --init."""
+    make = lambda rngs: experiment.objective.build(experiment.model, rngs)  # noqa: E731
+    state = init_state(make, experiment.seed, built.optimizer, built.target)
+    if init is None:
+        return state
+    run = Run.open(init)
+    if run.tokenizer.fingerprint != tokenizer.fingerprint:
+        raise RunError(f"--init {init} has another vocabulary than data.tokenizer; train with that run's tokenizer")
+    given = run.restored.state.params
+    if (theirs := jax.tree.map(lambda leaf: leaf.shape, given)) != (
+        ours := jax.tree.map(lambda leaf: leaf.shape, state.params)
+    ):
+        raise RunError(f"--init {init} has other weights than this model: {first_difference(theirs, ours)}")
+    placed = jax.tree.map(lambda leaf, where: jax.device_put(leaf, where.sharding), given, built.target.params)
+    return state._replace(params=placed)
+
+
+def compile_step(experiment: Experiment, built: Built, evaluator: Evaluator, console: Console):
+    """Compile the training step for the shapes it will see, and say what it is."""
+    options = StepOptions(experiment.seed, experiment.accumulate, experiment.compute_dtype)
+    schedule = experiment.optimizer.schedule.build(experiment.steps)
+    step = make_step(built.parts, experiment.objective, built.optimizer, schedule, options)
+    where = jax.tree.map(lambda leaf: leaf.sharding, built.target)
+    jitted = jax.jit(step, donate_argnums=0, out_shardings=(where, replicated(built.mesh)))
+    batch = place_batch(next(iter(evaluator.batches("train", limit_rows=1))), batch_sharding(built.mesh))
+    console.status("compiling")
+    begin = time.perf_counter()
+    compiled = jitted.lower(built.target, batch).compile()
+    tokens = batch.tokens.size
+    console.say(
+        f"{parameter_count(built.parts.params) / 1e6:.1f} M parameters, {tokens} tokens a step, {experiment.steps} steps, "
+        f"mesh {dict(built.mesh.shape)}, {experiment.compute_dtype}; compiled in {time.perf_counter() - begin:.1f} s"
+    )
+    return compiled
+
+
+def finish(folder: RunFolder, loop: Loop, evaluator: Evaluator) -> dict[str, float]:
+    """The closing evaluation, the last checkpoint, and the files of the result. Safe to repeat if it was cut off."""
+    step, params = int(loop.state.step), loop.state.params
+    loop.console.status("evaluating on all held-out rows")
+    scores = evaluator.full(params)
+    if not any(line["step"] == step and "valid_loss_80_10_10" in line for line in read_metrics(folder.path)):
+        loop.record_scores(step, scores)
+    loop.save(step)
+    loop.checkpoints.wait()
+    folder.write("scores.json", scores | {"step": step})
+    folder.write("samples.json", evaluator.samples(params))
+    loop.tracker.event("done", step=step, valid_loss=scores["valid_loss"])
+    loop.tracker.flush()
+    write_report(folder.path)
+    return scores
+
+
+def closing_line(folder: RunFolder, scores: dict[str, float]) -> str:
+    """Where the run is and what it scored, in one line."""
+    extras = [f"unigram entropy {scores['unigram_entropy']:.3f}", f"context gain {scores['context_gain']:.3f}"]
+    return f"{folder.path}: held-out loss {scores['valid_loss']:.3f} nats ({', '.join(extras)}); see {folder / 'report.html'}"
+
+
+def first_difference(theirs, ours) -> str:
+    """The first parameter in which two trees of shapes differ, for an error."""
+    flat = [
+        {jax.tree_util.keystr(path, simple=True, separator="."): shape for path, shape in leaves}
+        for leaves in (
+            jax.tree_util.tree_leaves_with_path(tree, is_leaf=lambda x: isinstance(x, tuple)) for tree in (theirs, ours)
+        )
+    ]
+    name = next(name for name in sorted({**flat[0], **flat[1]}) if flat[0].get(name) != flat[1].get(name))
+    return f"{name} is {flat[0].get(name, 'missing')} there and {flat[1].get(name, 'missing')} here"
+
+
+def describe_devices() -> str:
+    """`1 CPU device`, `8 NVIDIA H100 devices`."""
+    devices = jax.devices()
+    kind = devices[0].device_kind
+    return f"{len(devices)} {kind.upper() if kind == 'cpu' else kind} device{'s' if len(devices) > 1 else ''}"
+
+
+def command_again() -> str:
+    """The command line that was typed, quoted for a shell."""
+    return shlex.join(["python", "-m", "train.pretrain", *sys.argv[1:]])
