@@ -62,12 +62,12 @@ def parse(argv: Sequence[str], *, command: str, options: type[Options] = RunOpti
             known = nearest(positional[0].replace("-", "_"), [item.name for item in entries()])
             hint = f"did you mean --exp={known}?" if known else "flags begin with --"
             raise ValueError(f"unexpected argument {positional[0]!r}; {hint}")
-        if not flags.get("exp"):
+        exp = flags.pop("exp", None)
+        if not exp:
             if "help" in flags:
                 print_help(command, options())
             names = ", ".join(item.name for item in entries())
             raise ValueError(f"which experiment? python -m train.{command} --exp=NAME; there are {names}")
-        exp = flags.pop("exp")
         find(exp)  # a mistaken name is answered before JAX is imported
         return answer(command, load(exp), flags, options)
 

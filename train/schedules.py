@@ -172,8 +172,10 @@ class WarmupStableDecay:
     def build(self, steps: int) -> Rate:
         """The rate as a function of the step, float32; `steps` is the length of the run."""
 
+        start = max(self.warmup_steps, steps - self.decay_steps)
+
         def rate(step):
-            done = progress(step, max(0, steps - self.decay_steps), steps)
+            done = progress(step, start, steps)
             return self.peak * warm_up(step, self.warmup_steps) * (1 - (1 - self.final) * done)
 
         return rate

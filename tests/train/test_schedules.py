@@ -1,0 +1,88 @@
+"""Schedules: what they share, what each is, and when a run may be given another length."""
+
+import dataclasses
+import typing
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from train.schedules import (
+    Constant,
+    Schedule,
+    WarmupCosine,
+    WarmupInverseRoot,
+    WarmupLinear,
+    WarmupStableDecay,
+)
+
+STEPS = 100
+EXAMPLES = [
+    Constant(peak=0.1, warmup_steps=10),
+    WarmupLinear(peak=0.1, warmup_steps=10),
+    WarmupCosine(peak=0.1, warmup_steps=10, final=0.2),
+    WarmupInverseRoot(peak=0.1, warmup_steps=10),
+    WarmupStableDecay(peak=0.1, warmup_steps=10, decay_steps=20),
+]
+each = pytest.mark.parametrize("schedule", EXAMPLES, ids=lambda schedule: type(schedule).__name__)
+
+
+def rates(schedule, steps: int = STEPS) -> np.ndarray:
+    return np.asarray(jax.vmap(schedule.build(steps))(jnp.arange(steps)))
+
+
+def test_every_schedule_is_among_the_examples():
+    assert {type(schedule) for schedule in EXAMPLES} == set(typing.get_args(Schedule))
+
+
+@each
+def test_rises_in_a_straight_line_to_the_peak_and_never_above(schedule):
+    found = rates(schedule)
+    np.testing.assert_allclose(found[:10], 0.1 * np.arange(1, 11) / 10, rtol=1e-6)
+    assert found.max() == pytest.approx(0.1)
+    assert (np.diff(found[10:]) <= 1e-8).all()
+    assert (found > 0).all(), "no step of a run has a rate of zero"
+
+
+@each
+def test_is_float32_and_pure_under_jit(schedule):
+    rate = schedule.build(STEPS)
+    assert rate(3).dtype == jnp.float32 and rate(3).shape == ()
+    assert float(jax.jit(rate)(jnp.int32(57))) == pytest.approx(float(rate(57)), rel=1e-6)
+
+
+@each
+def test_depends_on_the_number_of_steps_exactly_if_it_says_so(schedule):
+    same = np.array_equal(rates(schedule, STEPS), rates(schedule, 2 * STEPS)[:STEPS])
+    assert same != schedule.depends_on_steps
+
+
+@each
+def test_a_run_shorter_than_its_warm_up_is_a_part_of_the_warm_up(schedule):
+    short = dataclasses.replace(schedule, warmup_steps=10)
+    np.testing.assert_allclose(rates(short, 2), [0.01, 0.02], rtol=1e-6)
+
+
+def test_ends():
+    assert float(WarmupLinear(peak=0.1, warmup_steps=10).build(STEPS)(STEPS)) == 0.0
+    assert float(WarmupLinear(peak=0.1, final=0.5).build(STEPS)(STEPS)) == pytest.approx(0.05)
+    assert float(WarmupCosine(peak=0.1, final=0.2).build(STEPS)(STEPS)) == pytest.approx(0.02)
+    assert float(WarmupCosine(peak=0.1).build(STEPS)(STEPS // 2)) == pytest.approx(0.05)
+    assert float(WarmupInverseRoot(peak=0.1, warmup_steps=10).build(STEPS)(39)) == pytest.approx(0.05)
+    stable = rates(WarmupStableDecay(peak=0.1, warmup_steps=10, decay_steps=20))
+    assert (stable[10:80] == np.float32(0.1)).all() and stable[90] == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"peak": 0.0}, "peak=0.0 must be a positive"),
+        ({"peak": float("nan")}, "peak=nan must be a positive"),
+        ({"peak": 0.1, "warmup_steps": -1}, "warmup_steps=-1 must be 0 or more"),
+        ({"peak": 0.1, "final": 1.5}, "final=1.5 is a fraction"),
+    ],
+)
+def test_impossible_values_are_refused_with_the_remedy(fields, words):
+    with pytest.raises(ValueError, match=words):
+        WarmupLinear(**fields)
