@@ -38,9 +38,14 @@ def write_report(run_dir: str | Path, *, say: Callable[[str], None] | None = Non
 def render(record: Record) -> str:
     """The page of a run as HTML."""
     parts = [
-        ("result", "Result", "Losses in nats. The held-out loss hides every target.", sections.result),
+        ("result", "Result", result_lead(record), sections.result),
         ("curves", "Curves", "Pale: each step. Dark: smoothed. Move over a curve to read it.", curves),
-        ("evaluations", "Evaluations", "", sections.evaluations),
+        (
+            "evaluations",
+            "Evaluations and speed",
+            "On the way only the first held-out rows are scored; the closing evaluation scores them all.",
+            sections.evaluations_and_speed,
+        ),
         (
             "predictions",
             "What it fills in",
@@ -106,27 +111,26 @@ def tiles(record: Record) -> str:
         if entropy is not None:
             side = "under" if loss <= entropy else "over"
             under = f"{abs(entropy - loss):.3f} {side} the unigram entropy, {entropy:.3f}"
-        found.append(tile("Held-out loss", f"{loss:.3f}", "nats", under, first=True))
+        found.append(tile("Held-out loss (nats)", f"{loss:.3f}", under, first=True))
     if gain is not None:
-        found.append(tile("Context gain", f"{gain:+.3f}", "nats", "what the order of the words is worth"))
+        found.append(tile("Context gain (nats)", f"{gain:+.3f}", "what the order of the words is worth"))
     if speeds := record.values("tokens_per_second"):
-        under = f"{duration(sum(record.values('seconds')))} in steps" if record.values("seconds") else "median of steps"
-        found.append(tile("Throughput", f"{median(speeds):,.0f}", "tokens/s", under))
+        under = f"{duration(sum(record.values('seconds')))} in steps" if record.values("seconds") else ""
+        found.append(tile("Tokens a second", f"{median(speeds):,.0f}", under))
     total = record.total_steps
     tokens = sum(record.values("tokens"))
     under = f"of {total:,}" if total else ""
     under += f"{', ' if under else ''}{brief(tokens)} tokens" if tokens else ""
-    found.append(tile("Steps", f"{record.last_step:,}", "", under))
+    found.append(tile("Steps", f"{record.last_step:,}", under))
     if parameters := record.fact("parameters"):
-        found.append(tile("Parameters", brief(parameters), "", f"{parameters:,.0f} trained"))
+        found.append(tile("Parameters", brief(parameters), f"{parameters:,.0f}, all trained"))
     return f'<dl class="tiles">{"".join(found)}</dl>'
 
 
-def tile(label: str, value: str, unit: str, under: str, *, first: bool = False) -> str:
-    unit = f" <small>{escape(unit)}</small>" if unit else ""
+def tile(label: str, value: str, under: str, *, first: bool = False) -> str:
     return (
         f'<div class="tile{" first" if first else ""}"><dt>{escape(label)}</dt>'
-        f'<dd class="big">{escape(value)}{unit}</dd><dd class="under">{escape(under)}</dd></div>'
+        f'<dd class="big">{escape(value)}</dd><dd class="under">{escape(under)}</dd></div>'
     )
 
 
@@ -135,7 +139,7 @@ def curves(record: Record) -> str:
     marks = [(line["step"], line["event"]) for line in record.events if line["event"] in ("resume", "skip")]
     entropy = record.fact("unigram_entropy")
     held_out = record.evaluations
-    span = (0.0, float(max(record.total_steps or 0, record.last_step, 1)))
+    span = (0.0, float(max(record.last_step, 1)))
 
     def chart(name: str, title: str, *series: Series, **options) -> str:
         return draw(Chart(f"{record.ident}-{name}", title, series, marks=marks[:MOST_MARKS], steps=span, **options))
@@ -162,18 +166,7 @@ def curves(record: Record) -> str:
             unit="%",
             zero=True,
         ),
-        chart("rate", "Learning rate", Series("rate", record.curve("learning_rate"), 3, "plain"), zero=True),
-        chart("norm", "Gradient norm", Series("before clipping", record.curve("grad_norm"), 4), zero=False),
-        chart(
-            "speed",
-            "Throughput (tokens/s)",
-            Series("tokens/s", record.curve("tokens_per_second"), 5),
-            zero=True,
-            digits=0,
-        ),
     ]
-    if training == "masked":
-        found.append(chart("total", "Loss, all terms (nats)", Series("training", record.curve("loss"), 1), clip=True))
     if record.values("next_sentence_accuracy"):
         found.append(
             chart(
@@ -185,11 +178,26 @@ def curves(record: Record) -> str:
                 levels=[("chance", 0.5)],
             )
         )
+    if training == "masked":
+        found.append(chart("total", "Loss, all terms", Series("training", record.curve("loss"), 1), clip=True))
+    found += [
+        chart("rate", "Learning rate", Series("rate", record.curve("learning_rate"), 3, "plain"), zero=True),
+        chart("norm", "Gradient norm", Series("before clipping", record.curve("grad_norm"), 4), log=True),
+        chart("speed", "Throughput", Series("tokens/s", record.curve("tokens_per_second"), 5), zero=True, digits=0),
+    ]
     gains = record.curve("context_gain", held_out)
     if len(gains) > 1:
         found.append(chart("gain", "Context gain (nats)", Series("held out", gains, 2, "dots"), levels=[("none", 0.0)]))
     drawn = "".join(found)
     return f'<div class="charts">{drawn}</div>' if drawn else ""
+
+
+def result_lead(record: Record) -> str:
+    """On how much text the scores rest."""
+    documents, targets = record.fact("held_out_documents"), record.fact("held_out_targets")
+    if documents is None or targets is None:
+        return "Losses in nats a word piece, with every target hidden."
+    return f"On {documents:,.0f} documents that were never trained on, {targets:,.0f} of their word pieces hidden."
 
 
 def configuration_lead(record: Record) -> str:
