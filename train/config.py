@@ -11,7 +11,6 @@ from typing import Any, ClassVar, Literal
 
 from data.config import TextData
 from data.sources import parse_source
-from data.tokenizers import Tokenizer
 from model.config import TransformerConfig, choice_name
 from model.positions import LearnedPositions
 from train.objectives import MaskedLM
@@ -35,7 +34,7 @@ class Guard:
 class Experiment:
     """What is asked of a paper, as a value: importing one does nothing, equal ones train alike bit for bit.
 
-    The tokenizer decides the vocabulary: `model.vocab_size` is what it is expected to have, and `model_config` makes it
+    The tokenizer decides the vocabulary: `model.vocab_size` is what it is expected to have, and `with_vocabulary` makes it
     exact once the tokenizer is there. It is not rounded up to a size that devices like, so that the model can be
     exported as it stands.
     """
@@ -105,9 +104,9 @@ class Experiment:
                 change[name] = max(1, round(getattr(self, name) * self.accelerator_steps / self.steps))
         return dataclasses.replace(self, **change)
 
-    def model_config(self, tokenizer: Tokenizer) -> TransformerConfig:
-        """The shape of the model with exactly the tokens that the tokenizer has."""
-        return dataclasses.replace(self.model, vocab_size=tokenizer.vocab_size)
+    def with_vocabulary(self, size: int) -> "Experiment":
+        """The experiment with a model of exactly the `size` tokens that the tokenizer has."""
+        return dataclasses.replace(self, model=dataclasses.replace(self.model, vocab_size=size))
 
 
 def compare(old: Any, new: Any, may_change: Collection[str] = ()) -> list[str]:

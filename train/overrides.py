@@ -24,13 +24,11 @@ def overridden(experiment: Any, changes: dict[str, str | None], known: Iterable[
     by_depth = sorted(changes.items(), key=lambda change: change[0].count("."))  # what holds a field comes before it
     for path, text in by_depth:
         fields = fields_of(node)
-        place = path.removesuffix(".name")
+        place = path if path in fields else path.removesuffix(".name")
+        choice = fields.get(place)
         if path in words and text is not None:
             put(node, path, words[path](text))
-        elif path not in fields or isinstance(fields[path], Choice):
-            choice = fields.get(place)
-            if not isinstance(choice, Choice):
-                raise ValueError(unknown(path, fields, known))
+        elif isinstance(choice, Choice):
             kind = option(path, text, choice)
             put(node, place, swap(choice.value, kind) if kind else None)
         else:
