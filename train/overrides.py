@@ -79,20 +79,20 @@ def option(path: str, text: str | None, choice: Choice) -> type | None:
 
 
 def unknown(path: str, fields: dict[str, Leaf | Choice], known: Iterable[str]) -> str:
-    """What to say about a field that is not there: whose it would be, or the nearest one."""
-    name = path.rpartition(".")[2]
-    for place, choice in fields.items():
-        options = getattr(choice, "options", {})
-        if path == f"{place}.{name}":
-            owners = [word for word, kind in options.items() if kind and name in type_fields(kind)]
-            present = f" ({place} is {choice_name(choice.value.kind) if choice.value else 'none'})" if owners else ""
-            if owners:
-                return f"--{path} is a field of {' and '.join(owners)}{present}; add --{place}.name {owners[0]}"
+    """What to say about a field that is not there: which choice would have it, or the nearest one."""
+    place, _, name = path.rpartition(".")
+    choice = fields.get(place)
+    if isinstance(choice, Choice):
+        owners = [word for word, kind in choice.options.items() if kind and name in type_fields(kind)]
+        present = choice_name(choice.value.kind) if choice.value else "none"
+        if owners:
+            there = f"{' and '.join(owners)} ({place} is {present})"
+            return f"--{path} is a field of {there}; add --{place}.name {owners[0]}"
     names = [place if isinstance(field, Leaf) else f"{place}.name" for place, field in fields.items()]
     close = nearest_field(path, [*names, *known])
     if not close:
         return f"there is no field --{path}; --help shows them all"
     present = getattr(fields.get(close), "value", None)
-    default = f" (default {present})" if close in fields and isinstance(present, (int, float, str)) else ""
+    default = f" (default {present})" if isinstance(present, (int, float, str)) else ""
     close = close.replace("_", "-") if close in known else close
     return f"there is no field --{path}; did you mean --{close}{default}?"

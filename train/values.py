@@ -24,7 +24,7 @@ def read(flag: str, text: str | None, kind: Any, default: Any) -> Any:
         with value_rules(), contextlib.redirect_stderr(silence), contextlib.redirect_stdout(silence):
             holder = dataclasses.make_dataclass("Value", [("value", kind)])
             return tyro.cli(holder, args=[f"--value={word}"], config=markers()).value
-    except SystemExit:
+    except (SystemExit, tyro.constructors.UnsupportedTypeAnnotationError):
         present = "''" if default == "" else default
         raise ValueError(f"{flag} {text or repr(text)}: expected {in_words(kind)} (default {present})") from None
 
