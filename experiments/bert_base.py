@@ -7,9 +7,8 @@ Departs: books are your own text files in books/ (BooksCorpus is no longer hande
          steps at 128; packed rows; the gradient is clipped at 1.0 and Adam's bias is corrected; vocabulary trained anew.
 Run:     python -m train.prepare --exp=bert_base && python -m train.pretrain --exp=bert_base
 Try:     python -m train.pretrain --exp=bert_base --data.source python_docs --steps 2 --data.batch_size 8 --accumulate 4
-         LAMB, for very large batches (You et al., arXiv:1904.00962):
-         python -m train.pretrain --exp=bert_base --optimizer.name lamb --optimizer.schedule.peak 2e-3 --data.batch_size 8192
-         --accumulate 32 --steps 31250 --optimizer.schedule.warmup_steps 3125
+         for very large batches LAMB (You et al., arXiv:1904.00962): --optimizer.name lamb --data.batch_size 8192
+         --accumulate 32 --steps 31250 --optimizer.schedule.peak 2.5e-3 --optimizer.schedule.warmup_steps 1562
 Result:  not trained here; it is declared, and its step is compiled without being run.
 """
 

@@ -23,7 +23,7 @@ experiment = Experiment(
     objective=MaskedLM(next_sentence=True),
     optimizer=AdamW(schedule=WarmupLinear(peak=1e-3, warmup_steps=25), weight_decay=0.01, clip_norm=1.0),
     steps=175,
-    accelerator_steps=17_500,
+    accelerator_steps=5_250,
     evaluate_every=25,
     checkpoint_every=25,
     seed=0,

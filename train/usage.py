@@ -1,17 +1,13 @@
 """What the command line prints of an experiment: help, the resolved fields, and what differs from the declaration."""
 
-import contextlib
-import dataclasses
 import json
 import operator
 import shlex
-from typing import Annotated, Any
-
-import tyro
+from typing import Any
 
 from train.options import Options
 from train.registry import Declared, listing
-from train.values import markers, value_rules
+from train.values import print_fields
 
 
 def print_bare_help(command: str, options: Options, subject: str) -> None:
@@ -38,14 +34,6 @@ def print_full_help(command: str, declared: Declared, experiment: Any, options: 
         "Choices (putting another in the place of one keeps the fields that both have):", *words, *names, "", sep="\n"
     )
     print_fields(f"python -m train.{command} --exp={declared.name}", experiment=experiment, options=options)
-
-
-def print_fields(prog: str, **parts: Any) -> None:
-    """Print the fields of some dataclasses, each without a prefix of its own, as tyro shows them."""
-    kinds: list[Any] = [(name, Annotated[type(part), tyro.conf.arg(name="")]) for name, part in parts.items()]
-    shown = dataclasses.make_dataclass("Shown", kinds)
-    with value_rules(), contextlib.suppress(SystemExit):
-        tyro.cli(shown, prog=prog, description="", default=shown(**parts), args=["--help"], config=markers())
 
 
 def config_text(command: str, declared: Declared, experiment: Any, form: str) -> str:

@@ -1,4 +1,4 @@
-"""One value from one word of text, by the annotation of its field: the door to tyro."""
+"""The door to tyro: one value from one word of text by the annotation of its field, and fields shown as help."""
 
 import contextlib
 import dataclasses
@@ -7,7 +7,7 @@ import io
 import types
 import typing
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 
 def read(flag: str, text: str | None, kind: Any, default: Any) -> Any:
@@ -27,6 +27,16 @@ def read(flag: str, text: str | None, kind: Any, default: Any) -> Any:
     except (SystemExit, tyro.constructors.UnsupportedTypeAnnotationError):
         present = "''" if default == "" else default
         raise ValueError(f"{flag} {text or repr(text)}: expected {in_words(kind)} (default {present})") from None
+
+
+def print_fields(prog: str, **parts: Any) -> None:
+    """Print the fields of some dataclasses, each without a prefix of its own, as tyro shows them."""
+    import tyro
+
+    kinds: list[Any] = [(name, Annotated[type(part), tyro.conf.arg(name="")]) for name, part in parts.items()]
+    shown = dataclasses.make_dataclass("Shown", kinds)
+    with value_rules(), contextlib.suppress(SystemExit):
+        tyro.cli(shown, prog=prog, description="", default=shown(**parts), args=["--help"], config=markers())
 
 
 def markers() -> tuple[Any, ...]:
