@@ -192,7 +192,7 @@ def ticks(scale: Scale, count: int = 4) -> list[float]:
     """
     if scale.log:
         powers = range(math.floor(math.log10(scale.low)), math.ceil(math.log10(scale.high)) + 1)
-        sizes = (1, 2, 5) if len(powers) <= 3 else (1,)
+        sizes = (1, 2, 5) if scale.high < 100 * scale.low else (1,)
         found = [size * 10.0**power for power in powers for size in sizes]
         found = [
             round(tick, 12) for tick in found if scale.low <= tick * (1 + 1e-9) and tick <= scale.high * (1 + 1e-9)

@@ -43,6 +43,8 @@ class Console:
         self._view = view
         self._progress = progress
         self._due = float("-inf")
+        self._busy = False
+        self._waiting: list[str] = []
 
     @classmethod
     def open(
@@ -61,9 +63,9 @@ class Console:
             enabled: False on every process but the first.
             stream: standard output by default.
         """
-        stream = stream or sys.stdout
+        stream = stream or sys.stdout  # which is None in a program without any console
         progress = Progress(title, total_steps, start_step, start_step, clock, clock())
-        return cls(choose_view(stream) if enabled else Silent(), progress)
+        return cls(choose_view(stream) if enabled and stream is not None else Silent(), progress)
 
     def update(self, step: int, scalars: Mapping[str, Any]) -> None:
         """The values of the newest step that is known (numbers on the host). Microseconds, unless a drawing is due."""
@@ -84,8 +86,9 @@ class Console:
         self._attempt(lambda: self._view.draw(self._progress))
 
     def say(self, text: str) -> None:
-        """A sentence that stays."""
-        self._attempt(lambda: self._view.say(text))
+        """A sentence that stays. A signal handler may call it: in the middle of a drawing the sentence waits for its end."""
+        self._waiting.append(text)
+        self._attempt(lambda: None)
 
     def close(self) -> None:
         """Draw once more and leave the terminal as it was. Closing twice is harmless."""
@@ -100,10 +103,20 @@ class Console:
         self.close()
 
     def _attempt(self, action: Callable[[], None]) -> None:
+        if self._busy:
+            return
+        self._busy = True
         try:
             action()
+            while self._waiting:
+                self._view.say(self._waiting[0])
+                self._waiting.pop(0)
         except (OSError, ValueError):  # a closed pipe or terminal: the run is worth more than its display
             self._view = Silent()
+        except RuntimeError:  # a signal arrived while something else was writing to the stream: said a moment later
+            pass
+        finally:
+            self._busy = False
 
 
 class Silent:
@@ -178,19 +191,22 @@ class Terminal:
         self._live: Live | None = None
 
     def draw(self, progress: Progress) -> None:
-        rows = Group(*live_rows(progress, self._console.width))
         if self._live is None:
-            # What others print must go above the display, but only where it would land on the same terminal.
-            self._live = Live(
-                console=self._console,
-                auto_refresh=False,
-                redirect_stdout=sys.stdout.isatty(),
-                redirect_stderr=sys.stderr.isatty(),
-                vertical_overflow="ellipsis",
-            )
-            self._live.start()
-            self._console.show_cursor(True)
-        self._live.update(rows, refresh=True)
+            self._live = self._begin()
+        self._live.update(Group(*live_rows(progress, self._console.width)), refresh=True)
+
+    def _begin(self) -> Live:
+        # What others print must go above the display, but only where it would land on the same terminal.
+        live = Live(
+            console=self._console,
+            auto_refresh=False,
+            redirect_stdout=sys.stdout.isatty(),
+            redirect_stderr=sys.stderr.isatty(),
+            vertical_overflow="ellipsis",
+        )
+        live.start()
+        self._console.show_cursor(True)
+        return live
 
     def say(self, text: str) -> None:
         self._console.print(Text(text))

@@ -35,6 +35,22 @@ def write_report(run_dir: str | Path, *, say: Callable[[str], None] | None = Non
     return path
 
 
+class LiveReport:
+    """Keeps the report of a run fresh while it trains, in at most a fiftieth of the time however long the run."""
+
+    def __init__(self, run_dir: str | Path, *, say: Callable[[str], None] | None = None, clock=time.monotonic):
+        self._run_dir, self._say, self._clock = run_dir, say, clock
+        self._due = float("-inf")
+
+    def refresh(self) -> None:
+        """Write the report again, unless that was done so lately that it would cost too much."""
+        begin = self._clock()
+        if begin >= self._due:
+            write_report(self._run_dir, say=self._say)
+            end = self._clock()
+            self._due = end + 49 * (end - begin)
+
+
 def render(record: Record) -> str:
     """The page of a run as HTML."""
     parts = [

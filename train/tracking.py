@@ -93,10 +93,12 @@ class Tracker:
     def evaluation(self, step: int, scores: Mapping[str, Any]) -> None:
         """One line of held-out scores, measured after `step` updates; to be called before that step's checkpoint."""
         self._write({"step": step}, scores)
+        self._write_out()
 
     def event(self, name: str, *, step: int, **fields: Any) -> None:
         """Something that happened: "resume", "checkpoint", "skip", "stop" or "done". External writers do not see it."""
         self._write({"event": name, "step": step}, fields)
+        self._write_out()
 
     def flush(self) -> None:
         """Put every line on disk (fsync). Called before the checkpoint that covers them commits."""
@@ -119,6 +121,11 @@ class Tracker:
                     with Guard(self, name):
                         self._writers.pop(name).close(status)
 
+    def _write_out(self) -> None:
+        with self._lock:
+            if self._file is not None:
+                self._file.write_out()
+
     def __enter__(self) -> Self:
         return self
 
@@ -128,7 +135,8 @@ class Tracker:
     def _write(self, head: dict[str, Any], fields: Mapping[str, Any]) -> None:
         if self._file is None:
             return
-        line = head | {"time": round(time.time(), 3)} | {name: plain(value) for name, value in fields.items()}
+        line: dict[str, Any] = {**head, "time": round(time.time(), 3)}
+        line |= {name: plain(value) for name, value in fields.items()}
         with self._lock:
             self._file.append(line)
             if self._writers and "event" not in line:
@@ -204,7 +212,9 @@ class TensorBoardWriter:
         from tensorboardX import SummaryWriter
 
         folder = run_dir / "tensorboard"
-        self._writer = SummaryWriter(str(folder), purge_step=start_step + 1)
+        # By itself the file's name tells seconds only: a quick resume would overwrite the file before it.
+        suffix = f".{time.time_ns()}"
+        self._writer = SummaryWriter(str(folder), purge_step=start_step + 1, filename_suffix=suffix)
         if start_step == 0:
             text = json.dumps(config, indent=2, default=str, ensure_ascii=False)
             self._writer.add_text(name, f"```json\n{text}\n```")
