@@ -191,9 +191,8 @@ class Terminal:
         self._live: Live | None = None
 
     def draw(self, progress: Progress) -> None:
-        if self._live is None:
-            self._live = self._begin()
-        self._live.update(Group(*live_rows(progress, self._console.width)), refresh=True)
+        self._live = live = self._live or self._begin()
+        live.update(Group(*live_rows(progress, self._console.width)), refresh=True)
 
     def _begin(self) -> Live:
         # What others print must go above the display, but only where it would land on the same terminal.
