@@ -62,6 +62,6 @@ def stack_rows(rows: list[Row], example_ids: list[int], epochs: list[int]) -> Ba
         segments=np.stack([row.segments for row in rows]),
         example_ids=np.array(example_ids, np.int32),
         epochs=np.array(epochs, np.int32),
-        labels={name: np.stack([row.labels[name] for row in rows]) for name in first.labels},
+        labels={name: np.stack([row.labels[name] for row in rows]) for name in sorted(first.labels)},  # in one order
         token_types=None if first.token_types is None else np.stack([row.token_types for row in rows]),
     )

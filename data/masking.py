@@ -1,9 +1,19 @@
-"""Masked-language-model corruption on the host: which places are predicted, and what the model sees there."""
+"""Masked-language-model corruption on the host: which places are predicted, and what the model sees there.
+
+It works on packed rows, one at a time, with a generator keyed by (seed, epoch, example id): what is hidden does not
+depend on batch, worker, host or mesh. Only K = round(rate T) places of a row can be targets, so that the model
+computes its output layer there and nowhere else.
+"""
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
+import numpy as np
+
+from data.batch import Row
 from data.errors import DataError
+from data.tokenizers.interface import Tokenizer
+from data.tokenizers.words import WordTable
 
 
 @dataclass(frozen=True)
@@ -64,3 +74,132 @@ class Masking:
         19
         """
         return max(1, round(self.rate * row_length))
+
+
+@dataclass(frozen=True, eq=False)
+class MaskTokens:
+    """Corrupts rows for a masked language model: `MaskTokens.of(tokenizer, masking)(row, rng)`.
+
+    Modes, of which all but the first are for evaluation:
+
+        train         as `masking` says
+        as_trained    the same, under the name that a report gives it
+        all_masked    every target becomes [MASK]: no target can be copied from the input
+        shuffled      all_masked, and the visible tokens of the row change places: no context but the words themselves
+
+    For one generator the targets are the same in every mode. Holds small tables only, so that loader workers get it
+    cheaply.
+    """
+
+    masking: Masking
+    mode: Mode
+    mask: int
+    ordinary: np.ndarray  # int32[m], ids that stand for text
+    maskable: np.ndarray  # bool[V], the same as a table: special, unknown and unused ids are never hidden
+    words: WordTable
+
+    @staticmethod
+    def of(tokenizer: Tokenizer, masking: Masking, mode: Mode = "train") -> "MaskTokens":
+        """The corruption for the ids of this tokenizer."""
+        if mode not in get_args(Mode):
+            raise ValueError(f"mode={mode!r} is not one of {', '.join(get_args(Mode))}")
+        (mask,) = tokenizer.special.need("mask", purpose="masked-language modelling")
+        maskable = np.zeros(tokenizer.vocab_size, bool)
+        maskable[tokenizer.ordinary] = True
+        return MaskTokens(masking, mode, mask, tokenizer.ordinary, maskable, tokenizer.words)
+
+    @property
+    def static(self) -> bool:
+        """Whether every epoch repeats the rows and the masks of the first."""
+        return self.masking.kind == "static"
+
+    def __call__(self, row: Row, rng: np.random.Generator) -> Row:
+        """The row with its targets hidden and its labels added.
+
+        Adds masked_places int32[K], in rising order, masked_targets int32[K] and masked_weights float32[K]: 1 for a
+        target, 0 for a slot that is not used.
+        """
+        most = self.masking.places(len(row.tokens))
+        candidates = np.flatnonzero(self.maskable[row.tokens] & (row.segments > 0))
+        budget = min(most, max(1, round(self.masking.rate * len(candidates)))) if len(candidates) else 0
+        places, units = self._choose(row.tokens, candidates, budget, rng)
+        count = len(places)
+        masked_places, masked_targets = np.zeros(most, np.int32), np.zeros(most, np.int32)
+        masked_weights = np.zeros(most, np.float32)
+        masked_places[:count], masked_targets[:count], masked_weights[:count] = places, row.tokens[places], 1.0
+        labels = {
+            "masked_places": masked_places,
+            "masked_targets": masked_targets,
+            "masked_weights": masked_weights,
+        }
+        tokens = row.tokens.copy()
+        if self.mode in ("train", "as_trained"):
+            tokens[places] = self._replacements(tokens[places], units, rng)
+        else:
+            tokens[places] = self.mask
+        if self.mode == "shuffled":
+            visible = np.setdiff1d(candidates, places, assume_unique=True)
+            tokens[visible] = tokens[rng.permutation(visible)]
+        return row._replace(tokens=tokens, labels=row.labels | labels)
+
+    def _choose(self, tokens: np.ndarray, candidates: np.ndarray, budget: int, rng) -> tuple[np.ndarray, np.ndarray]:
+        """Target places in rising order, and the unit that each belongs to: tokens of a span share their fate."""
+        unit = self.masking.unit
+        if isinstance(unit, Tokens):
+            places = np.sort(rng.permutation(candidates)[:budget])
+            return places, np.arange(len(places))
+        # Words as runs of candidates: one begins where the tokenizer says so, and after anything that is no candidate.
+        begins = self.words.starts(tokens)[candidates]
+        gap = np.diff(candidates, prepend=-2) > 1
+        firsts = np.flatnonzero(begins | gap)
+        lengths = np.diff(firsts, append=len(candidates)).tolist()
+        order = rng.permutation(len(firsts)).tolist()
+        if isinstance(unit, Words):
+            chosen = _choose_words(order, lengths, budget)
+        else:
+            law = unit.probability * (1 - unit.probability) ** np.arange(unit.longest)
+            sizes = 1 + np.searchsorted(np.cumsum(law / law.sum()), rng.random(len(firsts)))
+            chosen = _choose_spans(
+                order, np.minimum(sizes, unit.longest).tolist(), lengths, gap[firsts].tolist(), budget
+            )
+        starts = firsts.tolist()
+        pairs = sorted(
+            (int(place), group)
+            for word, group in chosen
+            for place in candidates[starts[word] : starts[word] + lengths[word]]
+        )
+        return np.array([place for place, _ in pairs], np.int64), np.array([group for _, group in pairs], np.int64)
+
+    def _replacements(self, targets: np.ndarray, units: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """80% [MASK], 10% a random token, 10% the token itself: the default shares."""
+        fate = rng.random(int(units.max(initial=-1)) + 1)[units]
+        random_tokens = self.ordinary[rng.integers(len(self.ordinary), size=len(targets))]
+        kept = np.where(fate < self.masking.mask_share + self.masking.random_share, random_tokens, targets)
+        return np.where(fate < self.masking.mask_share, self.mask, kept)
+
+
+def _choose_words(order: list[int], lengths: list[int], budget: int) -> list[tuple[int, int]]:
+    """Words in random order, each if it still fits; (word, unit), one unit a token's own word."""
+    chosen, left = [], budget
+    for word in order:
+        if lengths[word] <= left:
+            chosen.append((word, len(chosen)))
+            left -= lengths[word]
+            if not left:
+                break
+    return chosen
+
+
+def _choose_spans(order: list[int], sizes: list[int], lengths: list[int], gap: list[bool], budget: int):
+    """Spans of words from random first words on, up to the next gap or hidden word, while they fit; (word, span)."""
+    chosen, left, taken = [], budget, set()
+    for span, (first, size) in enumerate(zip(order, sizes, strict=True)):
+        for word in range(first, min(first + size, len(lengths))):
+            if word in taken or lengths[word] > left or (word > first and gap[word]):
+                break
+            taken.add(word)
+            chosen.append((word, span))
+            left -= lengths[word]
+        if not left:
+            break
+    return chosen

@@ -1,0 +1,58 @@
+"""The cache folder, and how something gets into it whole or not at all."""
+
+import errno
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from data.errors import DataError
+
+STALE_SECONDS = 24 * 3600
+
+
+def cache_folder() -> Path:
+    """LOUPE_CACHE, or ~/.cache/loupe: everything in it can be built again."""
+    return Path(os.environ.get("LOUPE_CACHE") or "~/.cache/loupe").expanduser()
+
+
+@contextmanager
+def built_whole(folder: Path) -> Iterator[Path]:
+    """A fresh folder to build in, renamed to `folder` at the end.
+
+    Whoever is killed half-way leaves a temporary folder that nobody trusts, and that is swept away a day later. Of two
+    who build the same at once, the first to finish wins; both built the same content.
+    """
+    temporary = folder.parent / f".building-{folder.name}-{uuid.uuid4().hex[:8]}"
+    try:
+        temporary.mkdir(parents=True)
+        _sweep(folder.parent)
+        yield temporary
+        try:
+            temporary.rename(folder)
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                raise
+    except OSError as error:
+        raise _told(error, folder.parent) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _told(error: OSError, folder: Path) -> DataError:
+    remedy = "set LOUPE_CACHE to a folder that can be written"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DataError(f"no space left in {folder} while preparing data; free some, or {remedy}")
+    return DataError(f"cannot prepare data in {folder}: {error.strerror or error}; {remedy}")
+
+
+def _sweep(parent: Path) -> None:
+    for left in parent.glob(".building-*"):
+        try:
+            if time.time() - left.stat().st_mtime > STALE_SECONDS:
+                shutil.rmtree(left, ignore_errors=True)
+        except OSError:  # somebody else swept it
+            continue

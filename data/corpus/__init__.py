@@ -1,0 +1,63 @@
+"""The text behind each source; the one door to `tensorflow_datasets`.
+
+`open_corpora(source)` gives one `Corpus` a source, several for a mixture. A corpus can be read again and again, always
+in the same order, and has a fingerprint that is known before it is read.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from data.sources import TFDS, Files, Mixture, PythonDocs, PythonSource, Source, Synthetic, parse_source
+
+LARGE_BYTES = 64 * 2**20  # from here on, preparing takes longer than a user should wait without having asked
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Documents of one source. `large` ones are prepared only when asked for by name."""
+
+    word: str
+    weight: float
+    fingerprint: str
+    large: bool
+    read: Callable[[], Iterator[str]]
+
+    def texts(self) -> Iterator[str]:
+        """The documents, without those that hold nothing but white space."""
+        return (text for text in self.read() if text and not text.isspace())
+
+
+def open_corpora(source: Source, *, fetch: bool = False) -> list[Corpus]:
+    """The corpora of a source, in its order. With `fetch`, data sets of TFDS are downloaded and prepared first."""
+    if isinstance(source, Mixture):
+        total = sum(source.weights)
+        parts = zip(source.sources, source.weights, strict=True)
+        return [_open(parse_source(word), weight / total, fetch) for word, weight in parts]
+    return [_open(source, 1.0, fetch)]
+
+
+def _open(source: Source, weight: float, fetch: bool) -> Corpus:
+    match source:
+        case PythonDocs() | PythonSource():
+            from data.corpus import embedded
+
+            kind = str(source)
+            return Corpus(kind, weight, embedded.fingerprint(kind), False, lambda: embedded.read(kind))
+        case TFDS():
+            from data.corpus import tfds_door
+
+            opened = tfds_door.open_named(source, fetch=fetch)
+            return Corpus(str(source), weight, opened.fingerprint, True, opened.read)
+        case Files():
+            from data.corpus import files
+
+            paths = files.match(source.glob)
+            large = sum(path.stat().st_size for path in paths) > LARGE_BYTES
+            return Corpus(
+                str(source), weight, files.fingerprint(paths, source), large, lambda: files.read(paths, source)
+            )
+        case Synthetic():
+            from data.corpus import synthetic
+
+            return Corpus(str(source), weight, f"{source!r} 1", False, lambda: synthetic.read(source))
+    raise TypeError(f"{source!r} is not a source")

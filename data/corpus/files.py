@@ -1,0 +1,151 @@
+"""Local text files, read in a fixed order; whatever is wrong with one is told with its place."""
+
+import glob
+import gzip
+import hashlib
+import json
+import os
+import time
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from data.cache import cache_folder
+from data.errors import DataError
+from data.sources import Files
+
+FRESH_SECONDS = 2  # a file changed so lately may change again within the clock's resolution
+
+
+def match(pattern: str) -> list[Path]:
+    """The files of a glob, sorted; none, or a folder among them, is an error."""
+    expanded = os.path.expanduser(pattern)
+    named = Path(expanded)
+    if named.is_dir():
+        raise DataError(
+            f"{pattern} is a folder, not a file; name the files in it, such as 'files:{pattern.rstrip('/')}/*.txt'"
+        )
+    found = [named] if named.is_file() else [Path(path) for path in sorted(glob.glob(expanded, recursive=True))]
+    paths = [path for path in found if path.is_file()]
+    if paths:
+        return paths
+    if glob.has_magic(expanded):
+        raise DataError(
+            f"no file matches {pattern}; it was looked for from {Path.cwd()}, and ** reaches folders in folders"
+        )
+    raise DataError(f"there is no file {pattern}; it was looked for from {Path.cwd()}")
+
+
+def fingerprint(paths: list[Path], source: Files) -> str:
+    """A hash of what the files hold and of how they are read; their names and dates do not matter."""
+    digest = hashlib.sha256(f"{source.field} {source.blank_lines}\n".encode())
+    memory = _DigestMemory()
+    for path in paths:
+        kind = "jsonl" if _is_jsonl(path) else "text"
+        digest.update(f"{kind} {memory.digest(path)}\n".encode())
+    memory.save()
+    return f"files {digest.hexdigest()[:32]}"
+
+
+def read(paths: list[Path], source: Files) -> Iterator[str]:
+    """The documents of all files in order."""
+    for path in paths:
+        empty = True
+        for text in _jsonl(path, source.field) if _is_jsonl(path) else _text(path, source.blank_lines):
+            empty = False
+            yield text
+        if empty:
+            raise DataError(f"{path} holds no text; remove it, or name only files that do")
+
+
+def _text(path: Path, blank_lines: bool) -> Iterator[str]:
+    """Runs of lines between blank ones, or the whole file."""
+    lines: list[str] = []
+    for _, line in _lines(path):
+        if line and not line.isspace():
+            lines.append(line)
+        elif blank_lines and lines:
+            yield "\n".join(lines)
+            lines = []
+        elif lines:
+            lines.append("")
+    if lines:
+        yield "\n".join(lines).rstrip("\n")
+
+
+def _jsonl(path: Path, field: str) -> Iterator[str]:
+    for number, line in _lines(path):
+        if not line or line.isspace():
+            continue
+        try:
+            content = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise DataError(f"{path} line {number} is not JSON ({error.msg} at column {error.colno}); a .jsonl file has "
+                            "one object a line") from error  # fmt: skip
+        if not isinstance(content, dict) or not isinstance(content.get(field), str):
+            has = f"it has {', '.join(map(str, content))}" if isinstance(content, dict) else "it is not an object"
+            raise DataError(f"{path} line {number} has no text in the field '{field}' ({has}); name the field, "
+                            f"as in 'files:{path}#content'")  # fmt: skip
+        if text := content[field].encode("utf-8", "replace").decode():  # lone surrogates are not text
+            yield text
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Numbered lines without their ends; a byte-order mark is dropped, and what is not UTF-8 named by its byte."""
+    offset = 0
+    try:
+        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
+            for number, raw in enumerate(file, start=1):
+                try:
+                    line = raw.decode("utf-8")
+                except UnicodeDecodeError as error:
+                    where = f"at byte {offset + error.start} (line {number})"
+                    raise DataError(f"{path} is not UTF-8 {where}; convert it, for instance with: "
+                                    f"iconv -f ISO-8859-1 -t UTF-8 {path} > new.txt") from error  # fmt: skip
+                offset += len(raw)
+                yield number, (line.removeprefix("\ufeff") if number == 1 else line).rstrip("\r\n")
+    except (gzip.BadGzipFile, zlib.error, EOFError) as error:
+        raise DataError(f"{path} is not a whole gzip file ({error}); copy it again, or name it without .gz") from error
+    except PermissionError as error:
+        raise DataError(f"{path} may not be read; change its permissions with chmod") from error
+
+
+def _is_jsonl(path: Path) -> bool:
+    return path.name.removesuffix(".gz").endswith((".jsonl", ".ndjson"))
+
+
+class _DigestMemory:
+    """Hashes of file contents, remembered by path, size and time, so that a large corpus is not hashed at each start."""
+
+    def __init__(self):
+        self.path = cache_folder() / "file_digests.json"
+        try:
+            self.known = json.loads(self.path.read_text())
+        except (OSError, ValueError):
+            self.known = {}
+        self.changed = False
+
+    def digest(self, path: Path) -> str:
+        status = path.stat()
+        key = f"{path.resolve()} {status.st_size} {status.st_mtime_ns}"
+        if key not in self.known:
+            try:
+                with path.open("rb") as file:
+                    found = hashlib.file_digest(file, "sha256").hexdigest()
+            except PermissionError as error:
+                raise DataError(f"{path} may not be read; change its permissions with chmod") from error
+            if time.time() - status.st_mtime < FRESH_SECONDS:
+                return found
+            self.known[key], self.changed = found, True
+        return self.known[key]
+
+    def save(self) -> None:
+        if not self.changed:
+            return
+        try:  # only a memory: a cache that cannot be written costs a second hashing, no more
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = self.path.with_suffix(f".{os.getpid()}")
+            temporary.write_text(json.dumps(self.known))
+            temporary.replace(self.path)
+        except OSError:
+            pass

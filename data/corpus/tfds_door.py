@@ -1,0 +1,158 @@
+"""The door to `tensorflow_datasets`, always as ArrayRecord, so that TensorFlow is never needed."""
+
+import contextlib
+import difflib
+import io
+import logging
+import os
+import re
+import shlex
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from data.errors import DataError, NotPrepared
+from data.sources import TFDS
+
+
+def build_embedded(kind: str, data_dir: Path) -> Path:
+    """Build `python_docs` or `python_source` under `data_dir`; the folder of its one version."""
+    import importlib
+
+    tfds = _tfds()
+    importlib.import_module(f"data.corpus.{kind}")  # registers the builder under its name
+    builder = tfds.builder(kind, data_dir=str(data_dir), file_format="array_record")
+    with _quiet():
+        builder.download_and_prepare()
+    return Path(builder.data_path)
+
+
+def read_version(folder: Path, split: str) -> Iterator[dict]:
+    """The examples of a prepared version, in order; text comes as bytes."""
+    source = _tfds().builder_from_directory(str(folder)).as_data_source(split=split)
+    for start in range(0, len(source), 256):
+        yield from source.__getitems__(range(start, min(start + 256, len(source))))
+
+
+@dataclass(frozen=True)
+class Named:
+    """A prepared data set of TFDS."""
+
+    fingerprint: str
+    read: Callable[[], Iterator[str]]
+
+
+def open_named(source: TFDS, *, fetch: bool, say: Callable[[str], None] = print) -> Named:
+    """Find a data set by its name, or build it first where `fetch` says so."""
+    builder = _builder(source)
+    if not (Path(builder.data_path) / "dataset_info.json").is_file():
+        if not fetch:
+            word = shlex.quote(str(source))
+            raise NotPrepared(f"{source} is not prepared in {builder.data_dir}", ("--data.source", word))
+        _fetch(builder, source, say)
+    info = builder.info
+    if info.file_format.value != "array_record":
+        raise DataError(f"{source} was prepared as {info.file_format.value}, which needs TensorFlow to read; move "
+                        f"{builder.data_path} away, and prepare it again")  # fmt: skip
+    features = getattr(info.features, "keys", list)()
+    if source.field not in features:
+        raise DataError(f"{source} has no feature '{source.field}'; choose one of {', '.join(sorted(features))}, "
+                        f"as in tfds:{source.name}#{sorted(features)[0]}")  # fmt: skip
+    if source.split not in info.splits:
+        raise DataError(f"{source} has no split '{source.split}'; choose one of {', '.join(info.splits)}")
+    split = info.splits[source.split]
+    fingerprint = f"{info.full_name} {source.split} {source.field} {split.num_examples} {split.num_bytes}"
+
+    def read() -> Iterator[str]:
+        for example in read_version(Path(builder.data_path), source.split):
+            value = example[source.field]
+            if not isinstance(value, bytes | str):
+                raise DataError(f"feature '{source.field}' of {source} is not text but {type(value).__name__}")
+            yield value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+
+    return Named(fingerprint, read)
+
+
+def _builder(source: TFDS):
+    import importlib
+
+    tfds = _tfds()
+    importlib.import_module("tensorflow_datasets.text")  # registers wikipedia, c4, glue and others
+    with _one_line(source), _quiet():
+        try:
+            return tfds.builder(source.name, file_format="array_record")
+        except tfds.core.registered.DatasetNotFoundError as error:
+            known = tfds.list_builders(with_community_datasets=False)
+            near = difflib.get_close_matches(re.split("[/:]", source.name)[0], known, n=3)
+            hint = (
+                f"did you mean {' or '.join(f'tfds:{name}' for name in near)}?"
+                if near
+                else "see tensorflow.org/datasets"
+            )
+            raise DataError(f"TFDS knows no data set '{source.name}'; {hint}") from error
+
+
+def _fetch(builder, source: TFDS, say: Callable[[str], None]) -> None:
+    if not _resolves():
+        say(f"No network seems to be there: TFDS will try to download {source} for some minutes before it gives up.")
+    import tensorflow_datasets as tfds
+
+    with _one_line(source):
+        # Wikipedia and C4 are built with Apache Beam, on this machine unless the user's own environment says otherwise.
+        builder.download_and_prepare(file_format="array_record", download_config=tfds.download.DownloadConfig())
+
+
+@contextlib.contextmanager
+def _one_line(source: TFDS):
+    """What TFDS raises, as one line with a remedy."""
+    try:
+        yield
+    except DataError:
+        raise
+    except ImportError as error:
+        missing = error.name or str(error)
+        remedy = "pip install apache-beam" if "beam" in missing else "choose another data set"
+        raise DataError(f"{source} cannot be built without {missing}; {remedy}") from error
+    except OSError as error:
+        raise DataError(f"{source} could not be downloaded or written ({type(error).__name__}: {_first_line(error)}); check "
+                        "the network and the disk, then run the command again") from error  # fmt: skip
+    except Exception as error:
+        text = str(error)
+        if configs := re.findall(r"'([\w.+-]+)'", text.partition("name closely match")[2]):
+            text = f"no such config; its configs include {', '.join(configs[:6])}"
+        raise DataError(f"TFDS cannot open {source}: {_first_line(text)}") from error
+
+
+def _first_line(error: object) -> str:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__)[:300]
+
+
+def _tfds():
+    import tensorflow_datasets as tfds
+
+    return tfds
+
+
+@contextlib.contextmanager
+def _quiet():
+    """No progress bars and no advice about TensorFlow in the middle of our own lines."""
+    tfds = _tfds()
+    tfds.disable_progress_bar()
+    level = logging.getLogger().level
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logging.getLogger().setLevel(level)
+        tfds.enable_progress_bar()
+
+
+def _resolves() -> bool:
+    if any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")):
+        return True
+    try:
+        return bool(socket.getaddrinfo("storage.googleapis.com", 443))
+    except OSError:
+        return False

@@ -1,0 +1,219 @@
+"""The door to `tokenizers`: WordPiece trained or published, and any tokenizer.json.
+
+WordPiece training of the library numbers the continuing letters (##a, ##b, ...) in the order of a hash map, which
+differs from run to run and breaks ties differently each time. Here they are handed over in sorted order, which makes
+the vocabulary a function of the text; a test trains twice in two processes.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from data.errors import DataError
+from data.tokenizers.choices import WordPiece
+from data.tokenizers.interface import SPECIAL_TOKENS, SpecialIds, Tokenizer
+from data.tokenizers.words import ALONE, BEGINS, CLOSED, CONTINUES, LETTER, OPEN, WordTable, code_text
+
+ROLES = {
+    "pad": ("[PAD]", "<pad>", "<|padding|>", "<|pad|>"),
+    "unk": ("[UNK]", "<unk>"),
+    "cls": ("[CLS]", "<s>", "<cls>"),
+    "sep": ("[SEP]", "</s>", "<sep>"),
+    "mask": ("[MASK]", "<mask>"),
+    "bos": ("<s>", "<|begin_of_text|>", "<bos>", "<|startoftext|>", "<|endoftext|>"),
+    "eos": ("</s>", "<|end_of_text|>", "<eos>", "<|endoftext|>", "<|im_end|>"),
+}
+
+
+class LibraryTokenizer(Tokenizer):
+    """A tokenizer of the `tokenizers` library, from the text of its tokenizer.json.
+
+    Padding and truncation stored in that file are switched off: they belong to whoever wrote it, not to the ids.
+    """
+
+    def __init__(self, content: str):
+        import tokenizers
+
+        try:
+            inner = tokenizers.Tokenizer.from_str(content)
+        except Exception as error:  # the library raises bare Exception
+            raise DataError(f"this is not a tokenizer.json of the tokenizers library: {error}") from error
+        inner.no_padding()
+        inner.no_truncation()
+        inner.encode_special_tokens = True  # text that spells "[MASK]" is text
+        self.inner = inner
+        vocabulary = inner.get_vocab(with_added_tokens=True)
+        self.pieces = [f"<unused {index}>" for index in range(max(vocabulary.values()) + 1)]
+        for piece, index in vocabulary.items():
+            self.pieces[index] = piece
+        self._added = {i for i, token in inner.get_added_tokens_decoder().items() if token.special}
+        self.special = SpecialIds(
+            **{role: next((vocabulary[n] for n in names if n in vocabulary), None) for role, names in ROLES.items()}
+        )
+        self._parts = json.loads(inner.to_str())
+
+    def __reduce__(self):
+        return LibraryTokenizer, (self.inner.to_str(),)
+
+    @property
+    def normalisation(self) -> str:
+        kept = {name: self._parts.get(name) for name in ("normalizer", "pre_tokenizer")}
+        kept["model"] = {key: value for key, value in self._parts["model"].items() if key != "vocab"}
+        return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
+
+    def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
+        encodings = self.inner.encode_batch_fast(list(texts), add_special_tokens=False)
+        return [np.array(encoding.ids, np.int32) for encoding in encodings]
+
+    def decode(self, ids: Sequence[int] | np.ndarray) -> str:
+        return self.inner.decode([int(i) for i in ids], skip_special_tokens=False)
+
+    def save(self, folder: str | Path) -> None:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        (Path(folder) / "tokenizer.json").write_text(self.inner.to_str(pretty=True), encoding="utf-8")
+        if self._parts["model"]["type"] == "WordPiece":
+            (Path(folder) / "vocab.txt").write_text("\n".join(self.pieces) + "\n", encoding="utf-8")
+
+    @cached_property
+    def words(self) -> WordTable:
+        first, last = np.array([self._codes(i) for i in range(self.vocab_size)], np.int8).T
+        return WordTable(first.copy(), last.copy())
+
+    @cached_property
+    def byte_counts(self) -> np.ndarray:
+        sizes = (0 if self._is_special(i) else len(self._surface(i)) for i in range(self.vocab_size))
+        return np.fromiter(sizes, np.int32, self.vocab_size)
+
+    def _is_special(self, index: int) -> bool:
+        piece = self.pieces[index]
+        return index in self._added or index in self.special or piece.startswith(("[unused", "<unused"))
+
+    def _codes(self, index: int) -> tuple[int, int]:
+        if self._is_special(index):
+            return ALONE, CLOSED
+        first, last = code_text(self._surface(index))
+        if prefix := self._continuing:
+            return (CONTINUES if self.pieces[index].startswith(prefix) else BEGINS), OPEN
+        if suffix := self._end_of_word:
+            ends = self.pieces[index].endswith(suffix)
+            return LETTER if first == BEGINS else first, CLOSED if ends or last == CLOSED else OPEN
+        return first, last
+
+    @cached_property
+    def _continuing(self) -> str | None:
+        return self._parts["model"].get("continuing_subword_prefix") or None
+
+    @cached_property
+    def _end_of_word(self) -> str | None:
+        return self._parts["model"].get("end_of_word_suffix") or None
+
+    @cached_property
+    def _byte_level(self) -> dict[str, int] | None:
+        parts = json.dumps([self._parts.get("pre_tokenizer"), self._parts.get("decoder")])
+        return _gpt2_bytes() if '"ByteLevel"' in parts else None
+
+    def _surface(self, index: int) -> bytes:
+        """The bytes of text that an id stands for, as far as the vocabulary tells."""
+        piece = self.pieces[index]
+        if self._byte_level is not None and all(character in self._byte_level for character in piece):
+            return bytes(self._byte_level[character] for character in piece)
+        if len(piece) == 6 and piece.startswith("<0x") and piece.endswith(">"):
+            return bytes([int(piece[3:5], 16)])
+        if self._continuing and piece.startswith(self._continuing):
+            piece = piece[len(self._continuing) :]
+        if self._end_of_word and piece.endswith(self._end_of_word):
+            piece = piece[: -len(self._end_of_word)]
+        return piece.replace("\u2581", " ").encode("utf-8", "replace")
+
+
+def wordpiece_from_vocabulary(pieces: Sequence[str], *, lowercase: bool) -> LibraryTokenizer:
+    """BERT's tokenizer around a vocabulary, in the order of its ids."""
+    from tokenizers import AddedToken, decoders, models
+
+    missing = [name for name in SPECIAL_TOKENS if name not in set(pieces)]
+    if missing:
+        raise DataError(f"the vocabulary lacks {', '.join(missing)}; a vocab.txt of BERT has one piece a line, "
+                        "these among them")  # fmt: skip
+    tokenizer = _bert_basics(lowercase)
+    vocabulary = {piece: index for index, piece in enumerate(pieces)}
+    tokenizer.model = models.WordPiece(vocabulary, unk_token="[UNK]", max_input_chars_per_word=100)
+    tokenizer.decoder = decoders.WordPiece()
+    tokenizer.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in SPECIAL_TOKENS])
+    return LibraryTokenizer(tokenizer.to_str())
+
+
+def read_vocabulary(path: str | Path, *, lowercase: bool) -> LibraryTokenizer:
+    """BERT's tokenizer around a published vocab.txt."""
+    try:
+        lines = Path(path).read_text(encoding="utf-8").split("\n")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 at byte {error.start}; a vocab.txt is text, one piece a line") from error
+    pieces = [line.rstrip("\r") for line in lines]
+    while pieces and not pieces[-1]:
+        pieces.pop()
+    return wordpiece_from_vocabulary(pieces, lowercase=lowercase)
+
+
+def train_wordpiece(choice: WordPiece, texts: Iterable[str]) -> LibraryTokenizer:
+    """Train a vocabulary as published for BERT: special tokens first, pieces by the order in which they were merged.
+
+    Where the text supports fewer pieces than asked for, the rest are [unused0], [unused1], ... as in BERT's own files,
+    so that the model's size is what the experiment says.
+    """
+    from tokenizers import models, trainers
+
+    tokenizer = _bert_basics(choice.lowercase)
+    alphabet: dict[str, int] = {}
+
+    def counted() -> Iterator[str]:
+        for text in texts:
+            for character in tokenizer.normalizer.normalize_str(text):
+                alphabet[character] = alphabet.get(character, 0) + 1
+            yield text
+
+    kept = list(counted())
+    if not alphabet:
+        raise DataError("there is no text to train a vocabulary on; name a source that holds some")
+    # Rare letters, from a thousandth of the alphabet on, would fill a small vocabulary: at most half of it is letters.
+    common = sorted(alphabet, key=lambda character: (-alphabet[character], character))
+    common = sorted(c for c in common[: choice.vocab_size // 4] if not c.isspace())
+    tokenizer.model = models.WordPiece(unk_token="[UNK]", max_input_chars_per_word=100)
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=choice.vocab_size,
+        special_tokens=[*SPECIAL_TOKENS, *(f"##{character}" for character in common)],
+        initial_alphabet=common,
+        limit_alphabet=len(common),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(kept, trainer=trainer)
+    vocabulary = tokenizer.get_vocab(with_added_tokens=True)
+    pieces = sorted(vocabulary, key=lambda piece: vocabulary[piece])
+    if len(pieces) > choice.vocab_size:
+        raise DataError(f"vocab_size={choice.vocab_size} cannot hold the letters of this text, each at the start of a word "
+                        f"and inside one; use --data.tokenizer.vocab_size {2 * len(pieces)} or more")  # fmt: skip
+    unused = (f"[unused{number}]" for number in range(choice.vocab_size - len(pieces)))
+    return wordpiece_from_vocabulary([*pieces, *unused], lowercase=choice.lowercase)
+
+
+def _bert_basics(lowercase: bool):
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(
+        clean_text=True, handle_chinese_chars=True, strip_accents=lowercase, lowercase=lowercase
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    return tokenizer
+
+
+def _gpt2_bytes() -> dict[str, int]:
+    """GPT-2's printable stand-ins for the 256 bytes (Radford et al. 2019), from character to byte."""
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = [value for value in range(256) if value not in printable]
+    table = {chr(value): value for value in printable}
+    table.update({chr(256 + number): value for number, value in enumerate(others)})
+    return table
