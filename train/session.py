@@ -168,7 +168,7 @@ def begin(folder: RunFolder, experiment: Experiment, request, prepared: Prepared
     write_held_out(prepared, folder.path)
     folder.write("data.json", {"fingerprint": prepared.fingerprint} | prepared.describe())
     folder.write("run.json", {"experiment": request.name, "init": request.options.init})
-    folder.write("base.json", to_json(request.declared))
+    folder.write("base.json", to_json(request.base))
     write_environment(folder.path)
     folder.write("config.json", to_json(experiment))
 

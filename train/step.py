@@ -64,7 +64,7 @@ def make_step(
         else:
             (loss, seen), gradients = summed(gradient_of, state.params, batch, counts, options.accumulate)
 
-        norm = optax.global_norm(gradients)
+        norm = optax.tree.norm(gradients)
         finite = jnp.isfinite(loss) & jnp.isfinite(norm)
         updates, optimizer_state = optimizer.update(gradients, state.optimizer, state.params)
         params = optax.apply_updates(state.params, updates)
@@ -90,8 +90,8 @@ def make_step(
 
 def example_keys(seed: int, batch: Batch) -> Array:
     """Dropout keys, uint32 [B], folded from (seed, epoch, example id): the same on any mesh and in any micro-batch."""
-    start = jnp.full(batch.example_ids.shape, seed % 2**32, jnp.uint32)
-    return fold(fold(start, batch.epochs.astype(jnp.uint32)), batch.example_ids.astype(jnp.uint32))
+    epochs, ids = (jnp.asarray(words).astype(jnp.uint32) for words in (batch.epochs, batch.example_ids))
+    return fold(fold(jnp.full(ids.shape, seed % 2**32, jnp.uint32), epochs), ids)
 
 
 def term_counts(batch: Batch) -> Scalars:
