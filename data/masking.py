@@ -76,9 +76,8 @@ class Masking:
         return max(1, round(self.rate * row_length))
 
 
-@dataclass(frozen=True, eq=False)
-class MaskTokens:
-    """Corrupts rows for a masked language model: `MaskTokens.of(tokenizer, masking)(row, rng)`.
+class MaskRows:
+    """Corrupts rows for a masked language model: `MaskRows(masking, tokenizer)(row, rng)`.
 
     Modes, of which all but the first are for evaluation:
 
@@ -87,26 +86,19 @@ class MaskTokens:
         all_masked    every target becomes [MASK]: no target can be copied from the input
         shuffled      all_masked, and the visible tokens of the row change places: no context but the words themselves
 
-    For one generator the targets are the same in every mode. Holds small tables only, so that loader workers get it
-    cheaply.
+    For one generator the targets are the same in every mode. It keeps small tables of the tokenizer, not the tokenizer,
+    so that loader workers get it cheaply.
     """
 
-    masking: Masking
-    mode: Mode
-    mask: int
-    ordinary: np.ndarray  # int32[m], ids that stand for text
-    maskable: np.ndarray  # bool[V], the same as a table: special, unknown and unused ids are never hidden
-    words: WordTable
-
-    @staticmethod
-    def of(tokenizer: Tokenizer, masking: Masking, mode: Mode = "train") -> "MaskTokens":
-        """The corruption for the ids of this tokenizer."""
+    def __init__(self, masking: Masking, tokenizer: Tokenizer, mode: Mode = "train"):
         if mode not in get_args(Mode):
             raise ValueError(f"mode={mode!r} is not one of {', '.join(get_args(Mode))}")
-        (mask,) = tokenizer.special.need("mask", purpose="masked-language modelling")
-        maskable = np.zeros(tokenizer.vocab_size, bool)
-        maskable[tokenizer.ordinary] = True
-        return MaskTokens(masking, mode, mask, tokenizer.ordinary, maskable, tokenizer.words)
+        self.masking, self.mode = masking, mode
+        (self.mask,) = tokenizer.special.need("mask", purpose="masked-language modelling")
+        self.ordinary: np.ndarray = tokenizer.ordinary  # int32[m], ids that stand for text
+        self.maskable = np.zeros(tokenizer.vocab_size, bool)  # [V]; special, unknown and unused ids are never hidden
+        self.maskable[self.ordinary] = True
+        self.words: WordTable = tokenizer.words
 
     @property
     def static(self) -> bool:

@@ -18,9 +18,9 @@ from data.documents import Documents
 from data.errors import DataError
 from data.randomness import generator, permute
 from data.rows import RowFiller
-from data.segments import Packing, Pieces, Segment, SentencePairs, cut_pairs, cut_pieces, segment_tokens
+from data.segments import Packing, Passages, Segment, SentencePairs, cut_pairs, cut_passages, segment_tokens
 
-__all__ = ["START", "Anchor", "DocumentOrder", "PackPlan", "Packing", "Pieces", "PlannedRow", "SentencePairs", "pack"]
+__all__ = ["START", "Anchor", "DocumentOrder", "PackPlan", "Packing", "Passages", "PlannedRow", "SentencePairs", "pack"]
 
 KEPT_PLANS = 2
 
@@ -149,7 +149,7 @@ class PackPlan:
             segments = cut_pairs(places.tolist(), ends, room, self.packing.short_share, draw)
             most = self.packing.pairs(self.row_length)
         else:
-            segments = cut_pieces(places.tolist(), self.documents.lengths(places).tolist(), room)
+            segments = cut_passages(places.tolist(), self.documents.lengths(places).tolist(), room)
             most = self.row_length
         rows = pack([segment_tokens(segment) + self._fill.specials for segment in segments], self.row_length, most)
         shuffled = generator(self.seed, "rows", epoch, number).permutation(len(rows))

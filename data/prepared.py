@@ -29,6 +29,7 @@ from data.corpus import Corpus, open_corpora
 from data.documents import Layout, Part, StoredDocuments
 from data.errors import DataError, NotPrepared
 from data.held_out import read_texts, write_texts
+from data.packing import Packing, PackPlan
 from data.records import DocumentWriter
 from data.sentences import encode_documents
 from data.tokenizers import Tokenizer, load_tokenizer, open_tokenizer, train_tokenizer
@@ -71,12 +72,20 @@ class Prepared:
         """The text of the held-out documents."""
         return read_texts(self.folder)
 
-    def describe(self) -> dict[str, Any]:
-        """What a report says about the data: documents, tokens and bytes of each part."""
+    def describe(self, data: TextData | None = None, packing: Packing | None = None) -> dict[str, Any]:
+        """What a report says about the data: documents, tokens and bytes of each part.
+
+        With the shape of a row and the packing also `packing_density`, the share of a row's places that hold tokens:
+        a loss per row means little without it.
+        """
         parts = {name: self._documents(name) for name in ("train", "valid")}
         sizes = {n: {"documents": len(part), "tokens": part.tokens, "bytes": part.bytes} for n, part in parts.items()}
         kept = ("source", "tokenizer", "vocab_size", "fingerprint")
-        return {name: self.meta[name] for name in kept} | sizes
+        described = {name: self.meta[name] for name in kept} | sizes
+        if data is not None and packing is not None:
+            plan = PackPlan(self.train, packing, row_length=data.row_length, window=data.window, seed=0)
+            described["packing_density"] = round(plan.density(), 4)
+        return described
 
     def _documents(self, part: str) -> StoredDocuments:
         stored = self.meta[part]
@@ -87,7 +96,7 @@ class Prepared:
 
 def prepare(data: TextData, *, say: Say = print) -> Prepared:
     """Open a source from the cache, or build it there, downloads of TFDS included; what `train.prepare` runs."""
-    return _open_or_build(data, open_corpora(data.source, fetch=True), say)
+    return _open_or_build(data, open_corpora(data.source, fetch=True, say=say), say)
 
 
 def open_prepared(data: TextData, *, say: Say = print) -> Prepared:

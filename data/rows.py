@@ -29,10 +29,10 @@ class RowFiller:
     def __call__(self, rows: Sequence[list[Segment]]) -> list[Row]:
         pieces = [piece for row in rows for segment in row for piece in (segment.first, segment.second) if piece]
         texts = iter(self.documents.read(pieces))
-        write = self._pairs if isinstance(self.packing, SentencePairs) else self._pieces
+        write = self._pairs if isinstance(self.packing, SentencePairs) else self._passages
         return [write(row, texts) for row in rows]
 
-    def _pieces(self, row: list[Segment], texts: Iterator[np.ndarray]) -> Row:
+    def _passages(self, row: list[Segment], texts: Iterator[np.ndarray]) -> Row:
         tokens, positions, segments = self._empty()
         at = 0
         for number in range(1, len(row) + 1):

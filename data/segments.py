@@ -1,7 +1,9 @@
-"""What one segment of a row holds: a pair of sentences or a piece of a document, cut from lengths alone.
+"""What one segment of a row holds: a pair of sentences or a passage of a document, cut from lengths alone.
 
-SentencePairs   [CLS] A [SEP] B [SEP]    token types 0 and 1; label 0: B follows A, 1: B is from elsewhere
-Pieces          [CLS] text [SEP]         any opening and closing token, or none (next-token objectives close with eos)
+Layout of a segment:
+
+    SentencePairs   [CLS] A [SEP] B [SEP]   token types 0 and 1; label 0: B follows A, 1: B is from elsewhere
+    Passages        [CLS] text [SEP]        any opening and closing token, or none
 """
 
 import random
@@ -39,14 +41,14 @@ class SentencePairs:
 
 
 @dataclass(frozen=True)
-class Pieces:
-    """Documents one by one, each its own segment; one that is longer than a row is cut into pieces as long as a row."""
+class Passages:
+    """Documents one by one, each its own segment; one that is longer than a row is cut into passages as long as a row."""
 
     opening: Role | None = "cls"
     closing: Role | None = "sep"
 
 
-Packing: TypeAlias = SentencePairs | Pieces
+Packing: TypeAlias = SentencePairs | Passages
 
 
 class Segment(NamedTuple):
@@ -57,8 +59,8 @@ class Segment(NamedTuple):
     is_random: bool = False  # the second comes from elsewhere
 
 
-def cut_pieces(documents: list[int], lengths: list[int], room: int) -> list[Segment]:
-    """Cut documents into pieces of `room` tokens, the last of each shorter."""
+def cut_passages(documents: list[int], lengths: list[int], room: int) -> list[Segment]:
+    """Cut documents into passages of `room` tokens, the last of each shorter."""
     return [
         Segment(Piece(document, start, min(start + room, length)))
         for document, length in zip(documents, lengths, strict=True)

@@ -140,6 +140,8 @@ def parse_source(word: str) -> Source:
             return Files(named[1], named[2]) if named else Files(rest)
         case "mix", True:
             return _parse_mixture(word, rest)
+    if word == "files:":
+        raise DataError("files: names no file; write files:PATH or files:GLOB, such as 'files:my/*.txt'")
     near = difflib.get_close_matches(kind + colon, WORDS, n=1)
     hint = f"did you mean {near[0]}?" if near else f"use {EXAMPLES}"
     raise DataError(f"unknown source '{word}'; {hint}")
@@ -147,7 +149,7 @@ def parse_source(word: str) -> Source:
 
 def _parse_mixture(word: str, rest: str) -> Mixture:
     # A glob may hold commas and equal signs, so a part ends only where "=number" is followed by a comma or the end.
-    parts = re.findall(r"(.+?)=([0-9.]+(?:e-?[0-9]+)?)(?:,|$)", rest)
+    parts = re.findall(r"(.+?)=([-+0-9.e]+)(?:,|$)", rest)
     if not parts or ",".join(f"{name}={weight}" for name, weight in parts) != rest:
         raise DataError(f"cannot read the mixture '{word}'; write mix:SOURCE=WEIGHT,SOURCE=WEIGHT, "
                         "such as mix:python_docs=0.7,files:my/*.txt=0.3")  # fmt: skip

@@ -27,16 +27,16 @@ class Corpus:
         return (text for text in self.read() if text and not text.isspace())
 
 
-def open_corpora(source: Source, *, fetch: bool = False) -> list[Corpus]:
+def open_corpora(source: Source, *, fetch: bool = False, say: Callable[[str], None] = print) -> list[Corpus]:
     """The corpora of a source, in its order. With `fetch`, data sets of TFDS are downloaded and prepared first."""
     if isinstance(source, Mixture):
         total = sum(source.weights)
         parts = zip(source.sources, source.weights, strict=True)
-        return [_open(parse_source(word), weight / total, fetch) for word, weight in parts]
-    return [_open(source, 1.0, fetch)]
+        return [_open(parse_source(word), weight / total, fetch, say) for word, weight in parts]
+    return [_open(source, 1.0, fetch, say)]
 
 
-def _open(source: Source, weight: float, fetch: bool) -> Corpus:
+def _open(source: Source, weight: float, fetch: bool, say: Callable[[str], None]) -> Corpus:
     match source:
         case PythonDocs() | PythonSource():
             from data.corpus import embedded
@@ -46,7 +46,7 @@ def _open(source: Source, weight: float, fetch: bool) -> Corpus:
         case TFDS():
             from data.corpus import tfds_door
 
-            opened = tfds_door.open_named(source, fetch=fetch)
+            opened = tfds_door.open_named(source, fetch=fetch, say=say)
             return Corpus(str(source), weight, opened.fingerprint, True, opened.read)
         case Files():
             from data.corpus import files

@@ -111,17 +111,26 @@ def _one_line(source: TFDS):
     except DataError:
         raise
     except ImportError as error:
-        missing = error.name or str(error)
-        remedy = "pip install apache-beam" if "beam" in missing else "choose another data set"
-        raise DataError(f"{source} cannot be built without {missing}; {remedy}") from error
+        missing = (re.findall(r"No module named '([\w.]+)'", str(error)) or [error.name or "a module"])[0]
+        remedy = "pip install apache-beam" if "beam" in missing else f"install {missing}, or choose another data set"
+        raise DataError(f"{source} cannot be built without the package {missing}; {remedy}") from error
     except OSError as error:
         raise DataError(f"{source} could not be downloaded or written ({type(error).__name__}: {_first_line(error)}); check "
                         "the network and the disk, then run the command again") from error  # fmt: skip
     except Exception as error:
-        text = str(error)
-        if configs := re.findall(r"'([\w.+-]+)'", text.partition("name closely match")[2]):
-            text = f"no such config; its configs include {', '.join(configs[:6])}"
-        raise DataError(f"TFDS cannot open {source}: {_first_line(text)}") from error
+        reason = re.sub(r"^Failed to construct dataset .*?}\": ", "", _first_line(error))
+        if "BuilderConfig" in reason:
+            reason = _no_config(source)
+        raise DataError(f"TFDS cannot open {source}: {reason}") from error
+
+
+def _no_config(source: TFDS) -> str:
+    name, _, config = source.name.partition(":")[0].partition("/")
+    known = list(_tfds().builder_cls(name).builder_configs)
+    if not known:
+        return f"it has no configs; write tfds:{name}"
+    near = difflib.get_close_matches(config, known, n=3) or known[:3]
+    return f"it has no config '{config}'; its {len(known)} configs include {', '.join(near)}"
 
 
 def _first_line(error: object) -> str:

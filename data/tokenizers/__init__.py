@@ -53,7 +53,7 @@ def open_tokenizer(choice: TokenizerChoice) -> Tokenizer | None:
         case Bytes():
             return plain.ByteTokenizer()
         case TokenizerJSON(path):
-            return library.LibraryTokenizer(_existing(path, "tokenizer.json").read_text(encoding="utf-8"))
+            return library.read_tokenizer_json(_existing(path, "tokenizer.json"))
         case WordPiece(path=str(path)):
             return library.read_vocabulary(_existing(path, "vocab.txt"), lowercase=choice.lowercase)
         case SentencePiece(path=str(path)):
@@ -67,7 +67,7 @@ def load_tokenizer(folder: str | Path) -> Tokenizer:
 
     folder = Path(folder)
     if (folder / "tokenizer.json").is_file():
-        return library.LibraryTokenizer((folder / "tokenizer.json").read_text(encoding="utf-8"))
+        return library.read_tokenizer_json(folder / "tokenizer.json")
     for name in (sentence_piece.FILE, "spiece.model", "sentencepiece.bpe.model"):
         if (folder / name).is_file():
             return sentence_piece.SentencePieceTokenizer.load(folder / name)

@@ -146,13 +146,14 @@ def wordpiece_from_vocabulary(pieces: Sequence[str], *, lowercase: bool) -> Libr
     return LibraryTokenizer(tokenizer.to_str())
 
 
-def read_vocabulary(path: str | Path, *, lowercase: bool) -> LibraryTokenizer:
+def read_tokenizer_json(path: Path) -> LibraryTokenizer:
+    """A tokenizer.json, published or saved."""
+    return LibraryTokenizer(_utf8(path))
+
+
+def read_vocabulary(path: Path, *, lowercase: bool) -> LibraryTokenizer:
     """BERT's tokenizer around a published vocab.txt."""
-    try:
-        lines = Path(path).read_text(encoding="utf-8").split("\n")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 at byte {error.start}; a vocab.txt is text, one piece a line") from error
-    pieces = [line.rstrip("\r") for line in lines]
+    pieces = [line.rstrip("\r") for line in _utf8(path).split("\n")]
     while pieces and not pieces[-1]:
         pieces.pop()
     return wordpiece_from_vocabulary(pieces, lowercase=lowercase)
@@ -178,7 +179,7 @@ def train_wordpiece(choice: WordPiece, texts: Iterable[str]) -> LibraryTokenizer
     kept = list(counted())
     if not alphabet:
         raise DataError("there is no text to train a vocabulary on; name a source that holds some")
-    # Rare letters, from a thousandth of the alphabet on, would fill a small vocabulary: at most half of it is letters.
+    # A letter takes two places, at the start of a word and inside one: at most half of the vocabulary is letters.
     common = sorted(alphabet, key=lambda character: (-alphabet[character], character))
     common = sorted(c for c in common[: choice.vocab_size // 4] if not c.isspace())
     tokenizer.model = models.WordPiece(unk_token="[UNK]", max_input_chars_per_word=100)
@@ -208,6 +209,13 @@ def _bert_basics(lowercase: bool):
     )
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     return tokenizer
+
+
+def _utf8(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 at byte {error.start}; name a vocab.txt or a tokenizer.json") from error
 
 
 def _gpt2_bytes() -> dict[str, int]:

@@ -141,7 +141,8 @@ def _remedy(choice: SentencePiece, message: str) -> str:
     if limit := re.search(r"<= (\d+)", message):
         return (f"vocab_size={choice.vocab_size} is more than this text supports: {choice.kind} finds at most {limit[1]} "
                 f"pieces; use --data.tokenizer.vocab_size {limit[1]}, or a larger source")  # fmt: skip
-    if "vocab" in message.lower():
-        return (f"vocab_size={choice.vocab_size} does not fit this text ({message.splitlines()[-1].strip()}); "
-                "use a larger --data.tokenizer.vocab_size, or one nearer to 8192")  # fmt: skip
+    # "Vocabulary size is smaller than required_chars. 16 vs 41. Increase vocab_size or ..."
+    if need := re.search(r"smaller than required_chars\. \d+ vs (\d+)", message):
+        return (f"vocab_size={choice.vocab_size} is too small for this text, whose letters and special tokens alone are "
+                f"{need[1]}; use --data.tokenizer.vocab_size {4 * int(need[1])} or more")  # fmt: skip
     return f"sentencepiece could not be trained on this source: {message}"
