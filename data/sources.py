@@ -40,19 +40,19 @@ class PythonSource:
 
 @dataclass(frozen=True)
 class TFDS:
-    """A data set of TensorFlow Datasets, read without TensorFlow; `name` is NAME[/CONFIG][:VERSION]."""
+    """A data set of TensorFlow Datasets, read without TensorFlow; `dataset` is NAME[/CONFIG][:VERSION]."""
 
-    name: str = "wikipedia/20230601.en"
+    dataset: str = "wikipedia/20230601.en"
     field: str = "text"
     split: str = "train"
 
     def __post_init__(self):
-        if not re.fullmatch(r"[\w.-]+(/[\w.+-]+)?(:\d+\.\d+\.\d+)?", self.name):
-            raise DataError(f"tfds:{self.name} is not a data set name; write tfds:NAME, tfds:NAME/CONFIG or "
+        if not re.fullmatch(r"[\w.-]+(/[\w.+-]+)?(:\d+\.\d+\.\d+)?", self.dataset):
+            raise DataError(f"tfds:{self.dataset} is not a data set name; write tfds:NAME, tfds:NAME/CONFIG or "
                             "tfds:NAME/CONFIG:1.0.0, such as tfds:wikipedia/20230601.en")  # fmt: skip
 
     def __str__(self) -> str:
-        return f"tfds:{self.name}" + ("" if self.field == "text" else f"#{self.field}")
+        return f"tfds:{self.dataset}" + ("" if self.field == "text" else f"#{self.field}")
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def parse_source(word: str) -> Source:
     """The source that one word names: the inverse of `str(source)`.
 
     >>> parse_source("tfds:wikipedia/20230601.en:1.0.0")
-    TFDS(name='wikipedia/20230601.en:1.0.0', field='text', split='train')
+    TFDS(dataset='wikipedia/20230601.en:1.0.0', field='text', split='train')
     >>> str(parse_source("mix:python_docs=0.7,files:my/*.txt=0.3"))
     'mix:python_docs=0.7,files:my/*.txt=0.3'
     >>> parse_source("pyton_docs")

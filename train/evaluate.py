@@ -9,9 +9,9 @@ from typing import Any
 
 import jax
 import numpy as np
-from data.pipeline import eval_batches
 
 from data.batch import Batch
+from data.pipeline import eval_batches
 from data.tokenizers import Tokenizer
 from train.config import Experiment
 from train.metrics import add_up, divide, unigram_entropy
@@ -62,7 +62,7 @@ class Evaluator:
         for index in range(len(self._documents)):
             np.add.at(counts, self._documents.ids(index), 1)
         return scores | {
-            "nats_per_byte": scores["valid_loss"] * len(targets) / max(len(self._tokenizer.token_bytes(targets)), 1),
+            "nats_per_byte": scores["valid_loss"] * self._documents.tokens / self._documents.bytes,
             "unigram_entropy": unigram_entropy(counts),
             "held_out_documents": len(self._documents),
             "held_out_targets": len(targets),

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from data.pipeline import TrainStream
 
 from data.batch import Batch
+from data.pipeline import TrainStream
 from train.checkpoint import Checkpoints, fault_point
 from train.console import Console
 from train.evaluate import Evaluator
@@ -141,18 +141,19 @@ class Loop:
         while len(self._sent) > left:
             sent = self._sent.popleft()
             begin = time.perf_counter()
-            scalars = {name: float(value) for name, value in jax.device_get(sent.scalars).items()}
+            scalars = jax.device_get(
+                sent.scalars
+            )  # numpy float32: the record writes the shortest decimals that hold them
             now = time.perf_counter()
             waited += now - begin
             self._record(sent, scalars, now - self._clock)
             self._clock = now
         return waited
 
-    def _record(self, sent: Sent, scalars: dict[str, float], seconds: float) -> None:
-        skips_in_a_row = int(scalars.pop("skips_in_a_row"))
-        skipped = bool(scalars.pop("skipped"))
-        tokens = sent.facts["tokens"]
-        line = scalars | sent.facts | {"seconds": seconds, "tokens_per_second": tokens / seconds}
+    def _record(self, sent: Sent, scalars: dict[str, np.float32], seconds: float) -> None:
+        skipped, skips_in_a_row = bool(scalars["skipped"]), int(scalars["skips_in_a_row"])
+        values = {name: value for name, value in scalars.items() if name not in ("skipped", "skips_in_a_row")}
+        line = values | sent.facts | {"seconds": seconds, "tokens_per_second": sent.facts["tokens"] / seconds}
         self.tracker.step(sent.step, line)
         self.console.update(sent.step, line)
         if not skipped:

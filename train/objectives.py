@@ -11,12 +11,12 @@ from typing import ClassVar, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 import numpy as np
-from data.packing import Packing
 from flax import nnx
 from jaxtyping import Array, Float
 
 from data.batch import Batch
-from data.masking import Masking, MaskRows
+from data.masking import Masking, MaskRows, Mode
+from data.segments import Packing, Passages, SentencePairs
 from data.tokenizers import Tokenizer
 from kernels.cross_entropy import cross_entropy, is_highest
 from model.config import TransformerConfig
@@ -43,7 +43,7 @@ class Objective(Protocol):
 
     def packing(self) -> Packing: ...
 
-    def corrupt(self, tokenizer: Tokenizer, mode: str = "train") -> MaskRows: ...
+    def corrupt(self, tokenizer: Tokenizer, mode: Mode = "train") -> MaskRows: ...
 
     def build(self, config: TransformerConfig, rngs: nnx.Rngs) -> nnx.Module: ...
 
@@ -75,9 +75,9 @@ class MaskedLM:
 
     def packing(self) -> Packing:
         """How documents fill rows: as pairs of sentences, or one after the other."""
-        return Packing(pairs=self.next_sentence)
+        return SentencePairs() if self.next_sentence else Passages()
 
-    def corrupt(self, tokenizer: Tokenizer, mode: str = "train") -> MaskRows:
+    def corrupt(self, tokenizer: Tokenizer, mode: Mode = "train") -> MaskRows:
         """The host half: a picklable function (row, rng) -> row with `masked_*` labels; modes as in data/masking.py."""
         return MaskRows(self.masking, tokenizer, mode=mode)
 

@@ -20,9 +20,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from data.prepared import open_held_out
 from flax import nnx
 
+from data.held_out import open_held_out
 from data.tokenizers import Tokenizer, load_tokenizer
 from model.config import from_json
 from train.checkpoint import Checkpoints, Keep, Restored

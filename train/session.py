@@ -10,9 +10,10 @@ import sys
 import time
 
 import jax
-from data.pipeline import TrainStream
-from data.prepared import Prepared, open_held_out, prepare, write_held_out
 
+from data.held_out import open_held_out, write_held_out
+from data.pipeline import TrainStream
+from data.prepared import Prepared, open_prepared
 from data.tokenizers import Tokenizer
 from model.config import to_json
 from train.checkpoint import Checkpoints, Keep, Restored
@@ -21,7 +22,7 @@ from train.console import Console
 from train.environment import write_environment
 from train.evaluate import Evaluator
 from train.loop import Loop
-from train.report import write_report
+from train.report import LiveReport, write_report
 from train.run import Run, RunError, RunFolder
 from train.sharding import MeshShape, batch_sharding, check_batch, make_mesh, place_batch, replicated
 from train.signals import Stop
@@ -50,7 +51,7 @@ def train_run(request, started: float) -> int:
             if is_finished(folder, experiment):
                 print(closing_line(folder, folder.read("scores.json")) + " (finished before)")
                 return 0
-        console = stack.enter_context(Console.open(experiment.steps, title=request.name))
+        console = stack.enter_context(Console.open(experiment.steps, title=request.name, enabled=is_first_process()))
         console.say(f"{request.name} on {describe_devices()}, into {folder.path}")
         prepared = open_data(folder, experiment, options, console)
         tokenizer = prepared.tokenizer
@@ -58,6 +59,11 @@ def train_run(request, started: float) -> int:
         built = build(experiment, mesh)
         if not folder.exists():
             begin(folder, experiment, request, prepared)
+        write_environment(
+            folder.path,
+            parameters=parameter_count(built.parts.params),
+            tokens_per_step=experiment.data.batch_size * experiment.data.row_length,
+        )
         checkpoints = Checkpoints(folder.path, Keep(options.keep_last, 1, options.keep_every, options.keep == "log"))
         stack.callback(checkpoints.close)
         restored = restore(checkpoints, built.target, console)
@@ -70,6 +76,7 @@ def train_run(request, started: float) -> int:
                 config=to_json(experiment),
                 writers=options.trackers,
                 start_step=step,
+                enabled=is_first_process(),
                 say=console.say,
             )
         )
@@ -87,7 +94,8 @@ def train_run(request, started: float) -> int:
             experiment.objective.packing(),
             experiment.objective.corrupt(tokenizer),
             seed=experiment.seed,
-            position=None if restored is None else restored.position,
+            start=0 if restored is None else restored.position["batch"],
+            anchor=None if restored is None else restored.position["anchor"],
             workers=options.workers,
         )
         stack.callback(stream.close)
@@ -106,7 +114,7 @@ def train_run(request, started: float) -> int:
             checkpoint_every=experiment.checkpoint_every,
             max_skips=experiment.guard.max_skips,
             profile=options.profile_steps,
-            after_evaluation=lambda: write_report(folder.path),
+            after_evaluation=LiveReport(folder.path, say=console.say).refresh,
         )
         console.say(f"first step {time.perf_counter() - started:.0f} s after the start")
         code = loop.run()
@@ -152,7 +160,7 @@ def is_finished(folder: RunFolder, experiment: Experiment) -> bool:
 def open_data(folder: RunFolder, experiment: Experiment, options, console: Console) -> Prepared:
     """The prepared source; on a resume its fingerprint must be the one that the run began with."""
     console.status("preparing the data")
-    prepared = prepare(experiment.data, say=console.say)
+    prepared = open_prepared(experiment.data, say=console.say)
     begun = folder.read("data.json")
     if folder.exists() and begun is not None and begun["fingerprint"] != prepared.fingerprint:
         raise RunError(
@@ -169,7 +177,6 @@ def begin(folder: RunFolder, experiment: Experiment, request, prepared: Prepared
     folder.write("data.json", {"fingerprint": prepared.fingerprint} | prepared.describe())
     folder.write("run.json", {"experiment": request.name, "init": request.options.init})
     folder.write("base.json", to_json(request.base))
-    write_environment(folder.path)
     folder.write("config.json", to_json(experiment))
 
 
@@ -208,10 +215,11 @@ def compile_step(experiment: Experiment, built: Built, evaluator: Evaluator, con
     step = make_step(built.parts, experiment.objective, built.optimizer, schedule, options)
     where = jax.tree.map(lambda leaf: leaf.sharding, built.target)
     jitted = jax.jit(step, donate_argnums=0, out_shardings=(where, replicated(built.mesh)))
-    batch = place_batch(next(iter(evaluator.batches("train", limit_rows=1))), batch_sharding(built.mesh))
+    batch = place_batch(next(evaluator.batches("train", limit_rows=1)), batch_sharding(built.mesh))
     console.status("compiling")
     begin = time.perf_counter()
-    compiled = jitted.lower(built.target, batch).compile()
+    with jax.set_mesh(built.mesh):
+        compiled = jitted.lower(built.target, batch).compile()
     tokens = batch.tokens.size
     console.say(
         f"{parameter_count(built.parts.params) / 1e6:.1f} M parameters, {tokens} tokens a step, {experiment.steps} steps, "
@@ -253,6 +261,11 @@ def first_difference(theirs, ours) -> str:
     ]
     name = next(name for name in sorted({**flat[0], **flat[1]}) if flat[0].get(name) != flat[1].get(name))
     return f"{name} is {flat[0].get(name, 'missing')} there and {flat[1].get(name, 'missing')} here"
+
+
+def is_first_process() -> bool:
+    """Whether this process is the one that writes and speaks."""
+    return jax.process_index() == 0
 
 
 def describe_devices() -> str:

@@ -58,7 +58,7 @@ def open_named(source: TFDS, *, fetch: bool, say: Callable[[str], None] = print)
     features = getattr(info.features, "keys", list)()
     if source.field not in features:
         raise DataError(f"{source} has no feature '{source.field}'; choose one of {', '.join(sorted(features))}, "
-                        f"as in tfds:{source.name}#{sorted(features)[0]}")  # fmt: skip
+                        f"as in tfds:{source.dataset}#{sorted(features)[0]}")  # fmt: skip
     if source.split not in info.splits:
         raise DataError(f"{source} has no split '{source.split}'; choose one of {', '.join(info.splits)}")
     split = info.splits[source.split]
@@ -81,16 +81,16 @@ def _builder(source: TFDS):
     importlib.import_module("tensorflow_datasets.text")  # registers wikipedia, c4, glue and others
     with _one_line(source), _quiet():
         try:
-            return tfds.builder(source.name, file_format="array_record")
+            return tfds.builder(source.dataset, file_format="array_record")
         except tfds.core.registered.DatasetNotFoundError as error:
             known = tfds.list_builders(with_community_datasets=False)
-            near = difflib.get_close_matches(re.split("[/:]", source.name)[0], known, n=3)
+            near = difflib.get_close_matches(re.split("[/:]", source.dataset)[0], known, n=3)
             hint = (
                 f"did you mean {' or '.join(f'tfds:{name}' for name in near)}?"
                 if near
                 else "see tensorflow.org/datasets"
             )
-            raise DataError(f"TFDS knows no data set '{source.name}'; {hint}") from error
+            raise DataError(f"TFDS knows no data set '{source.dataset}'; {hint}") from error
 
 
 def _fetch(builder, source: TFDS, say: Callable[[str], None]) -> None:
