@@ -1,102 +1,54 @@
 """Held-out loss and accuracy of a run: python -m train.evaluate RUN_DIR [--data.source SOURCE]
 
 Writes RUN_DIR/scores.json: flat, losses in nats. On another source than the run's own held-out documents it writes
-RUN_DIR/scores-SOURCE.json instead, so that the run's result stays what it was.
+RUN_DIR/scores-SOURCE.json instead, so that the result of the run stays what it was.
 """
 
-from collections.abc import Iterator
-from typing import Any
+import re
+import sys
+from dataclasses import dataclass
 
-import jax
-import numpy as np
-
-from data.batch import Batch
-from data.pipeline import eval_batches
-from data.tokenizers import Tokenizer
-from train.config import Experiment
-from train.metrics import add_up, divide, unigram_entropy
-from train.objectives import Means
-from train.sharding import batch_sharding, place_batch
-from train.state import ModelParts, Params
-from train.step import cast, make_measure
-
-QUICK_ROWS = 128  # of the held-out rows, at each evaluation during training; the closing one takes them all
+from train import cli
+from train.command import configure_jax, run_command
+from train.options import Options
 
 
-class Evaluator:
-    """Scores parameters on held-out documents, under each way of corrupting a row that the objective knows."""
+@dataclass(frozen=True)
+class EvaluateOptions(Options):
+    """What `train.evaluate` takes beside the run folder and overrides of its data."""
 
-    def __init__(self, parts: ModelParts, experiment: Experiment, tokenizer: Tokenizer, documents, mesh, dtype: str):
-        self._experiment, self._tokenizer, self._documents = experiment, tokenizer, documents
-        self._parts, self._dtype = parts, dtype
-        self._placing = batch_sharding(mesh)
-        self._measure = jax.jit(make_measure(parts, experiment.objective, dtype))
+    step: int | None = None
+    """Score the checkpoint of this step instead of the newest."""
+    mesh: str = ""
+    """Devices along each kind of parallelism, as data=2,fsdp=2; empty: all of them along data."""
 
-    def batches(self, mode: str, limit_rows: int | None = None) -> Iterator[Batch]:
-        """The held-out rows as host batches, corrupted the same way at every call."""
-        experiment = self._experiment
-        return eval_batches(
-            self._documents,
-            experiment.data,
-            experiment.objective.packing(),
-            experiment.objective.corrupt(self._tokenizer, mode=mode),
-            seed=experiment.seed,
-            batch_size=experiment.data.batch_size,
-            limit_rows=limit_rows,
+
+def main() -> int:
+    """The command; returns its exit code."""
+    request = cli.parse_folder(sys.argv[1:], command="evaluate", options=EvaluateOptions)
+    configure_jax()
+    from train.run import Run, RunError
+
+    strange = sorted(path for path in request.given if path.split(".")[0] not in ("data", "step", "mesh"))
+    if strange:
+        raise RunError(
+            f"--{strange[0]} cannot be changed after training; train.evaluate takes --data.…, --step and --mesh"
         )
+    run = Run.open(request.folder, step=request.options.step, mesh=request.options.mesh)
+    name, documents = "scores.json", run.held_out
+    if request.experiment.data.source != request.base.data.source:
+        from data.held_out import held_out_from_source
 
-    def quick(self, params: Params) -> Means:
-        """The headline figures on the first rows only: a look during training that costs little."""
-        mode = self._experiment.objective.modes[0]
-        return self._experiment.objective.scores({mode: self._means(params, mode, QUICK_ROWS)})
+        source = request.experiment.data.source
+        documents = held_out_from_source(source, run.tokenizer)
+        name = f"scores-{re.sub(r'[^A-Za-z0-9]+', '_', str(source)).strip('_')}.json"
+    scores = run.evaluate(documents, data=request.experiment.data) | {"step": run.step}
+    run.folder.write(name, scores)
+    for key, value in scores.items():
+        print(f"{key:24} {value:,}" if isinstance(value, int) else f"{key:24} {value:.4f}")
+    print(f"written to {run.folder / name}")
+    return 0
 
-    def full(self, params: Params) -> Means:
-        """Every figure on every held-out row, beside the floors that they should be read against.
 
-        `unigram_entropy` is that of the held-out tokens themselves: the loss of the best guess that ignores the row.
-        """
-        objective = self._experiment.objective
-        scores = objective.scores({mode: self._means(params, mode, None) for mode in objective.modes})
-        targets = np.concatenate([objective.targets(batch) for batch in self.batches(objective.modes[0])])
-        counts = np.zeros(self._tokenizer.vocab_size, np.int64)
-        for index in range(len(self._documents)):
-            np.add.at(counts, self._documents.ids(index), 1)
-        return scores | {
-            "nats_per_byte": scores["valid_loss"] * self._documents.tokens / self._documents.bytes,
-            "unigram_entropy": unigram_entropy(counts),
-            "held_out_documents": len(self._documents),
-            "held_out_targets": len(targets),
-        }
-
-    def samples(self, params: Params, rows: int = 6, places: int = 6, guesses: int = 5) -> list[dict[str, Any]]:
-        """What the model fills in: a few held-out rows with their hidden words and the likeliest guesses."""
-        batch = next(iter(self.batches(self._experiment.objective.modes[0], rows)))
-        model = self._parts.merge(cast(params, self._dtype))
-        predict = jax.jit(self._experiment.objective.predictions, static_argnums=2)
-        probabilities, ids = jax.device_get(predict(model, place_batch(batch, self._placing), guesses))
-        token = self._tokenizer.token
-        found = []
-        for row in range(min(rows, int((batch.segments.max(axis=1) > 0).sum()))):
-            length = int((batch.segments[row] > 0).sum())
-            asked = np.flatnonzero(batch.labels["masked_weights"][row])[:places]
-            found.append(
-                {
-                    "tokens": [token(int(i)) for i in batch.tokens[row, :length]],
-                    "places": [
-                        {
-                            "token_index": int(batch.labels["masked_places"][row, slot]),
-                            "target": token(int(batch.labels["masked_targets"][row, slot])),
-                            "predictions": [
-                                [token(int(i)), round(float(p), 4)]
-                                for i, p in zip(ids[row, slot], probabilities[row, slot], strict=True)
-                            ],
-                        }
-                        for slot in asked
-                    ],
-                }
-            )
-        return found
-
-    def _means(self, params: Params, mode: str, limit_rows: int | None) -> Means:
-        placed = (place_batch(batch, self._placing) for batch in self.batches(mode, limit_rows))
-        return divide(add_up(self._measure(params, batch) for batch in placed))
+if __name__ == "__main__":
+    sys.exit(run_command(main))

@@ -18,7 +18,7 @@ from data.batch import Batch
 from data.pipeline import TrainStream
 from train.checkpoint import Checkpoints, fault_point
 from train.console import Console
-from train.evaluate import Evaluator
+from train.evaluator import Evaluator
 from train.sharding import place_batch
 from train.signals import Stop
 from train.state import TrainState

@@ -11,6 +11,7 @@ object, on whatever devices there are.
 """
 
 import contextlib
+import dataclasses
 import fcntl
 import json
 import os
@@ -22,13 +23,16 @@ from typing import Any
 
 from flax import nnx
 
+from data.config import TextData
+from data.documents import Documents
 from data.held_out import open_held_out
 from data.tokenizers import Tokenizer, load_tokenizer
 from model.config import from_json
 from train.checkpoint import Checkpoints, Keep, Restored
 from train.config import Experiment
-from train.sharding import MeshShape, make_mesh
-from train.state import ModelParts, build
+from train.evaluator import Evaluator
+from train.sharding import MeshShape, check_batch, make_mesh
+from train.state import Built, Params, build
 
 
 class RunError(ValueError):
@@ -113,14 +117,14 @@ class Run:
         experiment: what ran.
         tokenizer: its vocabulary.
         restored: the checkpoint in use: step, state and position.
-        parts: the model's structure; `run.model` is the model itself.
+        built: structure of the model, and the devices that it lies on; `run.model` is the model itself.
     """
 
     folder: RunFolder
     experiment: Experiment
     tokenizer: Tokenizer
     restored: Restored
-    parts: ModelParts
+    built: Built
 
     @classmethod
     def open(cls, path: str | Path, step: int | None = None, mesh: str = "") -> "Run":
@@ -139,7 +143,7 @@ class Run:
         checkpoints.close()
         if restored is None:
             raise RunError(f"{folder.path} has no checkpoint yet; train it further first")
-        return cls(folder, experiment, tokenizer, restored, built.parts)
+        return cls(folder, experiment, tokenizer, restored, built)
 
     def at(self, step: int) -> "Run":
         """The same run at another of its checkpoints."""
@@ -148,9 +152,27 @@ class Run:
     @cached_property
     def model(self) -> nnx.Module:
         """The model with the weights of this checkpoint."""
-        return self.parts.merge(self.restored.state.params)
+        return self.built.parts.merge(self.params)
 
     @property
-    def held_out(self):
+    def step(self) -> int:
+        """The step of this checkpoint."""
+        return self.restored.step
+
+    @property
+    def params(self) -> Params:
+        """The weights as nested dicts of arrays."""
+        return self.restored.state.params
+
+    @property
+    def held_out(self) -> Documents:
         """The documents kept from training."""
         return open_held_out(self.folder.path, self.tokenizer)
+
+    def evaluate(self, documents: Documents | None = None, data: TextData | None = None) -> dict[str, float]:
+        """Every score of the objective on the held-out documents, or on others; rows are shaped by `data`."""
+        experiment = dataclasses.replace(self.experiment, data=data or self.experiment.data)
+        documents = self.held_out if documents is None else documents
+        check_batch(experiment.data.batch_size, 1, self.built.mesh)
+        evaluator = Evaluator(self.built, experiment, self.tokenizer, documents)
+        return evaluator.full(self.params)

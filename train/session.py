@@ -11,6 +11,7 @@ import time
 
 import jax
 
+from data.errors import NotPrepared
 from data.held_out import open_held_out, write_held_out
 from data.pipeline import TrainStream
 from data.prepared import Prepared, open_prepared
@@ -20,7 +21,7 @@ from train.checkpoint import Checkpoints, Keep, Restored
 from train.config import Experiment, resume_refusals
 from train.console import Console
 from train.environment import write_environment
-from train.evaluate import Evaluator
+from train.evaluator import Evaluator
 from train.loop import Loop
 from train.report import LiveReport, write_report
 from train.run import Run, RunError, RunFolder
@@ -53,7 +54,7 @@ def train_run(request, started: float) -> int:
                 return 0
         console = stack.enter_context(Console.open(experiment.steps, title=request.name, enabled=is_first_process()))
         console.say(f"{request.name} on {describe_devices()}, into {folder.path}")
-        prepared = open_data(folder, experiment, options, console)
+        prepared = open_data(folder, experiment, request.name, console)
         tokenizer = prepared.tokenizer
         experiment = experiment.with_vocabulary(tokenizer.vocab_size)
         built = build(experiment, mesh)
@@ -84,9 +85,7 @@ def train_run(request, started: float) -> int:
             tracker.event("resume", step=step)
             console.say(f"resuming after step {step}")
         stop = stack.enter_context(Stop(console.say))
-        evaluator = Evaluator(
-            built.parts, experiment, tokenizer, open_held_out(folder.path, tokenizer), mesh, experiment.compute_dtype
-        )
+        evaluator = Evaluator(built, experiment, tokenizer, open_held_out(folder.path, tokenizer))
         step_function = compile_step(experiment, built, evaluator, console)
         stream = TrainStream(
             prepared.train,
@@ -157,10 +156,13 @@ def is_finished(folder: RunFolder, experiment: Experiment) -> bool:
     return bool(done) and done[-1] >= experiment.steps and (folder / "scores.json").is_file()
 
 
-def open_data(folder: RunFolder, experiment: Experiment, options, console: Console) -> Prepared:
+def open_data(folder: RunFolder, experiment: Experiment, name: str, console: Console) -> Prepared:
     """The prepared source; on a resume its fingerprint must be the one that the run began with."""
     console.status("preparing the data")
-    prepared = open_prepared(experiment.data, say=console.say)
+    try:
+        prepared = open_prepared(experiment.data, say=console.say)
+    except NotPrepared as error:
+        raise error.for_experiment(name) from None
     begun = folder.read("data.json")
     if folder.exists() and begun is not None and begun["fingerprint"] != prepared.fingerprint:
         raise RunError(
