@@ -1,6 +1,7 @@
 """The running Python as text: what its documentation and its source code say. Plain functions, no TFDS."""
 
 import ast
+import gc
 import hashlib
 import inspect
 import os
@@ -27,11 +28,7 @@ def documentation() -> Iterator[tuple[str, str]]:
     for name, text in _topics():
         yield from _once(f"topics/{name}", _RULER.sub("", text).strip(), seen)
     for path in library_files():
-        try:
-            tree = ast.parse((_root() / path).read_bytes())
-        except (SyntaxError, ValueError):  # a template, or a file of an encoding of its own
-            continue
-        for place, text in _docstrings(tree):
+        for place, text in _docstrings((_root() / path).read_bytes()):
             yield from _once(f"{path}{place}", _RULER.sub("", text).strip(), seen)
 
 
@@ -69,6 +66,7 @@ def library_key() -> str:
     return f"{platform.python_implementation().lower()}_{version}_{digest}"
 
 
+@lru_cache
 def _root() -> Path:
     return Path(sysconfig.get_paths()["stdlib"])
 
@@ -81,8 +79,21 @@ def _topics() -> list[tuple[str, str]]:
     return sorted(topics.items())
 
 
-def _docstrings(tree: ast.Module) -> Iterator[tuple[str, str]]:
-    """Docstrings in the order of the file, of definitions inside `if` and `try` too. Visits no expressions."""
+def _docstrings(source: bytes) -> list[tuple[str, str]]:
+    """Docstrings of a module in the order of its lines, of definitions inside `if` and `try` too."""
+    collecting = gc.isenabled()
+    gc.disable()  # syntax trees have no cycles, and looking for some takes half of the time
+    try:
+        return list(_visit(ast.parse(source)))
+    except (SyntaxError, ValueError):  # a template, or a file of an encoding of its own
+        return []
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def _visit(tree: ast.Module) -> Iterator[tuple[str, str]]:
+    """Names and docstrings, depth first; expressions are not visited."""
     blocks: list[tuple[str, ast.AST]] = [("", tree)]
     while blocks:
         place, node = blocks.pop()

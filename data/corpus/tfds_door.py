@@ -81,7 +81,7 @@ def _builder(source: TFDS):
     importlib.import_module("tensorflow_datasets.text")  # registers wikipedia, c4, glue and others
     with _one_line(source), _quiet():
         try:
-            return tfds.builder(source.dataset, file_format="array_record")
+            return tfds.builder(source.dataset, data_dir=os.environ.get("TFDS_DATA_DIR"), file_format="array_record")
         except tfds.core.registered.DatasetNotFoundError as error:
             known = tfds.list_builders(with_community_datasets=False)
             near = difflib.get_close_matches(re.split("[/:]", source.dataset)[0], known, n=3)
@@ -125,7 +125,7 @@ def _one_line(source: TFDS):
 
 
 def _no_config(source: TFDS) -> str:
-    name, _, config = source.name.partition(":")[0].partition("/")
+    name, _, config = source.dataset.partition(":")[0].partition("/")
     known = list(_tfds().builder_cls(name).builder_configs)
     if not known:
         return f"it has no configs; write tfds:{name}"
