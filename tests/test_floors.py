@@ -92,7 +92,7 @@ def test_no_cycles():
     done, under_way = set(), []
 
     def visit(module: str) -> None:
-        assert module not in under_way, f"cycle: {' -> '.join([*under_way[under_way.index(module):], module])}"
+        assert module not in under_way, f"cycle: {' -> '.join([*under_way[under_way.index(module) :], module])}"
         if module in done:
             return
         under_way.append(module)

@@ -1,0 +1,63 @@
+"""Every declared experiment: it loads, says what it should, survives JSON, and its training step compiles as declared."""
+
+import dataclasses
+import importlib
+
+import jax
+import pytest
+
+from data.pipeline import eval_batches
+from data.prepared import prepare
+from data.sources import Synthetic
+from data.tokenizers.choices import Bytes
+from model.config import from_json, to_json
+from train.config import Experiment
+from train.registry import entries
+from train.sharding import MeshShape, make_mesh, replicated
+from train.state import build, parameter_count
+from train.step import StepOptions, make_step
+
+NAMES = [entry.name for entry in entries()]
+# Published sizes, counted without the two heads' transforms: Turc et al., arXiv:1908.08962, and Devlin et al., arXiv:1810.04805.
+MILLIONS = {"bert_base": (108, 112)}
+
+
+def load(name: str) -> tuple[Experiment, str]:
+    module = importlib.import_module(f"experiments.{name}")
+    return module.experiment, module.__doc__
+
+
+def batch_shapes(experiment: Experiment):
+    """The shapes of a batch of this experiment; they do not depend on the text, so a synthetic one stands in for it."""
+    data = dataclasses.replace(experiment.data, source=Synthetic(documents=64), tokenizer=Bytes(), valid_fraction=0.5)
+    prepared = prepare(data, say=lambda text: None)
+    objective = experiment.objective
+    batch = next(eval_batches(prepared.valid, data, objective.packing(), objective.corrupt(prepared.tokenizer), seed=0))
+    return jax.tree.map(lambda rows: jax.ShapeDtypeStruct(rows.shape, rows.dtype), batch)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_docstring_says_what_it_should(name):
+    _, text = load(name)
+    for word in ("Paper:", "Departs:", "Run:", "Result:", f"python -m train.pretrain --exp={name}"):
+        assert word in text, f"experiments/{name}.py does not say {word!r}"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_survives_json(name):
+    experiment, _ = load(name)
+    assert from_json(Experiment, to_json(experiment)) == experiment
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_step_compiles_as_declared(name):
+    """Abstractly, on eight devices: nothing of its size is ever allocated."""
+    experiment = load(name)[0].for_platform("cpu")
+    built = build(experiment, make_mesh(MeshShape(data=2, fsdp=2, tensor=2)))
+    low, high = MILLIONS.get(name, (0, 1e9))
+    assert low <= parameter_count(built.parts.params) / 1e6 <= high
+    schedule = experiment.optimizer.schedule.build(experiment.steps)
+    step = make_step(built.parts, experiment.objective, built.optimizer, schedule, StepOptions(experiment.seed))
+    where = (jax.tree.map(lambda leaf: leaf.sharding, built.target), replicated(built.mesh))
+    with jax.set_mesh(built.mesh):
+        jax.jit(step, donate_argnums=0, out_shardings=where).lower(built.target, batch_shapes(experiment)).compile()
