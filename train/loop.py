@@ -44,7 +44,7 @@ class Sent(NamedTuple):
 
 @dataclass
 class Loop:
-    """Drives a compiled step from `state` to `total_steps`. All its parts are made by train/pretrain.py.
+    """Drives a compiled step from `state` to `total_steps`. All its parts are made by train/session.py.
 
     Attributes:
         own_seconds: what each iteration cost the host itself: neither waiting for a step nor for data.
@@ -94,9 +94,10 @@ class Loop:
             waited = self._settle(IN_FLIGHT - 1)
             fault_point("step", step)
             self.own_seconds.append(time.perf_counter() - begin - waited - (dispatched - sent_at))
-            if step == self.total_steps or self.stop.requested is not None:
+            if step == self.total_steps:
                 break
-            if self.evaluate_every and step % self.evaluate_every == 0:
+            # Also when a stop was asked for: a resumed run must not miss an evaluation that an undisturbed one has.
+            if step % self.evaluate_every == 0:
                 self.evaluate(step)
             if self.checkpoints.due(step, self.checkpoint_every):
                 self.save(step)
