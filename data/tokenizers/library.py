@@ -80,8 +80,8 @@ class LibraryTokenizer(Tokenizer):
 
     @cached_property
     def words(self) -> WordTable:
-        first, last = np.array([self._codes(i) for i in range(self.vocab_size)], np.int8).T
-        return WordTable(first.copy(), last.copy())
+        ids = range(self.vocab_size)
+        return WordTable.of([self._codes(i) for i in ids], [self._surface(i) for i in ids])
 
     @cached_property
     def byte_counts(self) -> np.ndarray:

@@ -29,8 +29,7 @@ class PlainTokenizer(Tokenizer):
     @cached_property
     def words(self) -> WordTable:
         codes = [(ALONE, CLOSED)] * _SPECIAL + [code_text(symbol) for symbol in self.symbols]
-        first, last = np.array(codes, np.int8).T
-        return WordTable(first.copy(), last.copy())
+        return WordTable.of(codes, [b""] * _SPECIAL + self.symbols)
 
     @cached_property
     def byte_counts(self) -> np.ndarray:

@@ -73,11 +73,9 @@ class SentencePieceTokenizer(Tokenizer):
 
     @cached_property
     def words(self) -> WordTable:
-        codes = [
-            (ALONE, CLOSED) if self._is_special(i) else code_text(self._surface(i)) for i in range(len(self.pieces))
-        ]
-        first, last = np.array(codes, np.int8).T
-        return WordTable(first.copy(), last.copy())
+        ids = range(self.vocab_size)
+        codes = [(ALONE, CLOSED) if self._is_special(i) else code_text(self._surface(i)) for i in ids]
+        return WordTable.of(codes, [self._surface(i) for i in ids])
 
     @cached_property
     def byte_counts(self) -> np.ndarray:

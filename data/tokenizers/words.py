@@ -8,17 +8,22 @@ and on the last character of the token before it, so two small codes a token dec
             ALONE      it opens with punctuation or a Chinese character: starts a word too
             LETTER     it opens inside a run: starts a word only where the run was broken before it
             CONTINUES  it carries on the token before it (WordPiece's ##, the later bytes of a character)
-    last:   OPEN       the run goes on after it            CLOSED     the next token starts a word
-            SAME       as the token before it (it ends inside a character, which only that token can classify)
+    last:   OPEN       the run goes on after it
+            CLOSED     the next token starts a word
+            SAME       as the token before it: it carries on a character and ends with it
+
+Byte-level vocabularies cut characters apart. Such a token has the code SPLIT, and its character is put together from
+the tokens that follow before it is judged.
 """
 
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 
-BEGINS, ALONE, LETTER, CONTINUES = range(4)
+BEGINS, ALONE, LETTER, CONTINUES, SPLIT = range(5)
 OPEN, CLOSED, SAME = range(3)
 
 
@@ -28,19 +33,44 @@ class WordTable:
 
     first: np.ndarray  # int8[V]
     last: np.ndarray  # int8[V]
+    cut: dict[int, bytes]  # the bytes of the ids that begin or end inside a character
+
+    @staticmethod
+    def of(codes: Sequence[tuple[int, int]], surfaces: Sequence[bytes]) -> "WordTable":
+        """The table of a vocabulary, from the codes and the bytes of each id."""
+        first, last = np.array(codes, np.int8).reshape(-1, 2).T
+        ends_inside = (last == SPLIT).tolist()
+        cut = {i: s for i, s in enumerate(surfaces) if s and (ends_inside[i] or _carries_on(s[0]))}
+        return WordTable(first.copy(), last.copy(), cut)
 
     def starts(self, ids: np.ndarray) -> np.ndarray:
         """True where a word starts. ids int[n], result bool[n]; the first token of a text always starts one."""
         if not len(ids):
             return np.zeros(0, bool)
         first, last = self.first[ids], self.last[ids]
-        # A token that ends inside a character has the state of the nearest token before it that knows its own.
+        for place in np.flatnonzero(last == SPLIT).tolist():
+            alone = _alone(self._character(ids, place))
+            last[place] = CLOSED if alone else OPEN
+            if first[place] == SPLIT:
+                first[place] = ALONE if alone else LETTER
+        # A token that only carries on a character leaves things as the nearest token before it did.
         known = np.maximum.accumulate(np.where(last != SAME, np.arange(len(ids)), 0))
         closed = last[known] == CLOSED
         starts = (first == BEGINS) | (first == ALONE)
         starts[1:] |= (first[1:] == LETTER) & closed[:-1]
         starts[0] = True
         return starts
+
+    def _character(self, ids: np.ndarray, place: int) -> bytes:
+        """The character that begins in the token at `place` and ends in a later one."""
+        character = _tail(self.cut[int(ids[place])]) or b""
+        for index in ids[place + 1 :].tolist():
+            more = self.cut.get(index, b"")
+            needed = _length(character[0]) - len(character)
+            if not needed or not more or not _carries_on(more[0]):
+                break
+            character += more[:needed]
+        return character
 
 
 @lru_cache(maxsize=65_536)
@@ -63,38 +93,44 @@ def code_text(surface: bytes) -> tuple[int, int]:
     >>> code_text(b" the") == (BEGINS, OPEN), code_text(b"the") == (LETTER, OPEN), code_text(b",") == (ALONE, CLOSED)
     (True, True, True)
     """
-    if not surface:
-        return LETTER, SAME
-    head, tail = _whole_character(surface), _last_character(surface)
+    tail = _tail(surface)
+    if tail is None:
+        return (CONTINUES if surface else LETTER), SAME
+    split = len(tail) < _length(tail[0])
     if surface[0] in b" \t\n\r\v\f":
         first = BEGINS
-    elif 0x80 <= surface[0] < 0xC0:
+    elif _carries_on(surface[0]):
         first = CONTINUES
+    elif split and tail == surface:
+        first = SPLIT
     else:
-        first = ALONE if _alone(head) else LETTER
-    if tail is None:
-        return first, SAME
+        first = ALONE if _alone(surface[: _length(surface[0])]) else LETTER
+    if split:
+        return first, SPLIT
     # A space by itself belongs to the word after it, as it does in " the"; any other white space is a word.
-    blank = surface[-1:].isspace() and surface[-1:] != b" "
+    blank = tail.isspace() and tail != b" "
     return first, CLOSED if blank or _alone(tail) else OPEN
 
 
 def _alone(character: bytes) -> bool:
     try:
         return stands_alone(character.decode("utf-8"))
-    except UnicodeDecodeError:  # the first bytes of a character: 0xE4 to 0xE9 hold all common Chinese ideographs
-        return 0xE4 <= character[0] <= 0xE9
+    except (UnicodeDecodeError, TypeError):  # cut off at the end of a row
+        return False
 
 
-def _whole_character(surface: bytes) -> bytes:
-    lead = surface[0]
-    length = 1 if lead < 0xC0 else 2 if lead < 0xE0 else 3 if lead < 0xF0 else 4
-    return surface[:length]
+def _carries_on(byte: int) -> bool:
+    return 0x80 <= byte < 0xC0
 
 
-def _last_character(surface: bytes) -> bytes | None:
-    """The bytes of the last character, from its lead byte on; None where that lies in an earlier token."""
+def _length(lead: int) -> int:
+    """Bytes of the UTF-8 character that begins with this one."""
+    return 1 if lead < 0xC0 else 2 if lead < 0xE0 else 3 if lead < 0xF0 else 4
+
+
+def _tail(surface: bytes) -> bytes | None:
+    """The bytes of the last character, from its first byte on; None where that lies in an earlier token."""
     for back in range(1, min(4, len(surface)) + 1):
-        if not 0x80 <= surface[-back] < 0xC0:
+        if not _carries_on(surface[-back]):
             return surface[-back:]
     return None
