@@ -227,13 +227,14 @@ def _copied(batch: Batch) -> Batch:
 
 
 class _WorkerStart:
-    """Runs first in a loader worker: leaves Ctrl-C to the parent, and ends when the parent does, however it ended."""
+    """Runs first in a loader worker: leaves Ctrl-C and SIGTERM to the parent, and ends when it does, however it ended."""
 
     def __init__(self, parent: int):
         self.parent = parent
 
     def __call__(self, index: int, count: int) -> None:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for number in (signal.SIGINT, signal.SIGTERM):  # both reach the whole group, and the parent ends its workers
+            signal.signal(number, signal.SIG_IGN)
         threading.Thread(target=self._watch, daemon=True).start()
 
     def _watch(self) -> None:

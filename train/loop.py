@@ -82,7 +82,12 @@ class Loop:
         self._saved = step if step in self.checkpoints.steps() else -1
         self._clock = time.perf_counter()
         while step < self.total_steps and self.stop.requested is None:
-            batch = next(self.stream)
+            try:
+                batch = next(self.stream)
+            except RuntimeError:
+                if self.stop.requested is None:
+                    raise
+                break  # SIGTERM may find a worker that is only starting, and end it too
             begin = time.perf_counter()
             self._profile(step)
             placed = place_batch(batch, self.placing)

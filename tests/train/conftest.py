@@ -1,8 +1,15 @@
-"""A tiny model, objective and batch that the tests of training share. Nothing here reads a corpus."""
+"""A tiny model, objective and batch that the tests of training share, and the command run as a process of its own."""
 
 import dataclasses
 import functools
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -111,3 +118,109 @@ def training():
         return Training(placed, target, start(), step)
 
     return make
+
+
+EXPERIMENT = '''"""A run of seconds. PAUSE in the environment is how long each of its steps is made to take at least."""
+
+import dataclasses
+import os
+import time
+
+import train.loop
+from data.config import TextData
+from data.sources import Synthetic
+from data.tokenizers.choices import Bytes
+from model.attention import MultiHead
+from model.families import bert
+from train.config import Experiment
+from train.objectives import MaskedLM
+from train.optimizers import AdamW
+from train.schedules import WarmupInverseRoot
+
+small = bert.config("tiny", vocab_size=261, max_length=32)
+experiment = Experiment(
+    data=TextData(source=Synthetic(80), tokenizer=Bytes(), row_length=32, batch_size=8, window=16),
+    model=dataclasses.replace(
+        small,
+        hidden_size=32,
+        num_layers=1,
+        attention=MultiHead(num_heads=2, dropout_rate=0.1),
+        mlp=dataclasses.replace(small.mlp, intermediate_size=64),
+    ),
+    objective=MaskedLM(next_sentence=True),
+    optimizer=AdamW(schedule=WarmupInverseRoot(peak=1e-2, warmup_steps=4)),
+    steps=16,
+    evaluate_every=4,
+    checkpoint_every=4,
+)
+
+if pause := float(os.environ.get("PAUSE", 0)):
+    facts = train.loop.batch_facts
+    train.loop.batch_facts = lambda batch: (time.sleep(pause), facts(batch))[1]
+'''
+
+
+@pytest.fixture(scope="session")
+def tiny_experiment(tmp_path_factory) -> Path:
+    """A file for `--exp` that declares a run of seconds: 16 steps, dropout, sentence pairs, a schedule without an end."""
+    path = tmp_path_factory.mktemp("experiment") / "speck.py"
+    path.write_text(EXPERIMENT)
+    return path
+
+
+class Child:
+    """`python -m MODULE WORDS` in a process group of its own; what it says goes to files that can be read meanwhile."""
+
+    patience = 240  # seconds, on a busy machine
+
+    def __init__(self, *words: str | Path, module: str = "train.pretrain", devices: int = 1, **environment: str):
+        flags = f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0"
+        self._folder = tempfile.TemporaryDirectory()
+        self._said = {name: Path(self._folder.name) / name for name in ("output", "errors")}
+        with self._said["output"].open("w") as output, self._said["errors"].open("w") as errors:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", module, *map(str, words)],
+                cwd=Path(__file__).parents[2],
+                env=os.environ | {"XLA_FLAGS": flags} | environment,
+                stdout=output,
+                stderr=errors,
+                start_new_session=True,
+            )
+        self.code: int | None = None
+        self.output = self.errors = ""
+
+    def wait(self) -> "Child":
+        """Wait until it ends: `code` (negative for a signal), `output` and `errors` then hold what there was."""
+        try:
+            self.code = self.process.wait(self.patience)
+        except subprocess.TimeoutExpired:
+            self.signal(signal.SIGKILL)
+            self.process.wait()
+            raise AssertionError(f"not ended after {self.patience} s: {self.said('output')}") from None
+        self.output, self.errors = self.said("output"), self.said("errors")
+        self._folder.cleanup()
+        return self
+
+    def said(self, name: str = "output") -> str:
+        """What a running process has said so far."""
+        return self._said[name].read_text(errors="replace")
+
+    def until(self, text: str) -> "Child":
+        """Wait until it has said `text`."""
+        end = time.monotonic() + self.patience
+        while text not in self.said():
+            if self.process.poll() is not None or time.monotonic() > end:
+                raise AssertionError(f"{text!r} was never said: {self.said()} {self.said('errors')}")
+            time.sleep(0.02)
+        return self
+
+    def signal(self, number: int) -> "Child":
+        """Send a signal to it and to all its workers, as a terminal does."""
+        os.killpg(self.process.pid, number)
+        return self
+
+
+@pytest.fixture(scope="session")
+def child(private_cache) -> type[Child]:
+    """Starts a command as a process of its own: `child("--exp", path, "--run-dir", folder, LOUPE_FAULT="step:3").wait()`."""
+    return Child

@@ -1,0 +1,158 @@
+"""2N steps = N, stop, resume, N, bit for bit: after a kill at any moment of a save, Ctrl-C, SIGTERM, and damage."""
+
+import json
+import shlex
+import signal
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from train.lines import comparable_lines, read_metrics
+from train.verify import compare_runs, digests
+
+SIGKILLED = -signal.SIGKILL
+PARTS = 2  # processes at once
+
+
+@pytest.fixture(scope="module")
+def stories(child, tiny_experiment, tmp_path_factory) -> dict[str, Future]:
+    """Everything that the tests look at, told by processes that run two at a time."""
+    root = tmp_path_factory.mktemp("runs")
+
+    def run(folder: str, *words, **options):
+        return child("--exp", tiny_experiment, "--run-dir", root / folder, "--workers", "0", *words, **options).wait()
+
+    def undisturbed():
+        return root / "undisturbed", [run("undisturbed")]
+
+    def killed():
+        """One folder, killed at four moments, its newest checkpoint then damaged; finished, repeated, extended."""
+        told = [
+            run("killed", "--steps", "12", LOUPE_FAULT=fault) for fault in ("step:2", "commit:4", "saving:8", "saved:12")
+        ]
+        truncate_largest(root / "killed" / "checkpoints" / "12")
+        told += [run("killed", "--steps", "12"), run("killed", "--steps", "12"), run("killed", "--steps", "16")]
+        return root / "killed", told
+
+    def stopped():
+        """One folder, stopped at once, by Ctrl-C, by SIGTERM, each time with the command that was printed; then finished."""
+        words = ["--exp", tiny_experiment, "--run-dir", root / "stopped"]
+        first = child(*words, PAUSE="5").until("step  1/16").signal(signal.SIGINT).until("stopping")
+        begin = time.monotonic()
+        told = [first.signal(signal.SIGINT).wait()]
+        first.seconds = time.monotonic() - begin
+        told.append(child(*words, PAUSE="0.5").until("step  1/16").signal(signal.SIGINT).wait())
+        again = resuming_command(told[-1])
+        told.append(child(*again, "--workers", "2", PAUSE="0.5").until("tokens/s").signal(signal.SIGTERM).wait())
+        told.append(child(*resuming_command(told[-1])).wait())
+        return root / "stopped", told
+
+    def moved():
+        """Eight devices and no worker for the first half, one device and two workers for the second."""
+        told = [run("moved", "--steps", "8", "--mesh", "data=2,fsdp=2,tensor=2", devices=8)]
+        told.append(run("moved", "--steps", "16", "--workers", "2"))
+        return root / "moved", told
+
+    with ThreadPoolExecutor(PARTS) as pool:
+        yield {tell.__name__: pool.submit(tell) for tell in (undisturbed, stopped, killed, moved)}
+
+
+def truncate_largest(folder):
+    path = max((path for path in folder.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def resuming_command(ended) -> list[str]:
+    """The words of the command that a stopped run printed."""
+    command = shlex.split(ended.output.splitlines()[-1].partition("to go on: ")[2])
+    assert command[:3] == ["python", "-m", "train.pretrain"], ended.output
+    return command[3:]
+
+
+def told_of(told) -> str:
+    return "\n---\n".join(f"{ended.code}\n{ended.output}{ended.errors}" for ended in told)
+
+
+def steps_of(folder) -> list[dict]:
+    return [line for line in comparable_lines(folder) if "loss" in line and "event" not in line]
+
+
+def test_undisturbed(stories):
+    folder, told = stories["undisturbed"].result()
+    assert [ended.code for ended in told] == [0], told_of(told)
+    assert told[0].errors == ""
+    lines = read_metrics(folder)
+    assert [line["step"] for line in lines if "loss" in line and "event" not in line] == list(range(1, 17))
+    assert [line["step"] for line in lines if "valid_loss" in line and "event" not in line] == [4, 8, 12, 16]
+    assert lines[-1]["event"] == "done"
+    assert len({line["batch_hash"] for line in lines if "batch_hash" in line}) == 16
+
+
+def test_killed_at_any_moment_ends_with_the_same_bits(stories):
+    folder, told = stories["killed"].result()
+    assert [ended.code for ended in told] == [SIGKILLED] * 4 + [0] * 3, told_of(told)
+    after_step, after_commit, after_saving, after_damage = (ended.output for ended in (*told[1:4], told[4]))
+    assert "resuming" not in after_step  # killed before the first save
+    assert "resuming" not in after_commit  # a save that was not renamed is no checkpoint
+    assert "resuming after step 4" in after_saving or "resuming after step 8" in after_saving
+    assert "checkpoint 12 is damaged" in after_damage and "damaged-12" in after_damage
+    assert "resuming after step 8" in after_damage
+    assert (folder / "checkpoints" / "damaged-12").is_dir()
+    undisturbed, _ = stories["undisturbed"].result()
+    assert digests(folder) == digests(undisturbed)
+    # The run of 12 steps scored all held-out rows where that of 16 only took a look.
+    assert steps_of(folder) == steps_of(undisturbed)
+    events = [(line["event"], line["step"]) for line in read_metrics(folder) if "event" in line]
+    assert ("resume", 12) in events and events[-1] == ("done", 16)
+    assert [event for event in events if event[0] == "done"] == [("done", 16)]
+
+
+def test_finished_repeats_its_result(stories):
+    _, told = stories["killed"].result()
+    ended, repeated = told[4], told[5]
+    assert repeated.code == 0 and repeated.errors == ""
+    assert repeated.output == ended.output.splitlines()[-1] + " (finished before)\n"
+
+
+def test_second_interrupt_stops_at_once(stories):
+    _, told = stories["stopped"].result()
+    assert told[0].code == 130, told_of(told[:1])
+    assert told[0].seconds < 4 and "saved after" not in told[0].output
+
+
+def test_stopped_by_signals_ends_with_the_same_bits(stories):
+    folder, told = stories["stopped"].result()
+    assert [ended.code for ended in told] == [130, 130, 75, 0], told_of(told)
+    assert [ended.errors for ended in told[1:]] == ["", "", ""]
+    for ended in told[1:3]:
+        assert "stopped and saved after step" in ended.output.splitlines()[-1]
+    stops = [line["step"] for line in read_metrics(folder) if line.get("event") == "stop"]
+    resumes = [line["step"] for line in read_metrics(folder) if line.get("event") == "resume"]
+    assert stops == resumes and len(stops) == 2
+    undisturbed, _ = stories["undisturbed"].result()
+    assert compare_runs(folder, undisturbed) == []
+
+
+def test_another_mesh_and_number_of_workers_see_the_same_batches(stories):
+    folder, told = stories["moved"].result()
+    assert [ended.code for ended in told] == [0, 0], told_of(told)
+    lines, expected = steps_of(folder), steps_of(stories["undisturbed"].result()[0])
+    for name in ("step", "batch_hash", "tokens", "epoch", "learning_rate"):
+        assert [line[name] for line in lines] == [line[name] for line in expected]
+    np.testing.assert_allclose([line["loss"] for line in lines], [line["loss"] for line in expected], rtol=1e-3)
+
+
+def test_verify_resume(child, tiny_experiment):
+    ended = child("--exp", tiny_experiment, "--verify-resume", "--steps", "8", "--workers", "0").wait()
+    assert ended.code == 0, told_of([ended])
+    assert "bit for bit equal after a kill at step" in ended.output
+
+
+def test_record_is_whole(stories):
+    """Each line is a JSON object on a line of its own, whatever happened to the run."""
+    for name in ("killed", "stopped", "moved"):
+        folder, _ = stories[name].result()
+        for line in (folder / "metrics.jsonl").read_text().splitlines():
+            assert isinstance(json.loads(line), dict)
