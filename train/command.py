@@ -1,28 +1,44 @@
 """What every command does around its work: errors as one line, exit codes, and JAX set up once."""
 
+import contextlib
+import errno
 import os
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
+from train.signals import EXIT_CODES
+
+BAD_INPUT, FAILED = 2, 1
+NOT_WRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM before there is anything to save: like Ctrl-C, with the other exit code."""
 
 
 def run_command(main: Callable[[], int]) -> int:
     """Call `main` and turn what it raises into one line on stderr and an exit code.
 
-    2: bad input, nothing was begun. 1: work was under way. 130: Ctrl-C before there was anything to save. An error that nobody
-    foresaw keeps its traceback: it is a defect of ours.
+    2: bad input, nothing was begun. 1: work was under way. 130 or 75: Ctrl-C or SIGTERM before there was anything to save.
+    An error that nobody foresaw keeps its traceback: it is a defect of ours.
     """
     from data.errors import DataError
 
     try:
-        return main()
+        with terminable():
+            return main()
     except DataError as error:
         return say(error, BAD_INPUT)
-    except KeyboardInterrupt:
-        print("stopped before the first step; nothing was there to be saved", file=sys.stderr)
-        return INTERRUPTED
+    except KeyboardInterrupt as error:
+        print("stopped before there was anything to save; repeat the command to go on", file=sys.stderr)
+        return EXIT_CODES[signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT]
+    except OSError as error:
+        if error.errno not in NOT_WRITABLE:
+            raise
+        return say(f"cannot write{f' {error.filename}' if error.filename else ''}: {error.strerror}; "
+                   "free some space or mend its permissions, then repeat the command", FAILED)  # fmt: skip
     except Exception as error:
         code = getattr(error, "exit_code", None)
         if code is None:
@@ -30,7 +46,21 @@ def run_command(main: Callable[[], int]) -> int:
         return say(error, code)
 
 
-def say(error: Exception, code: int) -> int:
+@contextlib.contextmanager
+def terminable() -> Iterator[None]:
+    """While active, SIGTERM ends the command as Ctrl-C does, with everything closed on the way out."""
+
+    def end(number, frame):
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def say(error: Exception | str, code: int) -> int:
     """Print an error as one line."""
     print("error: " + " ".join(str(error).split()), file=sys.stderr)
     return code

@@ -30,6 +30,8 @@ HOUSEKEEPING_EVENTS = frozenset({"resume", "checkpoint", "stop"})
 class TrackingError(ValueError):
     """The record cannot be kept as asked; the message is one line, for the user."""
 
+    exit_code = 1
+
 
 class LineFile:
     """Appends JSON lines; they reach the file about once a second and on `sync`. A kill can only truncate the last.

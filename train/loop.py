@@ -172,10 +172,12 @@ class Loop:
             f"updated; examples {ids[0]}..{ids[-1]} of epoch {epochs[0]} (all in metrics.jsonl)"
         )
         if skips_in_a_row >= self.max_skips:
+            self.checkpoints.wait()
             good = self.checkpoints.steps()
             where = f"checkpoint {self.checkpoints.folder / str(good[-1])}" if good else "none was saved yet"
             raise Diverged(
-                f"{skips_in_a_row} steps in a row were not finite, the last is step {sent.step}; last good state: {where}; "
+                f"{skips_in_a_row} steps in a row were not finite, the last is step {sent.step} with examples "
+                f"{ids[0]}..{ids[-1]} of epoch {epochs[0]} (all in metrics.jsonl); last good state: {where}; "
                 "lower optimizer.schedule.peak, lengthen its warmup_steps, or raise guard.max_skips"
             )
 

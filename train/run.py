@@ -34,6 +34,8 @@ from train.evaluator import Evaluator
 from train.sharding import MeshShape, check_batch, make_mesh
 from train.state import Built, Params, build
 
+BEGINNING = ("tokenizer", "held_out.jsonl.gz", "data.json", "run.json", "base.json", "config.json", "checkpoints")
+
 
 class RunError(ValueError):
     """A run folder that is not what it should be; the message is one line with the remedy."""
@@ -64,7 +66,7 @@ class RunFolder:
             raise RunError(f"--run-dir {self.path} is a file, not a folder; name another") from error
         except OSError as error:
             raise RunError(f"--run-dir {self.path} cannot be written ({error.strerror}); name another") from error
-        if not self.exists() and (others := sorted(path.name for path in self.path.iterdir() if path.name != ".lock")):
+        if not self.exists() and (others := sorted(p.name for p in self.path.iterdir() if not is_beginning(p.name))):
             raise RunError(
                 f"--run-dir {self.path} is not a run folder but holds {others[0]!r}; name an empty or new one"
             )
@@ -106,6 +108,15 @@ class RunFolder:
             return from_json(Experiment, config)
         except ValueError as error:
             raise RunError(f"{self / 'config.json'}: {error}") from error
+
+
+def is_beginning(name: str) -> bool:
+    """Whether a file is what a run that was killed as it began may leave, before its config.json.
+
+    >>> is_beginning("tokenizer"), is_beginning(".data.json.4711"), is_beginning("thesis.tex")
+    (True, True, False)
+    """
+    return name == ".lock" or name in BEGINNING or name.startswith(tuple(f".{part}" for part in BEGINNING))
 
 
 @dataclass

@@ -8,21 +8,24 @@ import dataclasses
 import shlex
 import sys
 import time
+from pathlib import Path
 
 import jax
 
-from data.errors import NotPrepared
+from data.errors import DataError, NotPrepared
 from data.held_out import open_held_out, write_held_out
 from data.pipeline import TrainStream
 from data.prepared import Prepared, open_prepared
 from data.tokenizers import Tokenizer
 from model.config import to_json
+from train import cli
 from train.checkpoint import Checkpoints, Keep, Restored
 from train.config import Experiment, resume_refusals
 from train.console import Console
 from train.environment import write_environment
 from train.evaluator import Evaluator
 from train.loop import Loop
+from train.options import RunOptions
 from train.report import LiveReport, write_report
 from train.run import Run, RunError, RunFolder
 from train.sharding import MeshShape, batch_sharding, check_batch, make_mesh, place_batch, replicated
@@ -54,22 +57,25 @@ def train_run(request, started: float) -> int:
                 return 0
         console = stack.enter_context(Console.open(experiment.steps, title=request.name, enabled=is_first_process()))
         console.say(f"{request.name} on {describe_devices()}, into {folder.path}")
-        prepared = open_data(folder, experiment, request.name, console)
+        prepared = open_data(folder, experiment, console)
         tokenizer = prepared.tokenizer
         experiment = experiment.with_vocabulary(tokenizer.vocab_size)
         built = build(experiment, mesh)
+        init = agreed_init(folder, options.init)
+        checkpoints = Checkpoints(folder.path, Keep(options.keep_last, 1, options.keep_every, options.keep == "log"))
+        stack.callback(checkpoints.close)
+        restored = restore(checkpoints, built.target, console)
+        step = 0 if restored is None else restored.step
+        state = first_state(experiment, built, init, tokenizer) if restored is None else restored.state
         if not folder.exists():
             begin(folder, experiment, request, prepared)
+        elif folder.experiment() != experiment:  # more steps
+            folder.write("config.json", to_json(experiment))
         write_environment(
             folder.path,
             parameters=parameter_count(built.parts.params),
             tokens_per_step=experiment.data.batch_size * experiment.data.row_length,
         )
-        checkpoints = Checkpoints(folder.path, Keep(options.keep_last, 1, options.keep_every, options.keep == "log"))
-        stack.callback(checkpoints.close)
-        restored = restore(checkpoints, built.target, console)
-        step = 0 if restored is None else restored.step
-        state = first_state(experiment, built, options.init, tokenizer) if restored is None else restored.state
         tracker = stack.enter_context(
             Tracker.open(
                 folder.path,
@@ -150,19 +156,31 @@ def agree(folder: RunFolder, experiment: Experiment, name: str) -> Experiment:
     return experiment
 
 
+def agreed_init(folder: RunFolder, init: str | None) -> str | None:
+    """The run whose weights this one starts from: what it began with, even where that is not said again."""
+    if not folder.exists():
+        return init
+    begun = (folder.read("run.json") or {}).get("init")
+    if init is not None and (begun is None or Path(begun).resolve() != Path(init).resolve()):
+        raise RunError(
+            f"--run-dir {folder.path} holds a run that differs in init: was {begun}, now {init}; name another folder"
+        )
+    return begun
+
+
 def is_finished(folder: RunFolder, experiment: Experiment) -> bool:
     """Whether all steps of the experiment have been taken and scored."""
     done = [line["step"] for line in read_metrics(folder.path) if line.get("event") == "done"]
     return bool(done) and done[-1] >= experiment.steps and (folder / "scores.json").is_file()
 
 
-def open_data(folder: RunFolder, experiment: Experiment, name: str, console: Console) -> Prepared:
+def open_data(folder: RunFolder, experiment: Experiment, console: Console) -> Prepared:
     """The prepared source; on a resume its fingerprint must be the one that the run began with."""
     console.status("preparing the data")
     try:
         prepared = open_prepared(experiment.data, say=console.say)
     except NotPrepared as error:
-        raise error.for_experiment(name) from None
+        raise DataError(f"{error.message}; run: {preparing_command()}") from None
     begun = folder.read("data.json")
     if folder.exists() and begun is not None and begun["fingerprint"] != prepared.fingerprint:
         raise RunError(
@@ -275,6 +293,13 @@ def describe_devices() -> str:
     devices = jax.devices()
     kind = devices[0].device_kind
     return f"{len(devices)} {kind.upper() if kind == 'cpu' else kind} device{'s' if len(devices) > 1 else ''}"
+
+
+def preparing_command() -> str:
+    """The command that prepares the data of this one: the same experiment, and whatever was said of its data."""
+    flags, _ = cli.split(sys.argv[1:], RunOptions)
+    words = [f"--{path}={text}" for path, text in flags.items() if path == "exp" or path.startswith("data.")]
+    return shlex.join(["python", "-m", "train.prepare", *words])
 
 
 def command_again() -> str:

@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -42,6 +43,7 @@ def verify_resume(request) -> int:
     if differences := compare_runs(undisturbed, disturbed):
         print(f"error: not bit for bit: {'; '.join(differences)}; see {folder}", file=sys.stderr)
         return 1
+    shutil.rmtree(folder)
     print(f"bit for bit equal after a kill at step {kill_at}: parameters, optimizer, {steps} batches, metrics lines")
     return 0
 
@@ -56,8 +58,9 @@ def child(words: list[str], run_dir: Path, fault: str = "") -> int:
 def compare_runs(one: Path, other: Path) -> list[str]:
     """What differs between two finished runs of the same experiment, in words; empty when they are equal bit for bit."""
     found = []
+    expected = digests(other)
     for name, digest in digests(one).items():
-        theirs = digests(other)[name]
+        theirs = expected[name]
         if digest != theirs:
             found.append(f"{name} {digest[:12]} against {theirs[:12]}")
     lines, others = comparable_lines(one), comparable_lines(other)

@@ -30,7 +30,8 @@ def stories(child, tiny_experiment, tmp_path_factory) -> dict[str, Future]:
     def killed():
         """One folder, killed at four moments, its newest checkpoint then damaged; finished, repeated, extended."""
         told = [
-            run("killed", "--steps", "12", LOUPE_FAULT=fault) for fault in ("step:2", "commit:4", "saving:8", "saved:12")
+            run("killed", "--steps", "12", LOUPE_FAULT=fault)
+            for fault in ("step:2", "commit:4", "saving:8", "saved:12")
         ]
         truncate_largest(root / "killed" / "checkpoints" / "12")
         told += [run("killed", "--steps", "12"), run("killed", "--steps", "12"), run("killed", "--steps", "16")]
