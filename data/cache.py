@@ -42,6 +42,18 @@ def built_whole(folder: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def set_aside(folder: Path) -> None:
+    """Remove a folder that is not to be trusted, in one step for whoever looks for it meanwhile."""
+    removed = folder.parent / f".building-{folder.name}-{uuid.uuid4().hex[:8]}"
+    try:
+        folder.rename(removed)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise _told(error, folder.parent) from error
+    shutil.rmtree(removed, ignore_errors=True)
+
+
 def _told(error: OSError, folder: Path) -> DataError:
     remedy = "set LOUPE_CACHE to a folder that can be written"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):

@@ -9,6 +9,7 @@ import os
 import signal
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeAlias
@@ -137,10 +138,13 @@ class TrainStream:
             _parse_flags()
             options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=AHEAD)
             batches = batches.mp_prefetch(options, worker_init_fn=_WorkerStart(os.getpid()))
-        self._iterator = iter(batches)
+        # Grain's iterators complain when the interpreter takes them down while it exits: this one is closed and let go
+        # of before that, also where nobody closes the stream.
+        self._iterators = [iter(batches)]
+        self._finish = weakref.finalize(self, _finish, self._iterators)
         if workers:
             with _workers_environment():
-                self._iterator.start_prefetch()
+                self._iterators[0].start_prefetch()
 
     @property
     def position(self) -> dict[str, Any]:
@@ -151,7 +155,9 @@ class TrainStream:
         return self
 
     def __next__(self) -> Batch:
-        batch, anchor = next(self._iterator)
+        if not self._iterators:
+            raise StopIteration
+        batch, anchor = next(self._iterators[0])
         if self._workers:
             # What comes from a worker lies in shared memory that lives as long as its arrays: let go of it here.
             batch = _copied(batch)
@@ -159,8 +165,8 @@ class TrainStream:
         return batch
 
     def close(self) -> None:
-        """Stop the thread or the workers."""
-        self._iterator.close()
+        """Stop the thread or the workers; the stream ends here."""
+        self._finish()
 
     def __enter__(self) -> "TrainStream":
         return self
@@ -216,6 +222,11 @@ def eval_batches(
         plan.density()  # tells why there are no rows
     if waiting:
         yield batch(waiting)
+
+
+def _finish(iterators: list) -> None:
+    while iterators:
+        iterators.pop().close()
 
 
 def _copied(batch: Batch) -> Batch:

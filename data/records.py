@@ -1,6 +1,7 @@
 """The writing half of a prepared folder: ids into ArrayRecord shards, lengths and sentence ends into .npy arrays."""
 
 import hashlib
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ SHARD_TOKENS = 2**27
 
 
 class DocumentWriter:
-    """Appends documents to a folder that `data.documents.StoredDocuments` reads.
+    """Appends documents to a folder that `data.documents.StoredDocuments` reads; use it in a `with` statement.
 
     Ids are little-endian uint16 where the vocabulary allows. Nothing grows with the corpus but the files.
     """
@@ -30,6 +31,17 @@ class DocumentWriter:
         self._sentence_ends = _GrowingArray(folder / "sentence_ends.npy", np.int32)
         self._sentence_offsets = _GrowingArray(folder / "sentence_offsets.npy", np.int64)
         self._record_offsets = _GrowingArray(folder / "record_offsets.npy", np.int64)
+        self._arrays = (self._lengths, self._sentence_ends, self._sentence_offsets, self._record_offsets)
+
+    def __enter__(self) -> "DocumentWriter":
+        return self
+
+    def __exit__(self, kind, *_) -> None:
+        if kind is not None:  # the folder is given up, and what cannot be flushed to a full disk with it
+            for array in self._arrays:
+                array.abandon()
+            with suppress(Exception):
+                self._close_shard()
 
     def append(self, document: Encoded) -> None:
         """Write one document."""
@@ -49,7 +61,7 @@ class DocumentWriter:
         self._close_shard()
         self._sentence_offsets.append([self._sentences])
         self._record_offsets.append([self._records])
-        for array in (self._lengths, self._sentence_ends, self._sentence_offsets, self._record_offsets):
+        for array in self._arrays:
             array.close()
         return Layout(self.documents, self.dtype, self._shards), self._digest.hexdigest()
 
@@ -96,6 +108,10 @@ class _GrowingArray:
         if self._file.tell() != self._body:
             raise AssertionError("numpy changed the length of a header when only the array's length changed")
         self._file.close()
+
+    def abandon(self) -> None:
+        with suppress(OSError):
+            self._file.close()
 
     def _header(self) -> None:
         described = {"descr": self._dtype.str, "fortran_order": False, "shape": (self._count,)}

@@ -1,0 +1,252 @@
+"""The cache folder: whole or not there, the same wherever it is made, its held-out split chosen by content."""
+
+import gzip
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data.cache import built_whole
+from data.config import TextData
+from data.documents import RECORD_TOKENS, Piece
+from data.errors import DataError, NotPrepared
+from data.held_out import HELD_OUT, held_out_from_source, open_held_out, write_held_out
+from data.packing import Passages, SentencePairs
+from data.prepared import open_prepared, prepare
+from data.sentences import encode_documents
+from data.sources import Files, Mixture, Synthetic
+from data.tokenizers import Bytes, SentencePiece, WordPiece
+
+ROOT = Path(__file__).parents[2]
+
+
+def texts_of(prepared) -> list[str]:
+    return [prepared.tokenizer.decode(prepared.train.ids(i)) for i in range(len(prepared.train))]
+
+
+def test_the_same_source_gives_the_same_data_in_another_cache(toy, prepared, tmp_path, monkeypatch):
+    monkeypatch.setenv("LOUPE_CACHE", str(tmp_path))
+    other = prepare(toy)
+    assert other.fingerprint == prepared.fingerprint
+    assert other.tokenizer.fingerprint == prepared.tokenizer.fingerprint
+    names = {p.relative_to(prepared.folder) for p in prepared.folder.rglob("*") if p.is_file()}
+    for name in names - {Path("meta.json")}:
+        if name.suffix != ".array_record":  # those hold the same records; the library stamps its files
+            assert (other.folder / name).read_bytes() == (prepared.folder / name).read_bytes(), name
+    assert texts_of(other) == texts_of(prepared)
+
+
+def test_opening_again_builds_nothing(toy, prepared):
+    heard: list[str] = []
+    again = open_prepared(toy, say=heard.append)
+    assert again.folder == prepared.folder
+    assert heard == []
+
+
+def test_documents_are_the_tokenised_texts(toy, prepared):
+    from data.corpus import open_corpora
+
+    texts = list(open_corpora(toy.source)[0].texts())
+    held = set(prepared.valid_texts())
+    expected = encode_documents([text for text in texts if text not in held], prepared.tokenizer)
+    assert len(expected) == len(prepared.train)
+    for number, document in enumerate(expected):
+        assert np.array_equal(prepared.train.ids(number), document.ids)
+        assert np.array_equal(prepared.train.sentence_ends(number), document.ends)
+    lengths = prepared.train.lengths(np.arange(len(expected)))
+    assert lengths.tolist() == [len(document.ids) for document in expected]
+    assert prepared.train.tokens == lengths.sum()
+    counts = np.bincount(np.concatenate([d.ids for d in expected]), minlength=prepared.tokenizer.vocab_size)
+    assert np.array_equal(prepared.unigram_counts, counts)
+
+
+def test_the_parts_are_disjoint_and_whole(toy, prepared):
+    described = prepared.describe(toy, SentencePairs())
+    assert described["train"]["documents"] + described["valid"]["documents"] == 120
+    assert described["valid"]["documents"] == 6  # a twentieth
+    assert described["valid"]["bytes"] == sum(len(text.encode()) for text in prepared.valid_texts())
+    assert 0.8 < described["packing_density"] <= 1.0
+    assert described["fingerprint"] == prepared.fingerprint
+
+
+def test_pieces_of_long_documents_cross_records(tmp_path):
+    words = " ".join(f"w{i % 97}" for i in range(3_000))
+    (tmp_path / "a.txt").write_text("\n\n".join([words + f" {i}" for i in range(4)]))
+    data = TextData(Files(str(tmp_path / "a.txt")), Bytes(), row_length=64)
+    documents = open_prepared(data).train
+    whole = documents.ids(0)
+    assert len(whole) > 2 * RECORD_TOKENS
+    pieces = [
+        Piece(0, start, stop) for start, stop in [(0, 5), (4_090, 4_100), (4_096, 4_097), (5, 9_000), (8_191, 8_193)]
+    ]
+    for piece, ids in zip(pieces, documents.read(pieces), strict=True):
+        assert np.array_equal(ids, whole[piece.start : piece.stop])
+
+
+def test_the_held_out_split_follows_the_text_not_its_place(tmp_path):
+    texts = [f"Document {i} says something. It is about the number {i * i}." for i in range(200)]
+
+    def split(order, name):
+        (tmp_path / name).write_text("\n\n".join(texts[i] for i in order))
+        data = TextData(Files(str(tmp_path / name)), Bytes(), row_length=32, valid_fraction=0.1)
+        return set(open_prepared(data).valid_texts())
+
+    one = split(range(200), "a.txt")
+    assert len(one) == 20
+    assert split(reversed(range(200)), "b.txt") == one
+    fewer = split(range(190), "c.txt")
+    assert len(fewer - one) <= 10  # ten documents less: the others keep their side but for the last few
+    tail = {text for text in texts[180:]}
+    assert len(one & tail) < 10
+
+
+def test_a_mixture_holds_out_of_each_source(tmp_path):
+    data = TextData(Mixture(("synthetic:100", "synthetic:60"), (1.0, 1.0)), WordPiece(300), row_length=32)
+    prepared = open_prepared(data)
+    assert [part.documents for part in prepared.train.parts] == [95, 57]
+    assert [part.documents for part in prepared.valid.parts] == [5, 3]
+    capped = open_prepared(TextData(data.source, data.tokenizer, row_length=32, valid_documents=4))
+    assert sum(part.documents for part in capped.valid.parts) <= 5
+
+
+def test_a_build_that_fails_leaves_nothing(tmp_path):
+    def build():
+        with built_whole(tmp_path / "x") as folder:
+            (folder / "half.txt").write_text("half")
+            raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError):
+        build()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_of_two_builders_the_first_wins(tmp_path):
+    with built_whole(tmp_path / "x") as one:
+        (one / "who.txt").write_text("one")
+        with built_whole(tmp_path / "x") as two:
+            (two / "who.txt").write_text("two")
+    assert (tmp_path / "x" / "who.txt").read_text() == "two"
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
+
+
+def test_what_cannot_be_written_is_told(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("not a folder")
+    monkeypatch.setenv("LOUPE_CACHE", str(tmp_path / "file"))
+    with pytest.raises(DataError, match=r"cannot prepare data in .*set LOUPE_CACHE"):
+        open_prepared(TextData(Synthetic(20), Bytes(), row_length=16))
+
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setenv("LOUPE_CACHE", str(tmp_path))
+    monkeypatch.setattr("data.records.DocumentWriter.append", full)
+    with pytest.raises(DataError, match=r"no space left in .*free some"):
+        open_prepared(TextData(Synthetic(20), Bytes(), row_length=16))
+
+
+KILLED = """
+import os, signal, data.records
+from data.config import TextData
+from data.prepared import prepare
+from data.sources import Synthetic
+from data.tokenizers import Bytes
+append, count = data.records.DocumentWriter.append, 0
+def fatal(self, document):
+    global count
+    count += 1
+    append(self, document)
+    if count == 30:
+        print("dying", flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+data.records.DocumentWriter.append = fatal
+prepare(TextData(Synthetic(60), Bytes(), row_length=16), say=lambda line: None)
+"""
+
+
+def test_a_killed_preparer_leaves_nothing_that_is_trusted(tmp_path, monkeypatch):
+    environment = os.environ | {"LOUPE_CACHE": str(tmp_path)}
+    killed = subprocess.run([sys.executable, "-c", KILLED], env=environment, cwd=ROOT, capture_output=True, text=True)
+    assert killed.returncode == -signal.SIGKILL
+    assert "dying" in killed.stdout
+    (left,) = (tmp_path / "prepared").iterdir()
+    assert left.name.startswith(".building-")
+    monkeypatch.setenv("LOUPE_CACHE", str(tmp_path))
+    assert len(open_prepared(TextData(Synthetic(60), Bytes(), row_length=16)).train) == 57
+    assert left.exists()  # it may be at work still, for all we know, until a day has gone by
+    os.utime(left, (time.time() - 10**6,) * 2)
+    open_prepared(TextData(Synthetic(61), Bytes(), row_length=16))
+    assert not left.exists()
+
+
+def test_a_damaged_folder_is_built_again(tmp_path, monkeypatch):
+    monkeypatch.setenv("LOUPE_CACHE", str(tmp_path))
+    data = TextData(Synthetic(40), Bytes(), row_length=16)
+    folder = open_prepared(data).folder
+    before = open_prepared(data).fingerprint
+    for name in ("tokens-00000.array_record", "meta.json", "lengths.npy"):
+        path = folder / name
+        path.write_bytes(path.read_bytes()[:-7])
+        assert open_prepared(data).fingerprint == before
+        assert path.stat().st_size > 0
+
+
+def test_the_held_out_file_is_deterministic_and_enough(prepared, tmp_path):
+    one, two = write_held_out(prepared, tmp_path / "run"), write_held_out(prepared, tmp_path / "other")
+    assert one.read_bytes() == two.read_bytes()
+    assert one.read_bytes()[4:8] == b"\0\0\0\0"  # no date in it
+    prepared.tokenizer.save(tmp_path / "run" / "tokenizer")
+    documents = open_held_out(tmp_path / "run", prepared.tokenizer)
+    assert len(documents) == len(prepared.valid)
+    assert all(np.array_equal(documents.ids(i), prepared.valid.ids(i)) for i in range(len(documents)))
+    assert (documents.tokens, documents.bytes) == (prepared.valid.tokens, prepared.valid.bytes)
+    one.write_bytes(one.read_bytes()[:40])
+    with pytest.raises(DataError, match="is damaged"):
+        open_held_out(tmp_path / "run", prepared.tokenizer)
+    with pytest.raises(DataError, match=f"there is no {HELD_OUT}"):
+        open_held_out(tmp_path / "nowhere", prepared.tokenizer)
+
+
+def test_ones_own_text_is_held_out_whole(prepared, tmp_path):
+    (tmp_path / "mine.jsonl.gz").write_bytes(gzip.compress(json.dumps({"text": "My text. Mine."}).encode()))
+    documents = held_out_from_source(Files(str(tmp_path / "mine.jsonl.gz")), prepared.tokenizer)
+    assert len(documents) == 1
+    assert np.array_equal(documents.ids(0), prepared.tokenizer.encode("My text. Mine."))
+
+
+def test_large_sources_ask_to_be_prepared(tmp_path, monkeypatch):
+    monkeypatch.setattr("data.corpus.LARGE_BYTES", 100)
+    (tmp_path / "a.txt").write_text("A document. Of words.\n\n" * 30)
+    data = TextData(Files(str(tmp_path / "a.txt")), Bytes(), row_length=16)
+    with pytest.raises(
+        NotPrepared, match=re.escape(f"python -m train.prepare --exp=NAME --data.source files:{tmp_path}")
+    ):
+        open_prepared(data)
+    prepare(data)
+    assert open_prepared(data).train.tokens > 100
+
+
+@pytest.mark.parametrize(
+    ("content", "tokenizer", "told"),
+    [
+        ("one document only", Bytes(), "has 1 document, too few"),
+        ("two\n\ndocuments", WordPiece(64), "do not fill one row of 512; use a smaller --data.row_length"),
+        ("two. sentences.\n\ndocuments", SentencePiece(4_000), "is more than this text supports"),
+    ],
+)
+def test_sources_too_small_are_told(tmp_path, content, tokenizer, told):
+    (tmp_path / "a.txt").write_text(content)
+    with pytest.raises(DataError, match=re.escape(told)) as caught:
+        open_prepared(TextData(Files(str(tmp_path / "a.txt")), tokenizer, row_length=512))
+    assert "\n" not in str(caught.value)
+
+
+def test_describe_names_nothing_of_this_machine(prepared):
+    assert str(prepared.folder) not in json.dumps(prepared.describe())
+    assert prepared.describe(TextData(row_length=64), Passages())["packing_density"] > 0.8
