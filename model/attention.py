@@ -11,7 +11,7 @@ from model.linear import Initializer, Linear
 
 @dataclasses.dataclass(frozen=True)
 class MultiHead:
-    """Heads of attention: every query head its own key head (MHA), groups of them one (GQA), or all of them one (MQA)."""
+    """Heads of attention: each query head has its own key head (MHA), a group shares one (GQA), or all do (MQA)."""
 
     num_heads: int
     """Query heads N."""
@@ -71,7 +71,7 @@ class Attention(nnx.Module):
     def __call__(
         self,
         x: Float[Array, "B T D"],
-        mask: Bool[Array, "B _ T S"] | None = None,
+        mask: Bool[Array, "#B #N #T S"] | None = None,
         *,
         source: Float[Array, "B S C"] | None = None,
         dropout_keys: UInt32[Array, " B"] | None = None,

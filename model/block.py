@@ -33,7 +33,7 @@ class Block(nnx.Module):
     def __call__(
         self,
         x: Float[Array, "B T D"],
-        mask: Bool[Array, "B _ T S"] | None = None,
+        mask: Bool[Array, "#B #N #T S"] | None = None,
         *,
         dropout_keys: UInt32[Array, " B"] | None = None,
     ) -> Float[Array, "B T D"]:
@@ -41,7 +41,8 @@ class Block(nnx.Module):
             return None if dropout_keys is None else fold(dropout_keys, site)
 
         def attend(x):
-            return dropout(self.attention(x, mask, dropout_keys=keys(WEIGHTS)), self.dropout_rate, keys(AFTER_ATTENTION))
+            x = self.attention(x, mask, dropout_keys=keys(WEIGHTS))
+            return dropout(x, self.dropout_rate, keys(AFTER_ATTENTION))
 
         def feed_forward(x):
             return dropout(self.mlp(x), self.dropout_rate, keys(AFTER_MLP))

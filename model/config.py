@@ -1,8 +1,8 @@
 """The shape of a transformer as one frozen value, and frozen values as JSON, both ways.
 
-A choice (which positions, which norm, which MLP) is a small frozen dataclass that lives in the file of the module it builds;
-`TransformerConfig` collects one of each. `to_json` and `from_json` know nothing of transformers: they carry any tree of frozen
-dataclasses, so that a run folder keeps its whole experiment in the same form.
+A choice (which positions, which norm, which MLP) is a small frozen dataclass that lives in the file of the module it
+builds; `TransformerConfig` collects one of each. `to_json` and `from_json` know nothing of transformers: they carry any
+tree of frozen dataclasses, so that a run folder keeps its whole experiment in the same form.
 """
 
 import dataclasses
@@ -81,8 +81,8 @@ def to_json(value: Any) -> Any:
 def from_json(cls: type[T], value: Any) -> T:
     """Build the dataclass `cls` from what `to_json` wrote; the inverse of it.
 
-    Fields left out take their defaults. A field that `cls` does not have, one that is missing and has no default, a value of
-    another type, or an unknown choice raises ValueError with one line that says where, and names the nearest known word.
+    Fields left out take their defaults. A field that `cls` does not have, one that is missing and has no default, a value
+    of another type, or an unknown choice raises ValueError: one line that says where, and names the nearest known word.
 
     >>> from_json(Stack, {"loop": "unroll"})
     Stack(loop='unroll', remat=None)
@@ -94,7 +94,7 @@ def from_json(cls: type[T], value: Any) -> T:
     return _read(cls, value, "")
 
 
-def choice_name(cls: type) -> str:
+def choice_name(cls: Any) -> str:
     """The word that names a choice in JSON and on the command line: its class name in lower_snake form.
 
     >>> choice_name(SinusoidalPositions), choice_name(GatedMLP), choice_name(RMSNorm)
@@ -107,7 +107,7 @@ def _tagged_json(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = to_json(value)
         if "name" in fields:
-            raise TypeError(f"{type(value).__name__} has a field 'name', which JSON keeps for the choice; rename the field")
+            raise TypeError(f"{type(value).__name__} has a field 'name', a word kept for the choice itself; rename it")
         return {"name": choice_name(type(value)), **fields}
     if isinstance(value, dict):
         return {str(key): _tagged_json(item) for key, item in value.items()}
@@ -194,7 +194,7 @@ def _read_dataclass(cls: Any, value: Any, where: str) -> Any:
 
 def _read_union(members: tuple, value: Any, where: str) -> Any:
     at = f"{where}: " if where else ""
-    choices = {choice_name(member): member for member in members if dataclasses.is_dataclass(member)}
+    choices: dict[str, Any] = {choice_name(member): member for member in members if dataclasses.is_dataclass(member)}
     if isinstance(value, dict) and choices:
         tag = value.get("name")
         if tag is None and len(choices) == 1:

@@ -1,5 +1,6 @@
 """From ids to the first residual stream: tokens, positions and token types, summed."""
 
+import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int, UInt32
 
@@ -7,7 +8,7 @@ from kernels.dropout import dropout
 from model.config import TransformerConfig
 from model.linear import Embedding, truncated_normal
 from model.norms import Norm
-from model.positions import LearnedPositions, sinusoids
+from model.positions import LearnedPositions, SinusoidalPositions, sinusoids
 
 
 class Embeddings(nnx.Module):
@@ -17,9 +18,10 @@ class Embeddings(nnx.Module):
         width, choice = config.hidden_size, config.positions
         shared = {"initializer": truncated_normal(config.initializer_range), "rngs": rngs}
         self.dropout_rate = config.dropout_rate
-        self.position_choice = choice
+        self.choice = choice
         self.tokens = Embedding(config.vocab_size, width, **shared)
-        self.positions = Embedding(choice.max_length, width, **shared) if isinstance(choice, LearnedPositions) else None
+        if isinstance(choice, LearnedPositions):
+            self.positions = Embedding(choice.max_length, width, **shared)
         self.token_types = Embedding(config.num_token_types, width, **shared) if config.num_token_types else None
         self.norm = Norm(width, config.norm) if config.norm_embeddings else None
 
@@ -33,17 +35,20 @@ class Embeddings(nnx.Module):
     ) -> Float[Array, "B T D"]:
         """Token types left out count as type 0. A row longer than the table of learned positions raises ValueError."""
         x = self.tokens(tokens)
-        if isinstance(self.position_choice, LearnedPositions):
-            if tokens.shape[1] > self.position_choice.max_length:
-                raise ValueError(
-                    f"a row of {tokens.shape[1]} tokens is longer than the {self.position_choice.max_length} learned positions; "
-                    "shorten the rows or raise positions.max_length"
-                )
-            x = x + self.positions(positions)
-        else:
-            x = x + sinusoids(positions, x.shape[-1], self.position_choice.max_wavelength).astype(x.dtype)
+        x = x + self.encode(positions, x.shape[-1]).astype(x.dtype)
         if self.token_types is not None:
-            x = x + (self.token_types.embedding[...][None, :1] if token_types is None else self.token_types(token_types))
+            x = x + self.token_types(jnp.zeros_like(tokens) if token_types is None else token_types)
         if self.norm is not None:
             x = self.norm(x)
         return dropout(x, self.dropout_rate, dropout_keys)
+
+    def encode(self, positions: Int[Array, "B T"], width: int) -> Float[Array, "B T D"]:
+        """The vectors of `positions`, learned or computed."""
+        if isinstance(self.choice, SinusoidalPositions):
+            return sinusoids(positions, width, self.choice.max_wavelength)
+        if positions.shape[1] > self.choice.max_length:
+            raise ValueError(
+                f"a row of {positions.shape[1]} tokens is longer than the {self.choice.max_length} learned positions; "
+                "shorten the rows or raise positions.max_length"
+            )
+        return self.positions(positions)

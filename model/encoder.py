@@ -35,7 +35,7 @@ class Encoder(nnx.Module):
         *,
         dropout_keys: UInt32[Array, " B"] | None = None,
     ) -> Float[Array, "B T D"]:
-        """The last hidden state of every token. Segment 0 is padding: it is not seen, and what it returns means nothing.
+        """The last hidden state of every token. Segment 0 is padding: nobody sees it, and its own state means nothing.
 
         `dropout_keys` hold one key an example, whatever it shares the batch with; None switches dropout off.
         """
@@ -70,7 +70,7 @@ class MaskedLanguageModel(Encoder):
         return self.token_head(hidden, self.embeddings.tokens)
 
     def predict_next_sentence(self, hidden: Float[Array, "B P D"]) -> Float[Array, "B P C"]:
-        """Two logits, in float32, for each pair, from the hidden state at its first token: 0 it follows, 1 it is random."""
+        """Two logits, in float32, for each pair, from the state at its first token: 0 it follows, 1 it is random."""
         if self.pair_head is None:
             raise ValueError("this model was made without a next-sentence head; make it with next_sentence=True")
         return self.pair_head(hidden)

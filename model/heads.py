@@ -6,16 +6,16 @@ from jaxtyping import Array, Float
 
 from model.config import TransformerConfig
 from model.linear import Embedding, Linear, truncated_normal
-from model.mlp import activate
+from model.mlp import Activation, activate
 from model.norms import Norm
 
 
 class TokenHead(nnx.Module):
-    """logits = norm(activation(x W + b)) E^T + bias, with E the table of token embeddings (arXiv:1608.05859 ties them)."""
+    """logits = norm(activation(x W + b)) E^T + bias, with E the table of token embeddings (tied: arXiv:1608.05859)."""
 
     def __init__(self, config: TransformerConfig, *, rngs: nnx.Rngs):
         width = config.hidden_size
-        self.activation = config.mlp.activation
+        self.activation: Activation = config.mlp.activation
         self.transform = Linear(
             "BTD,DE->BTE",
             {"D": width, "E": width},
@@ -27,7 +27,7 @@ class TokenHead(nnx.Module):
 
     def __call__(self, x: Float[Array, "B K D"], table: Embedding) -> Float[Array, "B K V"]:
         x = self.norm(activate(self.transform(x), self.activation))
-        return table.attend(x) + self.bias[...].astype(jnp.float32)[None, None, :]
+        return table.attend(x, self.bias[...])
 
 
 class PairHead(nnx.Module):

@@ -1,6 +1,7 @@
 """The feed-forward half of a block: up, activation, down, optionally gated."""
 
 import dataclasses
+import math
 from typing import Literal
 
 import jax
@@ -51,7 +52,7 @@ def activate(x: Float[Array, "..."], activation: Activation) -> Float[Array, "..
     """
     match activation:
         case "gelu":
-            return jax.nn.gelu(x, approximate=False)
+            return 0.5 * x * (1.0 + jax.lax.erf(x * math.sqrt(0.5)))
         case "gelu_tanh":
             return jax.nn.gelu(x, approximate=True)
         case "relu":

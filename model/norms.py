@@ -31,8 +31,8 @@ def layer_norm(
 
         y = (x - mean(x)) / sqrt(mean((x - mean(x))^2) + epsilon) * scale + bias
 
-    Statistics in float32, whatever the type of `x`; the result has the type of `x`. The variance is of the centred values, not
-    mean(x^2) - mean(x)^2, which cancels. Reference: Ba, Kiros and Hinton, arXiv:1607.06450.
+    Statistics in float32, whatever the type of `x`; the result has the type of `x`. The variance is that of the centred
+    values, not mean(x^2) - mean(x)^2, which cancels. Reference: Ba, Kiros and Hinton, arXiv:1607.06450.
 
     >>> layer_norm(jnp.array([1.0, 3.0]), jnp.ones(2), jnp.zeros(2))
     Array([-1.,  1.], dtype=float32)
@@ -66,7 +66,8 @@ class Norm(nnx.Module):
     def __init__(self, width: int, choice: LayerNorm | RMSNorm):
         self.choice = choice
         self.scale = nnx.Param(jnp.ones(width, jnp.float32))
-        self.bias = nnx.Param(jnp.zeros(width, jnp.float32)) if isinstance(choice, LayerNorm) else None
+        if isinstance(choice, LayerNorm):
+            self.bias = nnx.Param(jnp.zeros(width, jnp.float32))
 
     def __call__(self, x: Float[Array, "... D"]) -> Float[Array, "... D"]:
         if isinstance(self.choice, LayerNorm):

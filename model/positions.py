@@ -33,8 +33,8 @@ def sinusoids(positions: Int[Array, "B T"], width: int, max_wavelength: float = 
         y[t, i]         = sin(t / max_wavelength^(2 i / D))      for i < D / 2
         y[t, i + D / 2] = cos(t / max_wavelength^(2 i / D))
 
-    Departs from the paper's formula in the order of the channels only: all sines, then all cosines, as in the authors' code,
-    where the formula interleaves them. Reference: Vaswani et al., arXiv:1706.03762, section 3.5.
+    Departs from the paper's formula in the order of the channels only: all sines, then all cosines, as in the authors'
+    code, where the formula interleaves them. Reference: Vaswani et al., arXiv:1706.03762, section 3.5.
     An odd width raises ValueError.
 
     >>> sinusoids(jnp.array([[0, 1]]), 2).round(3)

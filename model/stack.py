@@ -1,4 +1,4 @@
-"""Many blocks of one shape: parameters stacked on a leading layer axis, run by a loop or unrolled, the same values either way."""
+"""Many blocks of one shape: parameters stacked on a leading layer axis, run by a loop or written out, to the same values."""
 
 import dataclasses
 from collections.abc import Callable
@@ -19,10 +19,10 @@ class Stack:
     """How a stack of blocks is run. The parameters, their layout and the values are the same for every setting."""
 
     loop: Literal["scan", "unroll"] = "scan"
-    """"scan" compiles one block and loops over it; "unroll" writes the blocks out: longer to compile, at times faster."""
+    """"scan" compiles one block and loops over it; "unroll" writes all of them out: slower to compile, faster on a CPU."""
     remat: RematPolicy | None = None
-    """What the backward pass may keep of a block, by the name of JAX's policy; None keeps all, "nothing_saveable" recomputes
-    the block from its input."""
+    """What the backward pass may keep of a block, by the name of JAX's policy; None keeps all, "nothing_saveable"
+    recomputes the block from its input."""
 
     def __post_init__(self):
         if self.loop not in ("scan", "unroll"):
@@ -32,7 +32,7 @@ class Stack:
 
 
 def stack_layers(make: Callable[[nnx.Rngs], M], num_layers: int, rngs: nnx.Rngs) -> M:
-    """Make `num_layers` modules of one shape, each from its own random stream, as one module with a leading layer axis."""
+    """Make `num_layers` modules of one shape, each from a random stream of its own, as one with a leading layer axis."""
 
     @nnx.split_rngs(splits=num_layers)
     @nnx.vmap(in_axes=0, out_axes=0)
@@ -54,8 +54,9 @@ def run_layers(
     The index is traced, so that what depends on the layer (its dropout keys) costs no second compilation.
     """
     if choice.remat is not None:
-        # Inside a loop nothing can be merged with the first pass, so that the barriers against it would only block fusion.
-        call = nnx.remat(call, prevent_cse=choice.loop == "unroll", policy=getattr(jax.checkpoint_policies, choice.remat))
+        # Inside a loop the compiler cannot merge the recomputation with the first pass; barriers would only block fusion.
+        policy = getattr(jax.checkpoint_policies, choice.remat)
+        call = nnx.remat(call, prevent_cse=choice.loop == "unroll", policy=policy)
 
     @nnx.scan(in_axes=(0, nnx.Carry, 0), out_axes=nnx.Carry, unroll=choice.loop == "unroll")
     def run(layer: M, x: Array, index: Array) -> Array:
