@@ -1,7 +1,8 @@
 """Keep what a finished run measured: python -m experiments.record RUN_DIR [RUN_DIR ...]
 
-Writes experiments/results/NAME.json from the run folder alone: scores, evaluations over training, speed, and what it ran on.
-Nobody types a result by hand; the page of results in the README is made from these files.
+Writes experiments/results/NAME.json from the run folder alone: the flat scores, tokens, minutes spent in steps, speed, the
+evaluations over training, and what it ran on.
+Nobody types a result by hand; the figures in the README are compared with these files by a test.
 """
 
 import json
@@ -37,9 +38,9 @@ def record(folder: RunFolder) -> Path:
     environment = folder.read("environment.json") or {}
     result: dict[str, Any] = {
         "experiment": folder.read("run.json")["experiment"],
-        "scores": scores,
+        **scores,
         "tokens": sum(line["tokens"] for line in steps),
-        "minutes_in_steps": round(sum(line["seconds"] for line in steps) / 60, 1),
+        "minutes": round(sum(line["seconds"] for line in steps) / 60, 1),
         "tokens_per_second_median": round(statistics.median(line["tokens_per_second"] for line in steps)),
         "evaluations": [
             {name: line[name] for name in ("step", "valid_loss", "masked_accuracy") if name in line}
