@@ -222,7 +222,7 @@ def test_the_tree_names_every_file():
     assert block is not None
     named, folder = set(), ""
     for line in block[2].splitlines():
-        if line.endswith("/"):
+        if not line.startswith(" "):
             folder = line
         else:
             named.add(folder + line.split()[0])
