@@ -5,6 +5,7 @@ processes therefore take whole batches in turn, and neither their number nor tha
 holds. The state of a stream is one number, the batches that were handed out; what lies in buffers is made again.
 """
 
+import multiprocessing
 import os
 import signal
 import threading
@@ -138,13 +139,10 @@ class TrainStream:
             _parse_flags()
             options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=AHEAD)
             batches = batches.mp_prefetch(options, worker_init_fn=_WorkerStart(os.getpid()))
-        # Grain's iterators complain when the interpreter takes them down while it exits: this one is closed and let go
-        # of before that, also where nobody closes the stream.
-        self._iterators = [iter(batches)]
-        self._finish = weakref.finalize(self, _finish, self._iterators)
+        self._reader = _Reader(iter(batches))
+        self._finish = weakref.finalize(self, self._reader.close)  # also where nobody closes the stream
         if workers:
-            with _workers_environment():
-                self._iterators[0].start_prefetch()
+            self._reader.start(workers)
 
     @property
     def position(self) -> dict[str, Any]:
@@ -155,9 +153,7 @@ class TrainStream:
         return self
 
     def __next__(self) -> Batch:
-        if not self._iterators:
-            raise StopIteration
-        batch, anchor = next(self._iterators[0])
+        batch, anchor = self._reader.next()
         if self._workers:
             # What comes from a worker lies in shared memory that lives as long as its arrays: let go of it here.
             batch = _copied(batch)
@@ -224,9 +220,51 @@ def eval_batches(
         yield batch(waiting)
 
 
-def _finish(iterators: list) -> None:
-    while iterators:
-        iterators.pop().close()
+class _Reader:
+    """A grain iterator that starts its workers at a time of our choosing, and is let go of as soon as it is closed.
+
+    Grain starts workers when the first element is asked for, from threads of its own. So a thread asks for it, and
+    `start` returns as soon as all workers run, long before they deliver. An iterator that is still there when the
+    interpreter exits complains about it: `close` lets go of it.
+    """
+
+    def __init__(self, iterator: Iterator):
+        self._iterator: Iterator | None = iterator
+        self._asking: threading.Thread | None = None
+        self._first: list[tuple[Any, BaseException | None]] = []
+
+    def start(self, workers: int) -> None:
+        def ask() -> None:
+            try:
+                self._first.append((next(self._iterator), None))
+            except BaseException as error:
+                self._first.append((None, error))
+
+        before = len(multiprocessing.active_children())
+        self._asking = threading.Thread(target=ask, daemon=True)
+        with _workers_environment():
+            self._asking.start()
+            while self._asking.is_alive() and len(multiprocessing.active_children()) < before + workers:
+                time.sleep(0.01)
+
+    def next(self) -> Any:
+        if self._iterator is None:
+            raise StopIteration
+        if self._asking is None:
+            return next(self._iterator)
+        self._asking.join()
+        self._asking = None
+        element, error = self._first.pop()
+        if error is not None:
+            raise error
+        return element
+
+    def close(self) -> None:
+        if self._asking is not None:
+            self._asking.join(timeout=20)
+        if self._iterator is not None:
+            self._iterator.close()
+        self._iterator, self._asking, self._first = None, None, []
 
 
 def _copied(batch: Batch) -> Batch:

@@ -35,13 +35,13 @@ class LibraryTokenizer(Tokenizer):
     Padding and truncation stored in that file are switched off: they belong to whoever wrote it, not to the ids.
     """
 
-    def __init__(self, content: str):
+    def __init__(self, content: str, named: str = "this"):
         import tokenizers
 
         try:
             inner = tokenizers.Tokenizer.from_str(content)
         except Exception as error:  # the library raises bare Exception
-            raise DataError(f"this is not a tokenizer.json of the tokenizers library: {error}") from error
+            raise DataError(f"{named} is not a tokenizer.json of the tokenizers library: {error}") from error
         inner.no_padding()
         inner.no_truncation()
         inner.encode_special_tokens = True  # text that spells "[MASK]" is text
@@ -148,7 +148,7 @@ def wordpiece_from_vocabulary(pieces: Sequence[str], *, lowercase: bool) -> Libr
 
 def read_tokenizer_json(path: Path) -> LibraryTokenizer:
     """A tokenizer.json, published or saved."""
-    return LibraryTokenizer(_utf8(path))
+    return LibraryTokenizer(_utf8(path), named=str(path))
 
 
 def read_vocabulary(path: Path, *, lowercase: bool) -> LibraryTokenizer:
