@@ -11,6 +11,8 @@ import json
 import logging
 import os
 import signal
+import sys
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,6 +28,26 @@ ITEMS = ("state", "position")
 
 # Orbax reports each phase of each save at WARNING or INFO level; a run's console is no place for that.
 logging.getLogger("absl").setLevel(logging.CRITICAL)
+
+
+def quieten_late_writers() -> None:
+    """Say nothing of the writes that end after a save has failed.
+
+    Orbax waits for the arrays of a save in an event loop; at the first failure it closes the loop, and each of the others
+    then prints a traceback, by a log or from a thread of its own. The failure itself is raised as ever.
+    """
+    logging.getLogger("asyncio").addFilter(lambda record: "orbax" not in record.getMessage())
+    before = sys.unraisablehook
+
+    def hook(unraisable):
+        is_late = unraisable.exc_type is RuntimeError and str(unraisable.exc_value) == "Event loop is closed"
+        if not is_late or threading.current_thread() is threading.main_thread():
+            before(unraisable)
+
+    sys.unraisablehook = hook
+
+
+quieten_late_writers()
 
 
 class CheckpointError(RuntimeError):
@@ -92,6 +114,7 @@ class Checkpoints:
             save_interval_steps=0 if read_only else 1,
         )
         self._manager = ocp.CheckpointManager(self.folder, options=options, item_names=ITEMS)
+        self._saving = False
 
     def steps(self) -> list[int]:
         """Steps with a complete checkpoint, oldest first."""
@@ -114,10 +137,17 @@ class Checkpoints:
         metrics = {"valid_loss": scores["valid_loss"]} if scores and scores.get("valid_loss") is not None else None
         with self._explained(f"checkpoint {step} could not be written"):
             self._manager.save(step, args=arguments, metrics=metrics, force=True)
+        self._saving = True
         fault_point("saving", step)
+
+    def check(self) -> None:
+        """Raise the error of a save that has ended since, as CheckpointError; costs microseconds."""
+        if self._saving and not self._manager.is_saving_in_progress():
+            self.wait()
 
     def wait(self) -> None:
         """Block until the save under way, if any, has been committed."""
+        self._saving = False
         with self._explained("the checkpoint under way could not be written"):
             self._manager.wait_until_finished()
 
@@ -156,8 +186,12 @@ class Checkpoints:
         return aside
 
     def close(self) -> None:
-        self.wait()
-        self._manager.close()
+        """Wait for the save under way, and let go."""
+        try:
+            self.wait()
+        finally:
+            with contextlib.suppress(Exception):  # orbax raises here again what `wait` has raised
+                self._manager.close()
 
     def _read(self, step: int, target: TrainState, damaged) -> Restored:
         arguments = ocp.args.Composite(
@@ -172,11 +206,10 @@ class Checkpoints:
         try:
             yield
         except Exception as error:
-            lines = str(error).strip().splitlines() or [type(error).__name__]
-            remedy = (
-                "free some space and repeat the command" if "ENOSPC" in str(error) or "No space" in str(error) else ""
-            )
-            raise CheckpointError(f"{what}: {lines[0]}" + (f"; {remedy}" if remedy else "")) from error
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            if "No space left" in str(error):
+                reason = f"No space left in {self.folder}; free some and repeat the command to go on"
+            raise CheckpointError(f"{what}: {reason}") from error
 
 
 def check_manifest(folder: Path) -> str | None:

@@ -106,6 +106,7 @@ class Loop:
                 self.evaluate(step)
             if self.checkpoints.due(step, self.checkpoint_every):
                 self.save(step)
+            self.checkpoints.check()
         self._settle(0)
         self._profile(None)
         if self.stop.requested is not None and step < self.total_steps:

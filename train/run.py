@@ -83,15 +83,18 @@ class RunFolder:
                 ) from error
             yield
 
-    def read(self, name: str) -> Any:
-        """A JSON file of the folder, or None if it is not there."""
+    def read(self, name: str) -> dict[str, Any] | None:
+        """A JSON object of the folder, or None if it is not there."""
         path = self / name
         if not path.is_file():
             return None
         try:
-            return json.loads(path.read_text(encoding="utf-8"))
+            value = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
             raise RunError(f"{path} is not JSON ({error}); restore it, or name another --run-dir") from error
+        if not isinstance(value, dict):
+            raise RunError(f"{path} is not a JSON object; restore it, or name another --run-dir")
+        return value
 
     def write(self, name: str, value: Any) -> None:
         """Replace a JSON file: a reader sees the old one or the new one, whole."""
