@@ -16,7 +16,8 @@ from train.run import RunError, RunFolder
 from train.tracking import read_metrics
 
 RESULTS = Path(__file__).parent / "results"
-KEPT = ("python", "processor", "cpu_count", "packages", "revision", "dirty", "command", "parameters", "tokens_per_step")
+KEPT = ("python", "processor", "cpu_count", "packages", "git_revision", "git_dirty", "command", "parameters",
+        "tokens_per_step")  # fmt: skip
 
 
 def main() -> int:
@@ -37,7 +38,7 @@ def record(folder: RunFolder) -> Path:
         raise RunError(f"{folder.path} is not finished; repeat the command that began it")
     environment = folder.read("environment.json") or {}
     result: dict[str, Any] = {
-        "experiment": folder.read("run.json")["experiment"],
+        "experiment": (folder.read("run.json") or {})["experiment"],
         **scores,
         "tokens": sum(line["tokens"] for line in steps),
         "minutes": round(sum(line["seconds"] for line in steps) / 60, 1),

@@ -171,7 +171,7 @@ class Notebook(Plain):
         self._handle: Any = None
 
     def draw(self, progress: Progress) -> None:
-        from IPython.display import display  # present, or this would not be a notebook
+        from IPython.display import display  # pyright: ignore[reportMissingImports]  (this is a notebook)
 
         self._shown = (progress.step, progress.status)
         content = {"text/plain": plain_line(progress, bar=True)}

@@ -34,6 +34,7 @@ def main() -> int:
         raise RunError(
             f"--{strange[0]} cannot be changed after training; train.evaluate takes --data.…, --step and --mesh"
         )
+    assert request.folder is not None  # parse_folder insists on one
     run = Run.open(request.folder, step=request.options.step, mesh=request.options.mesh)
     name, documents = "scores.json", run.held_out
     if request.experiment.data.source != request.base.data.source:

@@ -8,6 +8,7 @@ import numpy as np
 
 from data.batch import Batch
 from data.documents import Documents
+from data.masking import Mode
 from data.pipeline import eval_batches
 from data.tokenizers import Tokenizer
 from train.config import Experiment
@@ -28,7 +29,7 @@ class Evaluator:
         self._placing = batch_sharding(built.mesh)
         self._measure = jax.jit(make_measure(built.parts, experiment.objective, experiment.compute_dtype))
 
-    def batches(self, mode: str, limit_rows: int | None = None) -> Iterator[Batch]:
+    def batches(self, mode: Mode, limit_rows: int | None = None) -> Iterator[Batch]:
         """The held-out rows as host batches, corrupted the same way at every call."""
         experiment = self._experiment
         return eval_batches(
@@ -93,7 +94,7 @@ class Evaluator:
             )
         return found
 
-    def _means(self, params: Params, mode: str, limit_rows: int | None) -> Means:
+    def _means(self, params: Params, mode: Mode, limit_rows: int | None) -> Means:
         placed = (place_batch(batch, self._placing) for batch in self.batches(mode, limit_rows))
         with jax.set_mesh(self._built.mesh):
             return divide(add_up(self._measure(params, batch) for batch in placed))

@@ -6,7 +6,7 @@ and padding then add up exactly, and the training step divides once, by the coun
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -39,7 +39,7 @@ class Measured(NamedTuple):
 
 
 class Objective(Protocol):
-    """What the one training loop needs to know of an objective."""
+    """What the one training loop needs to know of an objective; `model` is what its `build` makes."""
 
     def packing(self) -> Packing: ...
 
@@ -47,15 +47,15 @@ class Objective(Protocol):
 
     def build(self, config: TransformerConfig, rngs: nnx.Rngs) -> nnx.Module: ...
 
-    def measure(self, model: nnx.Module, batch: Batch, dropout_keys: Array | None) -> Measured: ...
+    def measure(self, model: Any, batch: Batch, dropout_keys: Array | None) -> Measured: ...
 
-    modes: ClassVar[tuple[str, ...]]  # ways of corrupting held-out rows; the first is the headline's
+    modes: ClassVar[tuple[Mode, ...]]  # ways of corrupting held-out rows; the first is the headline's
 
     def scores(self, seen: dict[str, Means]) -> Means: ...
 
     def targets(self, batch: Batch) -> np.ndarray: ...
 
-    def predictions(self, model: nnx.Module, batch: Batch, count: int) -> tuple[Array, Array]: ...
+    def predictions(self, model: Any, batch: Batch, count: int) -> tuple[Array, Array]: ...
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class MaskedLM:
     masking: Masking = Masking()
     next_sentence: bool = True
 
-    modes: ClassVar[tuple[str, ...]] = ("all_masked", "as_trained", "shuffled")
+    modes: ClassVar[tuple[Mode, ...]] = ("all_masked", "as_trained", "shuffled")
 
     def packing(self) -> Packing:
         """How documents fill rows: as pairs of sentences, or one after the other."""

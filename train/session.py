@@ -53,7 +53,7 @@ def train_run(request, started: float) -> int:
         if folder.exists():
             experiment = agree(folder, experiment, request.name)
             if is_finished(folder, experiment):
-                print(closing_line(folder, folder.read("scores.json")) + " (finished before)")
+                print(closing_line(folder, folder.read("scores.json") or {}) + " (finished before)")
                 return 0
         console = stack.enter_context(Console.open(experiment.steps, title=request.name, enabled=is_first_process()))
         console.say(f"{request.name} on {describe_devices()}, into {folder.path}")

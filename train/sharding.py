@@ -6,11 +6,13 @@ Axes that a dimension does not divide by are dropped for that array (a vocabular
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 # Parameter path (a suffix, as a regular expression) -> the logical axis of each dimension. Stacked layers lead with "layers".
 AXES = (
@@ -89,7 +91,7 @@ class MeshShape:
         return MeshShape(**sizes)
 
 
-def make_mesh(shape: MeshShape, devices: list[jax.Device] | None = None) -> Mesh:
+def make_mesh(shape: MeshShape, devices: Sequence[Any] | None = None) -> Mesh:
     """A mesh over all devices (or those given). Axes are Auto: the compiler places activations from the arguments."""
     devices = jax.devices() if devices is None else devices
     shape = shape.resolve(len(devices))
@@ -110,7 +112,7 @@ def logical_axes(path: str, rank: int) -> tuple[str | None, ...]:
     raise ValueError(f"no sharding for parameter {path}; add a row to AXES in train/sharding.py")
 
 
-def spec(axes: tuple[str | None, ...], shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
+def spec(axes: tuple[str | None, ...], shape: tuple[int, ...], mesh: Mesh | AbstractMesh) -> PartitionSpec:
     """Mesh axes of each dimension; those that do not divide it are left out."""
     entries = []
     for axis, size in zip(axes, shape, strict=True):
@@ -120,7 +122,7 @@ def spec(axes: tuple[str | None, ...], shape: tuple[int, ...], mesh: Mesh) -> Pa
     return PartitionSpec(*entries)
 
 
-def shardings(tree, mesh: Mesh):
+def shardings(tree, mesh: Mesh | AbstractMesh):
     """A NamedSharding for each array (or shape) of a tree of parameters, or of optimizer state that mirrors one.
 
     A leaf is found by the end of its path, so the moments of Adam lie where their parameters lie; scalars are everywhere.

@@ -3,7 +3,7 @@
 import os
 import signal
 from types import FrameType, TracebackType
-from typing import Self
+from typing import Any, Self
 
 EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 75}  # 75 is EX_TEMPFAIL: schedulers start the command again
 
@@ -14,7 +14,7 @@ class Stop:
     def __init__(self, on_request=lambda text: None):
         self.requested: int | None = None
         self._say = on_request
-        self._before: dict[int, object] = {}
+        self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
         for number in EXIT_CODES:

@@ -41,7 +41,7 @@ class StepOptions(NamedTuple):
 def make_step(
     parts: ModelParts,
     objective: Objective,
-    optimizer: optax.GradientTransformation,
+    optimizer: optax.GradientTransformationExtraArgs,
     schedule: optax.Schedule,
     options: StepOptions,
 ) -> StepFunction:
@@ -54,7 +54,7 @@ def make_step(
     def loss_of(params: Params, batch: Batch, counts: Scalars) -> tuple[Array, Measured]:
         model = parts.merge(gather_unstacked(cast(params, options.compute_dtype)))
         seen = objective.measure(model, batch, example_keys(options.seed, batch))
-        return sum(total / counts[name] for name, (total, _) in seen.terms.items()), seen
+        return sum((total / counts[name] for name, (total, _) in seen.terms.items()), start=jnp.float32(0)), seen
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Scalars]:
         gradient_of = jax.value_and_grad(loss_of, has_aux=True)
@@ -66,13 +66,18 @@ def make_step(
 
         norm = optax.tree.norm(gradients)
         finite = jnp.isfinite(loss) & jnp.isfinite(norm)
-        updates, optimizer_state = optimizer.update(gradients, state.optimizer, state.params)
-        params = optax.apply_updates(state.params, updates)
+
+        def update() -> tuple[Params, optax.OptState]:
+            updates, moved = optimizer.update(gradients, state.optimizer, state.params, gradient_norm=norm)
+            return optax.apply_updates(state.params, updates), moved
+
+        # A branch, not a choice between two results: that would keep the old arrays and the new ones, and copy one of them.
+        params, moved = jax.lax.cond(finite, update, lambda: (state.params, state.optimizer))
         skipped = (~finite).astype(jnp.int32)
         after = TrainState(
             step=state.step + 1,
-            params=choose(finite, params, state.params),
-            optimizer=choose(finite, optimizer_state, state.optimizer),
+            params=params,
+            optimizer=moved,
             skips=state.skips + skipped,
             skips_in_a_row=(state.skips_in_a_row + 1) * skipped,
         )
@@ -126,11 +131,6 @@ def summed(gradient_of: Callable, params: Params, batch: Batch, counts: Scalars,
 def cast(params: Params, dtype: str) -> Params:
     """Parameters in the dtype in which the model computes; the float32 originals are untouched."""
     return jax.tree.map(lambda leaf: leaf.astype(dtype), params)
-
-
-def choose(condition: Array, yes, no):
-    """One of two trees of the same structure."""
-    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), yes, no)
 
 
 def means(pairs: dict[str, tuple[Array, Array]]) -> Scalars:
