@@ -63,5 +63,9 @@ def stack_rows(rows: list[Row], example_ids: list[int], epochs: list[int]) -> Ba
         example_ids=np.array(example_ids, np.int32),
         epochs=np.array(epochs, np.int32),
         labels={name: np.stack([row.labels[name] for row in rows]) for name in sorted(first.labels)},  # in one order
-        token_types=None if first.token_types is None else np.stack([row.token_types for row in rows]),
+        token_types=None if first.token_types is None else np.stack([_types(row) for row in rows]),
     )
+
+
+def _types(row: Row) -> np.ndarray:
+    return np.zeros_like(row.tokens) if row.token_types is None else row.token_types

@@ -38,6 +38,10 @@ def built_whole(folder: Path) -> Iterator[Path]:
                 raise
     except OSError as error:
         raise _told(error, folder.parent) from error
+    except RuntimeError as error:  # ArrayRecord's way of telling about a full disk
+        if os.strerror(errno.ENOSPC) not in str(error):
+            raise
+        raise _told(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), folder.parent) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -115,7 +115,7 @@ class StoredDocuments(Documents):
         return {name: self.__dict__[name] for name in kept}
 
     def __setstate__(self, state: dict[str, Any]):
-        self.__dict__.update(state, _cache=OrderedDict(), _cached=0)
+        vars(self).update(state, _cache=OrderedDict(), _cached=0)
 
     def lengths(self, documents: np.ndarray) -> np.ndarray:
         return np.asarray(self._lengths[self._places(documents)])

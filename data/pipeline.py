@@ -229,7 +229,7 @@ class _Reader:
     """
 
     def __init__(self, iterator: Iterator):
-        self._iterator: Iterator | None = iterator
+        self._iterator: Any = iterator  # a grain iterator, or None once it is closed
         self._asking: threading.Thread | None = None
         self._first: list[tuple[Any, BaseException | None]] = []
 

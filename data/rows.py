@@ -19,11 +19,12 @@ class RowFiller:
         self._counting = np.arange(row_length, dtype=np.int32)
         if isinstance(packing, SentencePairs):
             self.cls, self.sep = special.need("cls", "sep", purpose="packing pairs of sentences")
-            self.specials = 3
+            self.specials, self.most = 3, packing.pairs(row_length)
         else:
             roles = [role for role in (packing.opening, packing.closing) if role]
-            ids = dict(zip(roles, special.need(*roles, purpose="packing documents"), strict=True))
-            self.opening, self.closing = (ids.get(role) for role in (packing.opening, packing.closing))
+            special.need(*roles, purpose="packing documents")
+            self.opening = getattr(special, packing.opening) if packing.opening else None
+            self.closing = getattr(special, packing.closing) if packing.closing else None
             self.specials = len(roles)
 
     def __call__(self, rows: Sequence[list[Segment]]) -> list[Row]:
@@ -52,7 +53,7 @@ class RowFiller:
     def _pairs(self, row: list[Segment], texts: Iterator[np.ndarray]) -> Row:
         tokens, positions, segments = self._empty()
         token_types = np.zeros_like(tokens)
-        most = self.packing.pairs(self.row_length)
+        most = self.most
         places, targets, weights = np.zeros(most, np.int32), np.zeros(most, np.int32), np.zeros(most, np.float32)
         at = 0
         for number, segment in enumerate(row):
@@ -68,8 +69,11 @@ class RowFiller:
             segments[begin:at] = number + 1
             token_types[middle:at] = 1
             places[number], targets[number], weights[number] = begin, segment.is_random, 1.0
-        names = ("next_sentence_places", "next_sentence_targets", "next_sentence_weights")
-        labels = dict(zip(names, (places, targets, weights), strict=True))
+        labels = {
+            "next_sentence_places": places,
+            "next_sentence_targets": targets,
+            "next_sentence_weights": weights,
+        }
         return Row(tokens, positions, segments, token_types, labels)
 
     def _empty(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -11,6 +11,7 @@ import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from data.errors import DataError, NotPrepared
 from data.sources import TFDS
@@ -96,8 +97,7 @@ def _builder(source: TFDS):
 def _fetch(builder, source: TFDS, say: Callable[[str], None]) -> None:
     if not _resolves():
         say(f"No network seems to be there: TFDS will try to download {source} for some minutes before it gives up.")
-    import tensorflow_datasets as tfds
-
+    tfds = _tfds()
     with _one_line(source):
         # Wikipedia and C4 are built with Apache Beam, on this machine unless the user's own environment says otherwise.
         builder.download_and_prepare(file_format="array_record", download_config=tfds.download.DownloadConfig())
@@ -138,7 +138,7 @@ def _first_line(error: object) -> str:
     return (lines[0] if lines else type(error).__name__)[:300]
 
 
-def _tfds():
+def _tfds() -> Any:
     import tensorflow_datasets as tfds
 
     return tfds

@@ -16,7 +16,7 @@ import numpy as np
 from data.errors import DataError
 from data.tokenizers.choices import WordPiece
 from data.tokenizers.interface import SPECIAL_TOKENS, SpecialIds, Tokenizer
-from data.tokenizers.words import ALONE, BEGINS, CLOSED, CONTINUES, LETTER, OPEN, WordTable, code_text
+from data.tokenizers.words import ALONE, BEGINS, CLOSED, CONTINUES, LETTER, OPEN, WordTable, code_text, stands_alone
 
 ROLES = {
     "pad": ("[PAD]", "<pad>", "<|padding|>", "<|pad|>"),
@@ -179,15 +179,13 @@ def train_wordpiece(choice: WordPiece, texts: Iterable[str]) -> LibraryTokenizer
     kept = list(counted())
     if not alphabet:
         raise DataError("there is no text to train a vocabulary on; name a source that holds some")
-    # A letter takes two places, at the start of a word and inside one: at most half of the vocabulary is letters.
-    common = sorted(alphabet, key=lambda character: (-alphabet[character], character))
-    common = sorted(c for c in common[: choice.vocab_size // 4] if not c.isspace())
+    letters, inside = _letters(alphabet, choice.vocab_size // 2)
     tokenizer.model = models.WordPiece(unk_token="[UNK]", max_input_chars_per_word=100)
     trainer = trainers.WordPieceTrainer(
         vocab_size=choice.vocab_size,
-        special_tokens=[*SPECIAL_TOKENS, *(f"##{character}" for character in common)],
-        initial_alphabet=common,
-        limit_alphabet=len(common),
+        special_tokens=[*SPECIAL_TOKENS, *(f"##{letter}" for letter in inside)],
+        initial_alphabet=letters,
+        limit_alphabet=len(letters),
         show_progress=False,
     )
     tokenizer.train_from_iterator(kept, trainer=trainer)
@@ -198,6 +196,22 @@ def train_wordpiece(choice: WordPiece, texts: Iterable[str]) -> LibraryTokenizer
                         f"and inside one; use --data.tokenizer.vocab_size {2 * len(pieces)} or more")  # fmt: skip
     unused = (f"[unused{number}]" for number in range(choice.vocab_size - len(pieces)))
     return wordpiece_from_vocabulary([*pieces, *unused], lowercase=choice.lowercase)
+
+
+def _letters(counts: dict[str, int], most: int) -> tuple[list[str], list[str]]:
+    """The commonest letters, and those of them that occur inside words, so many together; each sorted.
+
+    A Chinese character or a punctuation mark is a word by itself, so it never follows ##.
+    """
+    letters: list[str] = []
+    inside: list[str] = []
+    for letter in sorted(counts, key=lambda letter: (-counts[letter], letter)):
+        if len(letters) + len(inside) + 2 > most:
+            break
+        if not letter.isspace():
+            letters.append(letter)
+            inside += [] if stands_alone(letter) else [letter]
+    return sorted(letters), sorted(inside)
 
 
 def _bert_basics(lowercase: bool):

@@ -208,3 +208,12 @@ def test_files_that_are_no_tokenizers(tmp_path):
             train_tokenizer(choice, [])
     with pytest.raises(DataError, match="holds no tokenizer"):
         load_tokenizer(tmp_path / "nowhere")
+
+
+def test_chinese_characters_take_one_place_each():
+    text = "今天天气很好。明天天气不好，世界很大！"  # noqa: RUF001
+    tokenizer = train_tokenizer(WordPiece(60), [text, "abc cab"])
+    assert not [piece for piece in tokenizer.pieces if piece.startswith("##") and ord(piece[2]) > 127]
+    assert tokenizer.special.unk not in tokenizer.encode(text)
+    assert len(tokenizer.encode(text)) == len(text)
+    assert tokenizer.word_starts(tokenizer.encode(text)).all()
