@@ -51,14 +51,15 @@ def run_layers(
 ) -> Float[Array, "B T D"]:
     """Carry `x` through the stacked layers in order: `x = call(layer, x, index)`, `index` being the layer's number.
 
-    The index is traced, so that what depends on the layer (its dropout keys) costs no second compilation.
+    The index is traced, so that what depends on the layer (its dropout keys) costs no second compilation. Blocks may record
+    values (`nnx.capture`) but not change their structure; in exchange a model may be closed over by `jax.grad` and others.
     """
     if choice.remat is not None:
         # Inside a loop the compiler cannot merge the recomputation with the first pass; barriers would only block fusion.
         policy = getattr(jax.checkpoint_policies, choice.remat)
-        call = nnx.remat(call, prevent_cse=choice.loop == "unroll", policy=policy)
+        call = nnx.remat(call, prevent_cse=choice.loop == "unroll", policy=policy, graph_updates=False)
 
-    @nnx.scan(in_axes=(0, nnx.Carry, 0), out_axes=nnx.Carry, unroll=choice.loop == "unroll")
+    @nnx.scan(in_axes=(0, nnx.Carry, 0), out_axes=nnx.Carry, unroll=choice.loop == "unroll", graph_updates=False)
     def run(layer: M, x: Array, index: Array) -> Array:
         return call(layer, x, index)
 

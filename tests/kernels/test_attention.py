@@ -1,0 +1,118 @@
+"""Attention: every implementation equals the reference, in values and gradients, at ragged sizes."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from kernels.attention import attention, cudnn_obstacle, masked_softmax, reference_attention, xla_attention
+
+SHAPES = [  # B, T, S, N, K, H
+    (1, 1, 1, 1, 1, 2),
+    (2, 5, 5, 4, 4, 3),
+    (2, 7, 3, 6, 2, 8),  # cross, grouped
+    (3, 4, 9, 4, 1, 5),  # one key head
+]
+
+
+def inputs(shape, dtype=jnp.float32, seed=0):
+    batch, length, source, heads, kv_heads, size = shape
+    draw = np.random.default_rng(seed)
+    sizes = ((length, heads), (source, kv_heads), (source, kv_heads))
+    query, key, value = (jnp.asarray(draw.standard_normal((batch, t, n, size)), dtype) for t, n in sizes)
+    mask = draw.random((batch, 1, length, source)) < 0.7
+    mask[0, 0, 0] = False  # a query that may see nothing
+    return query, key, value, jnp.asarray(mask)
+
+
+def total_and_gradients(implementation, query, key, value, mask, **options):
+    def total(query, key, value):
+        mixed = implementation(query, key, value, mask, **options)
+        return (mixed.astype(jnp.float32) * jnp.cos(jnp.arange(mixed.size)).reshape(mixed.shape)).sum(), mixed
+
+    return jax.jit(jax.grad(total, argnums=(0, 1, 2), has_aux=True))(query, key, value)
+
+
+@pytest.mark.parametrize(("shape", "drops", "masked"), list(itertools.product(SHAPES, (False, True), (False, True))))
+def test_xla_equals_reference(shape, drops, masked):
+    query, key, value, mask = inputs(shape)
+    keys = jnp.arange(shape[0], dtype=jnp.uint32) if drops else None
+    options = {"scale": 0.3, "dropout_rate": 0.25, "dropout_keys": keys}
+    expected, found = (
+        total_and_gradients(f, query, key, value, mask if masked else None, **options)
+        for f in (reference_attention, xla_attention)
+    )
+    for a, b in zip(jax.tree.leaves(expected), jax.tree.leaves(found), strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-6)
+
+
+def test_half_precision_keeps_float32_weights():
+    query, key, value, mask = inputs((2, 6, 40, 4, 2, 8))
+    exact = attention(query, key, value, mask)
+    half = attention(*(x.astype(jnp.bfloat16) for x in (query, key, value)), mask)
+    assert half.dtype == jnp.bfloat16
+    np.testing.assert_allclose(half.astype(jnp.float32), exact, atol=0.03)
+    scores = jnp.full((1, 1, 1, 4096), 1.0)  # 4096 equal weights: in bfloat16 their sum would stop growing at 256
+    np.testing.assert_allclose(masked_softmax(scores, None).sum(), 1.0, rtol=1e-5)
+
+
+def test_nothing_to_see_gives_zeros_and_no_nan():
+    query, key, value, mask = inputs((2, 5, 5, 4, 4, 3))
+    gradients, mixed = total_and_gradients(attention, query, key, value, mask)
+    assert (mixed[0, 0] == 0).all() and (gradients[0][0, 0] == 0).all()
+    hidden, _ = total_and_gradients(attention, query, key, value, jnp.zeros_like(mask))
+    assert all((g == 0).all() for g in hidden)
+    assert all(jnp.isfinite(g).all() for g in gradients)
+
+
+def test_order_of_keys_does_not_matter():
+    query, key, value, mask = inputs((2, 4, 9, 4, 2, 5))
+    order = jnp.asarray(np.random.default_rng(1).permutation(9))
+    mixed = attention(query, key[:, order], value[:, order], mask[..., order])
+    np.testing.assert_allclose(mixed, attention(query, key, value, mask), rtol=1e-5, atol=1e-6)
+
+
+def test_what_the_mask_hides_cannot_matter():
+    query, key, value, mask = inputs((2, 4, 9, 4, 2, 5))
+    mask = mask & (jnp.arange(9) < 6)[None, None, None, :]
+    other_key, other_value = (x.at[:, 6:].set(1e6) for x in (key, value))
+    np.testing.assert_array_equal(attention(query, other_key, other_value, mask), attention(query, key, value, mask))
+
+
+def test_grouped_heads_equal_repeated_keys():
+    query, key, value, mask = inputs((2, 5, 5, 6, 2, 4))
+    repeated = attention(query, jnp.repeat(key, 3, axis=2), jnp.repeat(value, 3, axis=2), mask)
+    np.testing.assert_allclose(attention(query, key, value, mask), repeated, rtol=1e-5, atol=1e-6)
+
+
+def test_huge_scores_stay_finite():
+    query, key, value, mask = inputs((1, 3, 3, 2, 2, 4))
+    gradients, mixed = total_and_gradients(attention, query * 1e15, key * 1e15, value, mask)
+    assert jnp.isfinite(mixed).all() and all(jnp.isfinite(g).all() for g in gradients[2:])
+
+
+def test_errors_say_what_is_wrong():
+    query, key, value, mask = inputs((1, 3, 3, 4, 4, 4))
+    with pytest.raises(ValueError, match="4 query heads are not a multiple of 3 key heads"):
+        attention(query, key[:, :, :3], value[:, :, :3], mask)
+    with pytest.raises(ValueError, match='"cudnn" is not possible: it needs an NVIDIA device'):
+        attention(query, key, value, mask, implementation="cudnn")
+
+
+@pytest.mark.parametrize(
+    ("call", "reason"),
+    [
+        (("cpu", "bfloat16", 64, False), "NVIDIA"),
+        (("gpu", "float32", 64, False), "bfloat16"),
+        (("gpu", "bfloat16", 60, False), "heads"),
+        (("gpu", "bfloat16", 64, True), "dropout"),
+    ],
+)
+def test_cudnn_obstacles(call, reason):
+    assert reason in cudnn_obstacle(*call)
+
+
+def test_cudnn_serves_what_it_can():
+    assert cudnn_obstacle("gpu", "bfloat16", 64, False) is None
