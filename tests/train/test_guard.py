@@ -1,0 +1,94 @@
+"""The guard in a whole run: steps that are not finite are skipped and reported; too many in a row end the run."""
+
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import train.run
+import train.session
+from train import pretrain
+from train.command import run_command
+from train.lines import read_metrics
+from train.objectives import MaskedLM
+from train.run import Run
+from train.sharding import make_mesh
+from train.verify import compare_runs
+
+ROWS = 8  # of a batch: step n sees the examples 8 (n - 1) .. 8 n - 1 of the first epoch
+
+
+@pytest.fixture
+def trained(monkeypatch, capsys, tiny_experiment, tmp_path):
+    """Trains in this process on one device; the loss is not finite where one of the `bad` examples is in the batch."""
+    sound = MaskedLM.measure
+    optimized = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)  # compiles in half the time
+    for module in (train.run, train.session):
+        monkeypatch.setattr(module, "make_mesh", lambda shape: make_mesh(shape, jax.devices()[:1]))
+
+    def run(*words, bad=(), name="run"):
+        def measure(self, model, batch, dropout_keys):
+            seen = sound(self, model, batch, dropout_keys)
+            if dropout_keys is None:
+                return seen
+            spoilt = jnp.isin(batch.example_ids, jnp.array(list(bad) or [-1])).any()
+            total, count = seen.terms["masked"]
+            return seen._replace(terms=seen.terms | {"masked": (jnp.where(spoilt, jnp.nan, 1.0) * total, count)})
+
+        monkeypatch.setattr(MaskedLM, "measure", measure)
+        given = ["--exp", tiny_experiment, "--run-dir", tmp_path / name, "--workers", "0", *words]
+        monkeypatch.setattr(sys, "argv", ["train.pretrain", *map(str, given)])
+        code = run_command(pretrain.main)
+        said = capsys.readouterr()
+        return code, said.out, said.err, tmp_path / name
+
+    yield run
+    jax.config.update("jax_disable_most_optimizations", optimized)
+
+
+def events(folder, name):
+    return [line for line in read_metrics(folder) if line.get("event") == name]
+
+
+def test_skips_below_the_limit_go_on(trained):
+    code, out, err, folder = trained("--steps", "8", "--guard.max-skips", "3", bad=[17, 20, 24, 55])
+    assert code == 0 and err == "", out + err
+    skips = events(folder, "skip")
+    assert [line["step"] for line in skips] == [3, 4, 7]
+    assert [line["example_ids"] for line in skips] == [list(range(8 * n, 8 * n + ROWS)) for n in (2, 3, 6)]
+    assert all(line["loss"] is None and line["epochs"] == [0] * ROWS for line in skips)
+    assert "step 3: loss nan" in out and "examples 16..23 of epoch 0" in out
+    steps = {line["step"]: line for line in read_metrics(folder) if "batch_hash" in line}
+    assert [step for step, line in steps.items() if line["loss"] is None] == [3, 4, 7]
+    assert steps[5]["learning_rate"] == steps[3]["learning_rate"]  # the schedule counts updates, not attempts
+    state = Run.open(folder).restored.state
+    assert int(state.step) == 8 and int(state.skips) == 3 and int(state.skips_in_a_row) == 0
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state))
+
+
+def test_too_many_in_a_row_end_the_run_and_lose_nothing(trained):
+    words = ["--steps", "10", "--guard.max-skips", "3"]
+    code, out, err, folder = trained(*words, bad=range(5 * ROWS, 100))
+    assert code == 1 and err.count("\n") == 1, out + err
+    assert err.startswith("error: 3 steps in a row were not finite, the last is step 8 with examples 56..63 of epoch 0")
+    assert f"last good state: checkpoint {folder.absolute() / 'checkpoints' / '4'};" in err
+    assert [line["step"] for line in events(folder, "skip")] == [6, 7, 8]
+    assert (folder / "report.html").is_file()
+    # With whatever spoilt the loss gone, the same command goes on as if nothing had happened.
+    code, out, err, _ = trained(*words)
+    assert code == 0 and err == "" and "resuming after step 4" in out
+    assert trained(*words, name="undisturbed")[0] == 0
+    assert compare_runs(folder, folder.with_name("undisturbed")) == []
+
+
+def test_a_rate_that_is_far_too_high_is_caught(trained):
+    """No poison: the parameters leave the range of float32 by themselves."""
+    code, _, err, folder = trained(
+        "--steps", "12", "--guard.max-skips", "2", "--optimizer.schedule.peak", "1e38", "--optimizer.clip-norm", "none"
+    )
+    assert code == 1 and err.startswith("error: 2 steps in a row were not finite")
+    assert "last good state: none was saved yet; lower optimizer.schedule.peak" in err
+    assert len(events(folder, "skip")) == 2
