@@ -157,10 +157,28 @@ class SGD:
 Optimizer = AdamW | Lion | LAMB | SGD
 
 
-def clipped(clip_norm: float | None, *parts: optax.GradientTransformation) -> optax.GradientTransformation:
-    """The parts in a row, after clipping the gradient to `clip_norm`: g * min(1, clip_norm / |g|)."""
-    clip = optax.identity() if clip_norm is None else optax.clip_by_global_norm(clip_norm)
+def clipped(clip_norm: float | None, *parts: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
+    """The parts in a row, after clipping the gradient to `clip_norm`.
+
+    Its `update` takes the gradient's norm as `gradient_norm`, where the caller knows it already.
+    """
+    clip = optax.identity() if clip_norm is None else clip_to_norm(clip_norm)
     return optax.chain(clip, *parts)
+
+
+def clip_to_norm(clip_norm: float) -> optax.GradientTransformationExtraArgs:
+    """g * min(1, clip_norm / |g|): `optax.clip_by_global_norm` as one factor, which XLA fuses into the update.
+
+    Optax divides and multiplies each gradient, and the divided ones are written to memory: 25 to 40 ms of a step of
+    BERT-small on a CPU.
+    """
+
+    def update(updates, state, params=None, *, gradient_norm=None, **_):
+        norm = optax.tree.norm(updates) if gradient_norm is None else gradient_norm
+        factor = jnp.minimum(1.0, clip_norm / jnp.maximum(norm, jnp.finfo(jnp.float32).tiny))
+        return jax.tree.map(lambda gradient: gradient * factor, updates), state
+
+    return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
 
 
 def decay_mask(params: Any) -> Any:
