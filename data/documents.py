@@ -53,21 +53,22 @@ class Documents(ABC):
 
     @abstractmethod
     def read(self, pieces: Sequence[Piece]) -> list[np.ndarray]:
-        """The ids of each piece, int32[stop - start]; reads all of them together."""
+        """The ids of each piece, int32[stop - start]; reads all of them together. No piece is empty."""
 
     def ids(self, document: int) -> np.ndarray:
         """All ids of one document, int32[n]."""
-        return self.read([Piece(document, 0, int(self.lengths(np.array([document]))[0]))])[0]
+        length = int(self.lengths(np.array([document]))[0])
+        return self.read([Piece(document, 0, length)])[0] if length else np.zeros(0, np.int32)
 
 
 class MemoryDocuments(Documents):
     """Documents held in memory: a held-out split, or a text of one's own."""
 
-    def __init__(self, encoded: Sequence[Encoded], special: SpecialIds, *, bytes: int = 0):
+    def __init__(self, encoded: Sequence[Encoded], special: SpecialIds, *, size: int = 0):
         self._encoded = list(encoded)
         self.special = special
         self.tokens = sum(len(document.ids) for document in self._encoded)
-        self.bytes = bytes
+        self.bytes = size
         self.parts = (Part(len(self._encoded), self.tokens, 1.0),)
 
     def __len__(self) -> int:
@@ -128,7 +129,7 @@ class StoredDocuments(Documents):
     def read(self, pieces: Sequence[Piece]) -> list[np.ndarray]:
         places = self._places(np.array([piece.document for piece in pieces], np.int64))
         bases = self._record_offsets[places].tolist()
-        spans = [
+        spans = [  # the first record of each piece, and the last
             (base + piece.start // RECORD_TOKENS, base + (piece.stop - 1) // RECORD_TOKENS)
             for base, piece in zip(bases, pieces, strict=True)
         ]

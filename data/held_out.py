@@ -49,7 +49,7 @@ def held_out_from_source(source: Source, tokenizer: Tokenizer, *, most: int = 10
 def from_texts(texts: Sequence[str], tokenizer: Tokenizer) -> MemoryDocuments:
     """Documents in memory, from their text."""
     size = sum(len(text.encode("utf-8", "replace")) for text in texts)
-    return MemoryDocuments(encode_documents(texts, tokenizer), tokenizer.special, bytes=size)
+    return MemoryDocuments(encode_documents(texts, tokenizer), tokenizer.special, size=size)
 
 
 def write_texts(folder: Path, texts: Sequence[str]) -> None:

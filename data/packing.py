@@ -91,13 +91,8 @@ class PackPlan:
     def __init__(
         self, documents: Documents, packing: Packing, *, row_length: int, window: int, seed: int, repeat: bool = False
     ):
-        self.documents, self.packing, self.row_length, self.seed, self.repeat = (
-            documents,
-            packing,
-            row_length,
-            seed,
-            repeat,
-        )
+        self.documents, self.packing, self.row_length = documents, packing, row_length
+        self.seed, self.repeat = seed, repeat
         self.order = DocumentOrder(documents, seed)
         self.windows = max(1, round(self.order.length / window))  # in an epoch, of equal size but for one document
         self._kept: OrderedDict[tuple[int, int], list[PlannedRow]] = OrderedDict()

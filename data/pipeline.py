@@ -5,7 +5,9 @@ processes therefore take whole batches in turn, and neither their number nor tha
 holds. The state of a stream is one number, the batches that were handed out; what lies in buffers is made again.
 """
 
+import atexit
 import multiprocessing
+import multiprocessing.util
 import os
 import signal
 import threading
@@ -13,6 +15,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -70,16 +73,16 @@ class BatchSource:
     def __getitem__(self, index: int) -> tuple[Batch, Anchor]:
         """A batch, and the anchor of the window in which it begins."""
         begin = (self.start + index) * self.batch_size
-        found = [anchor := self.plan.seek(begin, self.anchor)]
+        here = self.anchor = self.plan.seek(begin, self.anchor)
         rows: list[PlannedRow] = []
+        ids: list[int] = []
+        epochs: list[int] = []
         for row in range(begin + self.first, begin + self.first + self.share):
-            anchor = self.plan.seek(row, anchor)
-            rows.append(self.plan.window(anchor.epoch, anchor.window)[row - anchor.row])
-            found.append(anchor)
-        self.anchor = found[0]
-        numbers = range(begin + self.first, begin + self.first + self.share)
-        ids = [anchor.epoch_row + row - anchor.row for row, anchor in zip(numbers, found[1:], strict=True)]
-        return self._batch(rows, ids, [anchor.epoch for anchor in found[1:]]), found[0]
+            here = self.plan.seek(row, here)
+            rows.append(self.plan.window(here.epoch, here.window)[row - here.row])
+            ids.append(here.epoch_row + row - here.row)
+            epochs.append(here.epoch)
+        return self._batch(rows, ids, epochs), self.anchor
 
     def _batch(self, rows: Sequence[PlannedRow], ids: list[int], epochs: list[int]) -> Batch:
         filled = []
@@ -140,7 +143,11 @@ class TrainStream:
             options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=AHEAD)
             batches = batches.mp_prefetch(options, worker_init_fn=_WorkerStart(os.getpid()))
         self._reader = _Reader(iter(batches))
-        self._finish = weakref.finalize(self, self._reader.close)  # also where nobody closes the stream
+        # Where nobody closes the stream, it is closed at exit, before multiprocessing waits for its children to end:
+        # what was registered last runs first, and multiprocessing.util has registered itself by now.
+        self._finish = weakref.finalize(self, self._reader.close)
+        self._finish.atexit = False
+        atexit.register(self._finish)
         if workers:
             self._reader.start(workers)
 
@@ -163,6 +170,7 @@ class TrainStream:
     def close(self) -> None:
         """Stop the thread or the workers; the stream ends here."""
         self._finish()
+        atexit.unregister(self._finish)
 
     def __enter__(self) -> "TrainStream":
         return self
@@ -193,7 +201,6 @@ def eval_batches(
         raise DataError(f"batch_size={size} is not a multiple of the {process_count} processes")
     share = size // process_count
     plan = PackPlan(documents, packing, row_length=data.row_length, window=data.window, seed=seed)
-    waiting: list[tuple[int, PlannedRow]] = []
 
     def batch(rows: list[tuple[int, PlannedRow]]) -> Batch:
         ids = [number for number, _ in rows] + [PADDING_ROW] * (size - len(rows))
@@ -204,20 +211,14 @@ def eval_batches(
         ]
         return stack_rows(corrupted, ids[mine], [0] * share)
 
-    number = 0
-    for window in range(plan.windows):
-        for segments in plan.window(0, window):
-            if number == limit_rows:
-                break
-            waiting.append((number, segments))
-            number += 1
-            if len(waiting) == size:
-                yield batch(waiting)
-                waiting = []
-    if not number:
+    planned = (row for window in range(plan.windows) for row in plan.window(0, window))
+    rows = enumerate(islice(planned, limit_rows))
+    taken = list(islice(rows, size))
+    if not taken:
         plan.density()  # tells why there are no rows
-    if waiting:
-        yield batch(waiting)
+    while taken:
+        yield batch(taken)
+        taken = list(islice(rows, size))
 
 
 class _Reader:

@@ -93,7 +93,11 @@ def prepare(data: TextData, *, say: Say = print) -> Prepared:
 
 def open_prepared(data: TextData, *, say: Say = print) -> Prepared:
     """Open a source from the cache; small ones are built on first use, large ones raise `NotPrepared`."""
-    return _open_or_build(data, open_corpora(data.source), say, ask_first=True)
+    try:
+        corpora = open_corpora(data.source)
+    except NotPrepared as error:  # one source of a mixture, perhaps: the command is to prepare all of it
+        raise NotPrepared(error.message, _arguments(data)) from error
+    return _open_or_build(data, corpora, say, ask_first=True)
 
 
 def _open_or_build(data: TextData, corpora: list[Corpus], say: Say, ask_first: bool = False) -> Prepared:

@@ -68,7 +68,9 @@ def cut_passages(documents: list[int], lengths: list[int], room: int) -> list[Se
     ]
 
 
-def cut_pairs(documents: list[int], ends: list[list[int]], room: int, short_share: float, draw: random.Random):
+def cut_pairs(
+    documents: list[int], ends: list[list[int]], room: int, short_share: float, draw: random.Random
+) -> list[Segment]:
     """Cut documents into pairs of sentences; `ends[i]` are where the sentences of documents[i] end."""
     segments: list[Segment] = []
     others = [i for i, document in enumerate(ends) if document]
@@ -97,14 +99,16 @@ def cut_pairs(documents: list[int], ends: list[list[int]], room: int, short_shar
     return segments
 
 
-def _from_elsewhere(documents, ends, others, document: int, target: int, draw: random.Random) -> Piece:
+def _from_elsewhere(
+    documents: list[int], ends: list[list[int]], others: list[int], document: int, target: int, draw: random.Random
+) -> Piece:
+    """Sentences of another document, from a random one on, until there are `target` tokens or it ends."""
     other = others[int(draw.random() * len(others))]
     while documents[other] == document:
         other = others[int(draw.random() * len(others))]
     stops = ends[other]
-    begin = end = int(draw.random() * len(stops))
-    start = stops[begin - 1] if begin else 0
-    end += 1
+    begin = int(draw.random() * len(stops))
+    start, end = stops[begin - 1] if begin else 0, begin + 1
     while end < len(stops) and stops[end - 1] - start < target:
         end += 1
     return Piece(documents[other], start, stops[end - 1])

@@ -7,8 +7,10 @@ import sys
 import numpy as np
 import pytest
 
+from data.config import TextData
 from data.corpus import library, open_corpora, tfds_door
 from data.errors import DataError, NotPrepared
+from data.prepared import open_prepared
 from data.sources import TFDS, Mixture, PythonDocs, PythonSource, Synthetic, parse_source
 
 
@@ -76,6 +78,8 @@ def test_a_data_set_of_tfds_by_name(tmp_path, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
     with pytest.raises(NotPrepared, match=r"python -m train.prepare --exp=NAME --data.source tfds:loupe_tiny_text"):
         open_corpora(TFDS("loupe_tiny_text"))
+    with pytest.raises(NotPrepared, match=r"--data.source mix:python_docs=0.5,tfds:loupe_tiny_text=0.5"):
+        open_prepared(TextData(parse_source("mix:python_docs=0.5,tfds:loupe_tiny_text=0.5")))
     (corpus,) = open_corpora(TFDS("loupe_tiny_text"), fetch=True)
     assert sorted(corpus.texts()) == sorted(f"text {number} 世" for number in range(600))
     (titles,) = open_corpora(TFDS("loupe_tiny_text:1.0.0", field="title"))

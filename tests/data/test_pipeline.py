@@ -236,6 +236,8 @@ def test_a_batch_that_hosts_cannot_share_is_told(prepared, toy, corrupt):
 
 
 PROGRAM = """
+import weakref
+weakref.finalize(weakref, int)  # weakref's exit handler is in place before multiprocessing's
 import os, signal, sys, time
 from data.config import TextData
 from data.masking import Masking, MaskRows
