@@ -6,15 +6,9 @@ holds. The state of a stream is one number, the batches that were handed out; wh
 """
 
 import atexit
-import multiprocessing
-import multiprocessing.util
 import os
-import signal
-import threading
-import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from itertools import islice
 from typing import Any, TypeAlias
 
@@ -26,6 +20,7 @@ from data.documents import Documents
 from data.errors import DataError
 from data.packing import START, Anchor, Packing, PackPlan, PlannedRow
 from data.randomness import generator
+from data.workers import Reader, WorkerStart
 
 Corrupt: TypeAlias = Callable[[Row, np.random.Generator], Row]
 
@@ -141,10 +136,10 @@ class TrainStream:
         if workers:
             _parse_flags()
             options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=AHEAD)
-            batches = batches.mp_prefetch(options, worker_init_fn=_WorkerStart(os.getpid()))
-        self._reader = _Reader(iter(batches))
+            batches = batches.mp_prefetch(options, worker_init_fn=WorkerStart(os.getpid()))
+        self._reader = Reader(iter(batches))
         # Where nobody closes the stream, it is closed at exit, before multiprocessing waits for its children to end:
-        # what was registered last runs first, and multiprocessing.util has registered itself by now.
+        # what was registered last runs first, and `data.workers` has imported multiprocessing.util.
         self._finish = weakref.finalize(self, self._reader.close)
         self._finish.atexit = False
         atexit.register(self._finish)
@@ -221,97 +216,12 @@ def eval_batches(
         taken = list(islice(rows, size))
 
 
-class _Reader:
-    """A grain iterator that starts its workers at a time of our choosing, and is let go of as soon as it is closed.
-
-    Grain starts workers when the first element is asked for, from threads of its own. So a thread asks for it, and
-    `start` returns as soon as all workers run, long before they deliver. An iterator that is still there when the
-    interpreter exits complains about it: `close` lets go of it.
-    """
-
-    def __init__(self, iterator: Iterator):
-        self._iterator: Any = iterator  # a grain iterator, or None once it is closed
-        self._asking: threading.Thread | None = None
-        self._first: list[tuple[Any, BaseException | None]] = []
-
-    def start(self, workers: int) -> None:
-        def ask() -> None:
-            try:
-                self._first.append((next(self._iterator), None))
-            except BaseException as error:
-                self._first.append((None, error))
-
-        before = len(multiprocessing.active_children())
-        self._asking = threading.Thread(target=ask, daemon=True)
-        with _workers_environment():
-            self._asking.start()
-            while self._asking.is_alive() and len(multiprocessing.active_children()) < before + workers:
-                time.sleep(0.01)
-
-    def next(self) -> Any:
-        if self._iterator is None:
-            raise StopIteration
-        if self._asking is None:
-            return next(self._iterator)
-        self._asking.join()
-        self._asking = None
-        element, error = self._first.pop()
-        if error is not None:
-            raise error
-        return element
-
-    def close(self) -> None:
-        if self._asking is not None:
-            self._asking.join(timeout=20)
-        if self._iterator is not None:
-            self._iterator.close()
-        self._iterator, self._asking, self._first = None, None, []
-
-
 def _copied(batch: Batch) -> Batch:
     labels = {name: np.array(values) for name, values in batch.labels.items()}
     arrays = {
         name: np.array(values) for name, values in batch._asdict().items() if name != "labels" and values is not None
     }
     return batch._replace(labels=labels, **arrays)
-
-
-class _WorkerStart:
-    """Runs first in a loader worker: leaves Ctrl-C and SIGTERM to the parent, and ends when it does, however it ended."""
-
-    def __init__(self, parent: int):
-        self.parent = parent
-
-    def __call__(self, index: int, count: int) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):  # both reach the whole group, and the parent ends its workers
-            signal.signal(number, signal.SIG_IGN)
-        threading.Thread(target=self._watch, daemon=True).start()
-
-    def _watch(self) -> None:
-        while os.getppid() == self.parent:
-            time.sleep(0.5)
-        os._exit(0)
-
-
-@contextmanager
-def _workers_environment():
-    """While workers are started: no accelerator for them, and no Ctrl-C before `_WorkerStart` has run.
-
-    Children inherit both from the moment they start, which is sooner than any code of ours runs in them.
-    """
-    platforms = os.environ.get("JAX_PLATFORMS")
-    in_main_thread = threading.current_thread() is threading.main_thread()
-    handler = signal.signal(signal.SIGINT, signal.SIG_IGN) if in_main_thread else None
-    os.environ["JAX_PLATFORMS"] = "cpu"
-    try:
-        yield
-    finally:
-        if platforms is None:
-            del os.environ["JAX_PLATFORMS"]
-        else:
-            os.environ["JAX_PLATFORMS"] = platforms
-        if in_main_thread:
-            signal.signal(signal.SIGINT, handler)
 
 
 def _parse_flags() -> None:
