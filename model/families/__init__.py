@@ -1,0 +1,1 @@
+"""Families: published shapes, each with its source."""

@@ -1,0 +1,78 @@
+"""A fair race of two programs on one machine: a process each, one running while the others wait, in turn."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+class Contestant:
+    """A process that has its step ready and takes as many as it is asked for, when it is asked.
+
+    It runs `python -m MODULE WORDS...`, which ends in `serve`.
+    """
+
+    def __init__(self, python: str, module: str, *words: str):
+        environment = {**os.environ, "JAX_PLATFORMS": "cpu", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+        self._process = subprocess.Popen(
+            [python, "-m", module, *words],
+            cwd=Path(__file__).parent.parent,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+        self.name = " ".join([module, *words])
+        self._answer()  # ready
+
+    def ask(self, what: str, count: int) -> list[float]:
+        """Have it time `count` of something: seconds of "steps", or GFLOP/s of the "peak"."""
+        print(what, count, file=self._process.stdin, flush=True)
+        return self._answer()
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.stdin.close()  # type: ignore[union-attr]
+        self._process.wait(timeout=60)
+
+    def _answer(self) -> list[float]:
+        for line in self._process.stdout:  # type: ignore[union-attr]
+            if line.startswith("["):  # libraries print, too
+                return json.loads(line)
+        raise RuntimeError(
+            f"contestant {self.name} ended with exit code {self._process.wait()}; its error stands above"
+        )
+
+
+def serve(step: Callable[[], Any], peak: Callable[[], float] | None = None, warm_up: int = 2) -> None:
+    """The other end of a Contestant: answer each line of standard input, until it closes."""
+    for _ in range(warm_up):
+        step()
+    print("[]", flush=True)
+    for line in sys.stdin:
+        what, count = line.split()
+        if what == "peak" and peak is not None:
+            answers = [peak() for _ in range(int(count))]
+        else:
+            answers = [seconds_of(step) for _ in range(int(count))]
+        print(json.dumps(answers), flush=True)
+
+
+def seconds_of(call: Callable[[], Any]) -> float:
+    """Wall time of one call."""
+    begin = time.perf_counter()
+    call()
+    return time.perf_counter() - begin
+
+
+def has_torch(python: str) -> bool:
+    """Whether an interpreter has torch and transformers."""
+    if python == sys.executable:
+        return all(importlib.util.find_spec(name) for name in ("torch", "transformers"))
+    words = "import importlib.util as u, sys; sys.exit(not (u.find_spec('torch') and u.find_spec('transformers')))"
+    return subprocess.run([python, "-c", words], check=False).returncode == 0

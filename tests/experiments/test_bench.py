@@ -1,0 +1,57 @@
+"""The bench: arithmetic, the loud absence of a peer, and a race of two trivial programs."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from experiments import bench, bench_bert_step
+from experiments.contest import Contestant
+
+
+def test_medians_become_ratios():
+    found = bench_bert_step.summary({"loupe": [1.0, 9.0, 1.1], "torch_gather": [2.2, 0.1, 9.0]}, [300.0, 100.0, 200.0])
+    assert found["loupe_over_torch_gather"] == 2.0 and found["matmul_peak_gflops"] == 200
+    assert found["loupe_tokens_per_second"] == round(2048 / 1.1)
+    assert found["fraction_of_matmul_peak"] == pytest.approx(191.57 / 1.1 / 200, abs=1e-3)
+
+
+def test_no_peer_is_said_loudly(monkeypatch, capsys):
+    class Fake:
+        def __init__(self, *words):
+            assert "loupe" in words
+
+        def ask(self, what, count):
+            return [1.0] * count
+
+        def close(self):
+            pass
+
+    monkeypatch.setattr(bench_bert_step, "Contestant", Fake)
+    monkeypatch.setattr(bench_bert_step, "has_torch", lambda python: False)
+    found = bench_bert_step.bench_bert_step(rounds=2, steps=1)
+    assert "!!! NO PEER" in capsys.readouterr().err and "loupe_over_hugging_face" not in found
+
+
+def test_contestants_answer_in_turn(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    program = "import sys\nfrom experiments.contest import serve\nprint('noise')\nserve(lambda: None, lambda: 7.0)\n"
+    (tmp_path / "trivial.py").write_text(program)
+    first, second = (Contestant(sys.executable, "trivial") for _ in range(2))
+    assert len(first.ask("steps", 3)) == 3 and second.ask("peak", 2) == [7.0, 7.0] and len(first.ask("steps", 1)) == 1
+    first.close()
+    second.close()
+    with pytest.raises(RuntimeError, match="no_such_module ended with exit code 1"):
+        Contestant(sys.executable, "no_such_module")
+
+
+def test_results_say_what_they_were_measured_on(tmp_path):
+    bench.write("bert_step", {"ratio": 2.0}, tmp_path / "new" / "result.json")
+    written = json.loads((tmp_path / "new" / "result.json").read_text())
+    assert written["bench"] == "bert_step" and written["ratio"] == 2.0 and "git_revision" in written["environment"]
+
+
+def test_unknown_bench_is_one_line():
+    done = subprocess.run([sys.executable, "-m", "experiments.bench", "bert_stp"], capture_output=True, text=True)
+    assert done.returncode == 2 and "invalid choice: 'bert_stp'" in done.stderr and "Traceback" not in done.stderr
