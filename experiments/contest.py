@@ -37,8 +37,8 @@ class Contestant:
 
     def close(self) -> None:
         """End the process."""
-        self._process.stdin.close()  # type: ignore[union-attr]
-        self._process.wait(timeout=60)
+        with self._process:  # closes both pipes, and waits
+            pass
 
     def _answer(self) -> list[float]:
         for line in self._process.stdout:  # type: ignore[union-attr]
