@@ -44,9 +44,8 @@ class Contestant:
         for line in self._process.stdout:  # type: ignore[union-attr]
             if line.startswith("["):  # libraries print, too
                 return json.loads(line)
-        raise RuntimeError(
-            f"contestant {self.name} ended with exit code {self._process.wait()}; its error stands above"
-        )
+        self.close()
+        raise RuntimeError(f"{self.name} ended with exit code {self._process.returncode}; its error stands above")
 
 
 def serve(step: Callable[[], Any], peak: Callable[[], float] | None = None, warm_up: int = 2) -> None:
