@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from train import cli
 from train.command import configure_jax, run_command
+from train.memory import keep_freed_memory
 from train.options import Options
 
 
@@ -25,6 +26,7 @@ class EvaluateOptions(Options):
 
 def main() -> int:
     """The command; returns its exit code."""
+    keep_freed_memory()
     request = cli.parse_folder(sys.argv[1:], command="evaluate", options=EvaluateOptions)
     configure_jax()
     from train.run import Run, RunError

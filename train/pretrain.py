@@ -8,11 +8,13 @@ import time
 
 from train import cli
 from train.command import configure_jax, run_command
+from train.memory import keep_freed_memory
 
 
 def main() -> int:
     """The command; returns its exit code."""
     started = time.perf_counter()
+    keep_freed_memory()
     request = cli.parse(sys.argv[1:], command="pretrain")
     if request.options.verify_resume:
         from train.verify import verify_resume
