@@ -103,9 +103,13 @@ class Checkpoints:
     def __init__(self, run_dir: Path, keep: Keep = Keep(), *, read_only: bool = False):
         self.folder = Path(run_dir).absolute() / "checkpoints"
         self._keep = keep
+        if not read_only:
+            mend_scores(self.folder)
         options = ocp.CheckpointManagerOptions(
-            preservation_policy=keep,
-            best_fn=lambda metrics: metrics["valid_loss"],  # makes orbax store the metrics; `keep` reads them
+            preservation_policy=None if read_only else keep,
+            best_fn=None
+            if read_only
+            else lambda metrics: metrics["valid_loss"],  # stores the metrics; `keep` reads them
             best_mode="min",
             create=not read_only,
             read_only=read_only,
@@ -218,7 +222,9 @@ def check_manifest(folder: Path) -> str | None:
         manifest = json.loads((folder / MANIFEST).read_text())
     except FileNotFoundError:
         return "no manifest" if folder.is_dir() else "no such checkpoint"
-    except ValueError:
+    except (OSError, ValueError):
+        return "unreadable manifest"
+    if not isinstance(manifest, dict) or not manifest:
         return "unreadable manifest"
     for name, (size, digest) in manifest.items():
         path = folder / name
@@ -229,6 +235,18 @@ def check_manifest(folder: Path) -> str | None:
         if _sha256(path) != digest:
             return f"{name} has changed since it was written"
     return None
+
+
+def mend_scores(checkpoints: Path) -> None:
+    """Empty the scores of checkpoints where they are damaged: orbax reads all of them before anything else.
+
+    The manifest still tells that such a checkpoint is not what was written.
+    """
+    for path in checkpoints.glob("*/metrics/metrics"):
+        try:
+            json.loads(path.read_text())
+        except ValueError:
+            path.write_text("{}")
 
 
 def fault_point(name: str, step: int) -> None:

@@ -22,7 +22,7 @@ def written(trained, tmp_path):
     """A folder with the checkpoints of steps 1 and 2, both of the same state."""
     checkpoints = Checkpoints(tmp_path)
     for step in (1, 2):
-        checkpoints.save(step, trained.state, {"batch": step})
+        checkpoints.save(step, trained.state, {"batch": step}, {"valid_loss": 1.0})
     checkpoints.close()
     return tmp_path
 
@@ -74,7 +74,17 @@ def lose_the_manifest(folder):
     (folder / MANIFEST).unlink()
 
 
-@pytest.mark.parametrize("damage", [truncate, flip_a_bit, lose_a_file, lose_the_manifest])
+def empty_the_manifest(folder):
+    (folder / MANIFEST).write_text("{}")
+
+
+def empty_the_scores(folder):
+    (folder / "metrics" / "metrics").write_text("")
+
+
+@pytest.mark.parametrize(
+    "damage", [truncate, flip_a_bit, lose_a_file, lose_the_manifest, empty_the_manifest, empty_the_scores]
+)
 def test_damage_is_passed_over_and_set_aside(damage, trained, written):
     damage(written / "checkpoints" / "2")
     checkpoints = Checkpoints(written)
