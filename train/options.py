@@ -29,8 +29,8 @@ class RunOptions(Options):
     """Start from the weights of another run folder."""
     mesh: str = ""
     """Devices along each kind of parallelism, as data=2,fsdp=2,tensor=2; empty: all of them along data."""
-    workers: int = 1
-    """Processes that prepare batches; the batches are the same for any number."""
+    workers: int = 0
+    """Processes that prepare batches, 0 for a thread of this one; the batches are the same for any number."""
     track: str = ""
     """Copy the record to wandb, tensorboard, or both as wandb,tensorboard; metrics.jsonl is always written."""
     profile: str = ""
