@@ -44,7 +44,7 @@ class AdamW:
     def __post_init__(self):
         check(self)
 
-    def build(self, steps: int) -> optax.GradientTransformation:
+    def build(self, steps: int) -> optax.GradientTransformationExtraArgs:
         """The transformation of a run of `steps` steps."""
         return clipped(
             self.clip_norm,
@@ -78,7 +78,7 @@ class Lion:
     def __post_init__(self):
         check(self)
 
-    def build(self, steps: int) -> optax.GradientTransformation:
+    def build(self, steps: int) -> optax.GradientTransformationExtraArgs:
         """The transformation of a run of `steps` steps."""
         return clipped(
             self.clip_norm,
@@ -115,7 +115,7 @@ class LAMB:
     def __post_init__(self):
         check(self)
 
-    def build(self, steps: int) -> optax.GradientTransformation:
+    def build(self, steps: int) -> optax.GradientTransformationExtraArgs:
         """The transformation of a run of `steps` steps."""
         return clipped(
             self.clip_norm,
@@ -144,7 +144,7 @@ class SGD:
     def __post_init__(self):
         check(self)
 
-    def build(self, steps: int) -> optax.GradientTransformation:
+    def build(self, steps: int) -> optax.GradientTransformationExtraArgs:
         """The transformation of a run of `steps` steps."""
         return clipped(
             self.clip_norm,

@@ -98,7 +98,7 @@ class Built(NamedTuple):
     """What an experiment comes to before any weight exists: structure, optimizer, and where each array will lie."""
 
     parts: ModelParts
-    optimizer: optax.GradientTransformation
+    optimizer: optax.GradientTransformationExtraArgs
     target: TrainState
     mesh: Mesh
 

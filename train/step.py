@@ -7,7 +7,7 @@ batch and the gradients simply add up: accumulation is exact, not a mean of mean
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -67,7 +67,7 @@ def make_step(
         norm = optax.tree.norm(gradients)
         finite = jnp.isfinite(loss) & jnp.isfinite(norm)
 
-        def update() -> tuple[Params, optax.OptState]:
+        def update() -> tuple[Any, optax.OptState]:
             updates, moved = optimizer.update(gradients, state.optimizer, state.params, gradient_norm=norm)
             return optax.apply_updates(state.params, updates), moved
 
