@@ -2,8 +2,8 @@
 
 A bit depends on the example's key and on the flat position inside the example, and on nothing else. So a row keeps its
 mask when the batch is cut over devices or micro-batches, or the row moves inside the batch; and since every bit is a dozen
-integer operations on an index, XLA fuses the mask into whatever reads it: on a CPU a training step with dropout takes 3%
-longer than one without, where masks drawn from a generator took a third of it.
+integer operations on an index, XLA fuses the mask into whatever reads it. On a CPU it then costs no more than reading the
+array (0.7 ms for 2.1 million values, where JAX's default generator takes 19), and 3% of a training step.
 """
 
 import math
