@@ -103,13 +103,10 @@ class Checkpoints:
     def __init__(self, run_dir: Path, keep: Keep = Keep(), *, read_only: bool = False):
         self.folder = Path(run_dir).absolute() / "checkpoints"
         self._keep = keep
-        if not read_only:
-            mend_scores(self.folder)
+        mend_scores(self.folder)
         options = ocp.CheckpointManagerOptions(
-            preservation_policy=None if read_only else keep,
-            best_fn=None
-            if read_only
-            else lambda metrics: metrics["valid_loss"],  # stores the metrics; `keep` reads them
+            preservation_policy=keep,
+            best_fn=lambda metrics: metrics["valid_loss"],  # makes orbax store the metrics; `keep` reads them
             best_mode="min",
             create=not read_only,
             read_only=read_only,
@@ -117,7 +114,8 @@ class Checkpoints:
             cleanup_tmp_directories=not read_only,  # what a killed save left behind was never a checkpoint
             save_interval_steps=0 if read_only else 1,
         )
-        self._manager = ocp.CheckpointManager(self.folder, options=options, item_names=ITEMS)
+        with self._explained(f"{self.folder} could not be opened"):
+            self._manager = ocp.CheckpointManager(self.folder, options=options, item_names=ITEMS)
         self._saving = False
 
     def steps(self) -> list[int]:
@@ -246,7 +244,8 @@ def mend_scores(checkpoints: Path) -> None:
         try:
             json.loads(path.read_text())
         except ValueError:
-            path.write_text("{}")
+            with contextlib.suppress(OSError):  # somebody else's run is only read
+                path.write_text("{}")
 
 
 def fault_point(name: str, step: int) -> None:

@@ -108,8 +108,10 @@ def training():
             batch = place_batch(random_batch(), batch_sharding(placed))
             step = jax.jit(step, donate_argnums=0, out_shardings=where).lower(target, batch).compile()
 
+        first = jax.device_get(init_state(lambda rngs: objective.build(config, rngs), 0, transform, target))
+
         def start():
-            return init_state(lambda rngs: objective.build(config, rngs), 0, transform, target)
+            return jax.tree.map(lambda leaf, where: jax.device_put(np.array(leaf), where.sharding), first, target)
 
         return placed, target, start, step
 
