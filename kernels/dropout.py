@@ -61,7 +61,7 @@ def dropout(x: Float[Array, "B ..."], rate: float, keys: UInt32[Array, " B"] | N
 
     >>> keys = jnp.array([7], jnp.uint32)
     >>> dropout(jnp.ones((1, 4)), 0.5, keys)
-    Array([[2., 2., 0., 0.]], dtype=float32)
+    Array([[2., 0., 2., 2.]], dtype=float32)
     """
     if keys is None or rate == 0.0:
         return x

@@ -52,8 +52,8 @@ def rms_norm(x: Float[Array, "... D"], scale: Float[Array, " D"], epsilon: float
     Unlike layer norm, the mean stays and there is no bias. Statistics in float32.
     Reference: Zhang and Sennrich, arXiv:1910.07467.
 
-    >>> rms_norm(jnp.array([3.0, 4.0]), jnp.ones(2)).round(3)
-    Array([0.849, 1.131], dtype=float32)
+    >>> rms_norm(jnp.array([4.0, 0.0, 0.0, 0.0]), jnp.ones(4), 0.0)
+    Array([2., 0., 0., 0.], dtype=float32)
     """
     wide = x.astype(jnp.float32)
     normed = wide * jax.lax.rsqrt(jnp.square(wide).mean(-1, keepdims=True) + epsilon)
