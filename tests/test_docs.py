@@ -175,6 +175,15 @@ def test_every_training_command_trains(workspace):
         assert "held-out loss" in printed or "bit for bit equal" in printed
 
 
+def test_mistakes_get_the_line_that_is_shown(capsys):
+    shown = re.findall(r"^\$ python -m train.pretrain (.*)\n(error: .*)$", TEXTS["README.md"], re.MULTILINE)
+    assert shown
+    for words, line in shown:
+        with pytest.raises(SystemExit) as stop:
+            cli.parse(shlex.split(words), command="pretrain")
+        assert (stop.value.code, capsys.readouterr().err.strip()) == (2, line)
+
+
 @pytest.mark.parametrize("name", [name for name, language, _ in BLOCKS if language == "python" and name != "README.md"])
 def test_python_of_a_recipe_runs(name):
     for document, language, body in BLOCKS:
