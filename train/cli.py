@@ -14,6 +14,7 @@ import sys
 import typing
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NoReturn
 
 from train.options import Options, RunOptions
@@ -86,6 +87,8 @@ def parse_folder(argv: Sequence[str], *, command: str, options: type[Options] = 
         if len(positional) > 1:
             raise ValueError(f"unexpected argument {positional[1]!r} after the run folder; flags begin with --")
         folder = positional[0].rstrip("/")
+        if not (Path(folder) / "config.json").is_file():
+            raise ValueError(f"{folder} is not a run folder (it has no config.json); give the folder of a run")
         return dataclasses.replace(answer(command, load(f"{folder}/config.json"), flags, options), folder=folder)
 
 

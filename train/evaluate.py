@@ -40,10 +40,14 @@ def main() -> int:
     run = Run.open(request.folder, step=request.options.step, mesh=request.options.mesh)
     name, documents = "scores.json", run.held_out
     if request.experiment.data.source != request.base.data.source:
+        from data.errors import NotPrepared
         from data.held_out import held_out_from_source
 
         source = request.experiment.data.source
-        documents = held_out_from_source(source, run.tokenizer)
+        try:
+            documents = held_out_from_source(source, run.tokenizer)
+        except NotPrepared as error:
+            raise error.for_experiment(request.folder) from None
         name = f"scores-{re.sub(r'[^A-Za-z0-9]+', '_', str(source)).strip('_')}.json"
     scores = run.evaluate(documents, data=request.experiment.data) | {"step": run.step}
     run.folder.write(name, scores)

@@ -13,26 +13,41 @@ from pathlib import Path
 import jax
 import pytest
 
-from train import prepare, pretrain
+from train import evaluate, prepare, pretrain
 from train.command import run_command
 from train.verify import compare_runs
 
 
 @pytest.fixture
-def attempt(monkeypatch, capsys, tiny_experiment):
-    """Runs the real command in this process: its exit code, and the one line of its error."""
+def told(monkeypatch, capsys):
+    """Runs a command in this process: its exit code, and the one line of its error."""
 
-    def run(*words, main=pretrain.main, exp=tiny_experiment) -> tuple[int, str]:
-        given = [f"--exp={exp}", "--workers=0"] if main is pretrain.main else [f"--exp={exp}"]
-        monkeypatch.setattr(sys, "argv", ["command", *given, *map(str, words)])
+    def run(main, *words) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["command", *map(str, words)])
         try:
             code = run_command(main)
         except SystemExit as end:
             code = end.code
-        said = capsys.readouterr()
-        return code, the_error(said.err)
+        return code, the_error(capsys.readouterr().err)
 
     return run
+
+
+@pytest.fixture
+def attempt(told, tiny_experiment):
+    """Tries to train, or to prepare."""
+
+    def run(*words, main=pretrain.main, exp=tiny_experiment) -> tuple[int, str]:
+        workers = ["--workers=0"] if main is pretrain.main else []
+        return told(main, f"--exp={exp}", *workers, *words)
+
+    return run
+
+
+@pytest.fixture
+def evaluated(told):
+    """Tries to evaluate."""
+    return lambda *words: told(evaluate.main, *words)
 
 
 def the_error(said: str) -> str:
@@ -319,6 +334,29 @@ def test_weights_of_another_vocabulary(attempt, finished, tmp_path):
     code, error = attempt("--run-dir", tmp_path / "run", "--init", finished, "--data.tokenizer.name", "characters")
     assert code == 2 and "another vocabulary" in error
     assert not (tmp_path / "run" / "config.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ([], "which run?"),
+        (["{tmp}/none"], "{tmp}/none is not a run folder"),
+        (["{tmp}"], "{tmp} is not a run folder"),
+        (["{run}", "--steps", "3"], "--steps cannot be changed after training"),
+        (["{run}", "--step", "5"], "checkpoint"),
+        (["{run}", "--data.source", "files:{tmp}/none.txt"], "there is no file"),
+        (
+            ["{run}", "--data.source", "tfds:imdb_reviews"],
+            "python -m train.prepare --exp={run} --data.source tfds:imdb_reviews",
+        ),
+    ],
+)
+def test_evaluating_what_cannot_be(words, expected, evaluated, run_dir, tmp_path, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "tfds"))
+    before = contents(run_dir)
+    code, error = evaluated(*(word.format(tmp=tmp_path, run=run_dir) for word in words))
+    assert code in (1, 2) and expected.format(tmp=tmp_path, run=run_dir) in error, error
+    assert contents(run_dir) == before
 
 
 def test_an_experiment_file_with_a_mistake(attempt, tmp_path):

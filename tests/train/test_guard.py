@@ -1,33 +1,22 @@
 """The guard in a whole run: steps that are not finite are skipped and reported; too many in a row end the run."""
 
-import sys
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import train.run
-import train.session
-from train import pretrain
-from train.command import run_command
 from train.lines import read_metrics
 from train.objectives import MaskedLM
 from train.run import Run
-from train.sharding import make_mesh
 from train.verify import compare_runs
 
 ROWS = 8  # of a batch: step n sees the examples 8 (n - 1) .. 8 n - 1 of the first epoch
 
 
 @pytest.fixture
-def trained(monkeypatch, capsys, tiny_experiment, tmp_path):
-    """Trains in this process on one device; the loss is not finite where one of the `bad` examples is in the batch."""
+def trained(monkeypatch, here, tmp_path):
+    """Trains into a folder; the loss is not finite where one of the `bad` examples is in the batch."""
     sound = MaskedLM.measure
-    optimized = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)  # compiles in half the time
-    for module in (train.run, train.session):
-        monkeypatch.setattr(module, "make_mesh", lambda shape: make_mesh(shape, jax.devices()[:1]))
 
     def run(*words, bad=(), name="run"):
         def measure(self, model, batch, dropout_keys):
@@ -39,14 +28,10 @@ def trained(monkeypatch, capsys, tiny_experiment, tmp_path):
             return seen._replace(terms=seen.terms | {"masked": (jnp.where(spoilt, jnp.nan, 1.0) * total, count)})
 
         monkeypatch.setattr(MaskedLM, "measure", measure)
-        given = ["--exp", tiny_experiment, "--run-dir", tmp_path / name, "--workers", "0", *words]
-        monkeypatch.setattr(sys, "argv", ["train.pretrain", *map(str, given)])
-        code = run_command(pretrain.main)
-        said = capsys.readouterr()
-        return code, said.out, said.err, tmp_path / name
+        ended = here("--run-dir", tmp_path / name, *words)
+        return ended.code, ended.output, ended.errors, tmp_path / name
 
-    yield run
-    jax.config.update("jax_disable_most_optimizations", optimized)
+    return run
 
 
 def events(folder, name):

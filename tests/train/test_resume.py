@@ -1,6 +1,7 @@
 """2N steps = N, stop, resume, N, bit for bit: after a kill at any moment of a save, Ctrl-C, SIGTERM, and damage."""
 
 import json
+import os
 import shlex
 import signal
 import time
@@ -9,6 +10,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 import pytest
 
+import train.checkpoint
+import train.loop
+import train.session
 from train.lines import comparable_lines, read_metrics
 from train.verify import compare_runs, digests
 
@@ -157,3 +161,41 @@ def test_record_is_whole(stories):
         folder, _ = stories[name].result()
         for line in (folder / "metrics.jsonl").read_text().splitlines():
             assert isinstance(json.loads(line), dict)
+
+
+def test_stop_during_the_closing_evaluation_still_finishes(here, tmp_path, monkeypatch):
+    finish = train.session.finish
+
+    def interrupted(*arguments):
+        os.kill(os.getpid(), signal.SIGINT)
+        return finish(*arguments)
+
+    monkeypatch.setattr(train.session, "finish", interrupted)
+    ended = here("--run-dir", tmp_path, "--steps", "4")
+    assert ended.code == 0 and ended.errors == "", ended
+    assert read_metrics(tmp_path)[-1]["event"] == "done" and (tmp_path / "scores.json").is_file()
+
+
+def test_failed_save_is_told_before_the_next(here, tmp_path, monkeypatch):
+    """The error of a save that goes on beside the training does not wait for the next save, and is one line."""
+
+    def broken(path):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(train.checkpoint, "_sha256", broken)
+    monkeypatch.setattr(train.loop, "batch_facts", slow(train.loop.batch_facts))
+    ended = here("--run-dir", tmp_path, "--steps", "300", "--checkpoint-every", "100", "--evaluate-every", "300")
+    assert ended.code == 1 and ended.errors.count("\n") == 1, ended
+    assert ended.errors.startswith("error: the checkpoint under way could not be written: [Errno 5] Input/output error")
+    assert 100 <= read_metrics(tmp_path)[-1]["step"] < 200
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir() if path.name.isdigit()] == []
+
+
+def slow(facts):
+    """Steps of a few milliseconds: longer than a save takes to fail."""
+
+    def wait(batch):
+        time.sleep(0.01)
+        return facts(batch)
+
+    return wait
