@@ -214,14 +214,13 @@ def test_a_stream_ends_where_it_is_told(prepared, toy, corrupt, reference):
     assert same(batches[1], reference[4])
 
 
-def fail_late(row, rng):
-    raise DataError("row 7 cannot be corrupted; look at it")
-
-
 @pytest.mark.parametrize("workers", [0, 1])
 def test_errors_come_through_as_they_are(prepared, toy, workers):
+    def fail(row, rng):  # within the test, so that it travels by value: a worker cannot import the tests
+        raise DataError("row 7 cannot be corrupted; look at it")
+
     with (
-        TrainStream(prepared.train, toy, SentencePairs(), fail_late, seed=0, workers=workers) as stream,
+        TrainStream(prepared.train, toy, SentencePairs(), fail, seed=0, workers=workers) as stream,
         pytest.raises(DataError) as caught,
     ):
         next(stream)
