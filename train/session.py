@@ -194,7 +194,10 @@ def begin(folder: RunFolder, experiment: Experiment, request, prepared: Prepared
     """Write what a run starts with; config.json comes last, since it is what makes the folder a run."""
     prepared.tokenizer.save(folder / "tokenizer")
     write_held_out(prepared, folder.path)
-    folder.write("data.json", {"fingerprint": prepared.fingerprint} | prepared.describe(experiment.data, experiment.objective.packing()))
+    folder.write(
+        "data.json",
+        {"fingerprint": prepared.fingerprint} | prepared.describe(experiment.data, experiment.objective.packing()),
+    )
     folder.write("run.json", {"experiment": request.name, "init": request.options.init})
     folder.write("base.json", to_json(request.base))
     folder.write("config.json", to_json(experiment))
