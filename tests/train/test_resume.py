@@ -60,8 +60,13 @@ def stories(child, tiny_experiment, tmp_path_factory) -> dict[str, Future]:
         told.append(run("moved", "--steps", "16", "--workers", "2"))
         return root / "moved", told
 
+    def verified():
+        """The command that does all this by itself."""
+        words = ["--exp", tiny_experiment, "--verify-resume", "--steps", "8", "--workers", "0"]
+        return root, [child(*words).wait()]
+
     with ThreadPoolExecutor(PARTS) as pool:
-        yield {tell.__name__: pool.submit(tell) for tell in (undisturbed, stopped, killed, moved)}
+        yield {tell.__name__: pool.submit(tell) for tell in (undisturbed, killed, stopped, verified, moved)}
 
 
 def truncate_largest(folder):
@@ -149,10 +154,10 @@ def test_another_mesh_and_number_of_workers_see_the_same_batches(stories):
     np.testing.assert_allclose([line["loss"] for line in lines], [line["loss"] for line in expected], rtol=1e-3)
 
 
-def test_verify_resume(child, tiny_experiment):
-    ended = child("--exp", tiny_experiment, "--verify-resume", "--steps", "8", "--workers", "0").wait()
-    assert ended.code == 0, told_of([ended])
-    assert "bit for bit equal after a kill at step" in ended.output
+def test_verify_resume(stories):
+    _, told = stories["verified"].result()
+    assert told[0].code == 0, told_of(told)
+    assert "bit for bit equal after a kill at step" in told[0].output
 
 
 def test_record_is_whole(stories):
