@@ -251,7 +251,7 @@ def test_a_run_folder_is_an_experiment(tmp_path, capsys):
     assert asked.experiment.data.source == Synthetic(5)
     for argv, words in [
         ([], "which run? python -m train.evaluate RUN_DIR"),
-        (["no"], "is not there"),
+        (["no"], "no is not a run folder"),
         (["a", "b"], "'b'"),
     ]:
         with pytest.raises(SystemExit) as stopped:
