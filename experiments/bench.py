@@ -3,6 +3,7 @@
     bert_step   the training step of BERT-small against Hugging Face in torch, in turn, in one run
     loop        the loop's own time beside the step of bert_tiny
     pipeline    tokens/s of the data pipeline against the step of bert_tiny
+    start       seconds from the command to the first step of bert_small, cold and warm
 
 Prints what it measures and writes experiments/results/bench_NAME.json (`--out` elsewhere): the figures with versions,
 processor, revision and command. Machines are noisy and shared: only ratios taken in one run mean anything.
@@ -20,6 +21,7 @@ BENCHES = {  # name: (module, function); the function's keyword arguments are it
     "bert_step": ("experiments.bench_bert_step", "bench_bert_step"),
     "loop": ("experiments.bench_loop", "bench_loop"),
     "pipeline": ("experiments.bench_loop", "bench_pipeline"),
+    "start": ("experiments.bench_start", "bench_start"),
 }
 
 
