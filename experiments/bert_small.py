@@ -15,6 +15,7 @@ from data.config import TextData
 from data.sources import PythonDocs
 from data.tokenizers.choices import WordPiece
 from model.families import bert
+from model.stack import Stack
 from train.config import Experiment
 from train.objectives import MaskedLM
 from train.optimizers import AdamW
@@ -22,7 +23,7 @@ from train.schedules import WarmupLinear
 
 experiment = Experiment(
     data=TextData(source=PythonDocs(), tokenizer=WordPiece(vocab_size=8_192), row_length=128, batch_size=32),
-    model=bert.config("small", vocab_size=8_192),
+    model=bert.config("small", vocab_size=8_192, stack=Stack(loop="unroll")),
     objective=MaskedLM(next_sentence=True),
     optimizer=AdamW(
         schedule=WarmupLinear(peak=5e-4, warmup_steps=50), b1=0.9, b2=0.999, weight_decay=0.01, clip_norm=1.0

@@ -14,6 +14,7 @@ from data.sources import PythonDocs
 from data.tokenizers.choices import SentencePiece
 from model.attention import MultiHead
 from model.families import bert
+from model.stack import Stack
 from train.config import Experiment
 from train.objectives import MaskedLM
 from train.optimizers import AdamW
@@ -26,6 +27,7 @@ experiment = Experiment(
         vocab_size=4_096,
         attention=MultiHead(num_heads=2, dropout_rate=0.0),
         norm_placement="pre",
+        stack=Stack(loop="unroll"),
         dropout_rate=0.0,
     ),
     objective=MaskedLM(next_sentence=False),
