@@ -12,6 +12,7 @@ from data.config import TextData
 from data.sources import PythonDocs
 from data.tokenizers.choices import SentencePiece
 from model.families import bert
+from model.stack import Stack
 from train.config import Experiment
 from train.objectives import MaskedLM
 from train.optimizers import AdamW
@@ -19,7 +20,7 @@ from train.schedules import WarmupLinear
 
 experiment = Experiment(
     data=TextData(source=PythonDocs(), tokenizer=SentencePiece(vocab_size=8_192), row_length=128, batch_size=32),
-    model=bert.config("small", vocab_size=8_192, norm_placement="pre"),
+    model=bert.config("small", vocab_size=8_192, norm_placement="pre", stack=Stack(loop="unroll")),
     objective=MaskedLM(next_sentence=True),
     optimizer=AdamW(schedule=WarmupLinear(peak=1e-3, warmup_steps=25), weight_decay=0.01, clip_norm=1.0),
     steps=175,
