@@ -16,7 +16,7 @@ import statistics
 import sys
 from typing import Any
 
-from experiments.contest import Contestant, has_torch, seconds_of, serve
+from experiments.contest import Contestant, seconds_of, serve, torch_versions
 
 ROWS, LENGTH, TARGETS, VOCABULARY = 16, 128, 20, 30_522
 LAYERS, WIDTH, HEADS, FEED_FORWARD = 4, 512, 8, 2_048
@@ -29,13 +29,15 @@ def bench_bert_step(
     rounds: int = 8, steps: int = 3, loop: str = "unroll", peer_python: str = sys.executable
 ) -> dict[str, Any]:
     """Tokens/s of everyone, and ours over theirs; medians over `rounds` turns of `steps` steps."""
-    peers = PEERS if has_torch(peer_python) else ()
+    versions = torch_versions(peer_python)
+    peers = PEERS if versions else ()
     if not peers:
         print(
             "!!! NO PEER: torch and transformers are not installed here, so that only our own speed is measured.\n"
             "!!! pip install torch==2.13.0 transformers, or name an interpreter that has them: --peer-python PATH",
             file=sys.stderr,
         )
+    load_before = os.getloadavg()[0]  # other programs at work, before we begin: close to 0 on a quiet machine
     contestants = {"loupe": Contestant(sys.executable, MODULE, "loupe", loop)}
     try:
         for name in peers:
@@ -48,7 +50,8 @@ def bench_bert_step(
             peaks += contestants["loupe"].ask("peak", steps)
             shown = "  ".join(f"{n} {ROWS * LENGTH / statistics.median(s):.0f}" for n, s in seconds.items())
             print(f"turn {number + 1} of {rounds}, tokens/s: {shown}", flush=True)
-        return summary(seconds, peaks) | {"rounds": rounds, "steps_a_turn": steps, "loop": loop}
+        busy = {"load_average_at_start_and_end": [round(load, 1) for load in (load_before, os.getloadavg()[0])]}
+        return summary(seconds, peaks) | {"rounds": rounds, "steps_a_turn": steps, "loop": loop} | busy | versions
     finally:
         for contestant in contestants.values():
             contestant.close()

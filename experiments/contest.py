@@ -1,6 +1,5 @@
 """A fair race of two programs on one machine: a process each, one running while the others wait, in turn."""
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -69,9 +68,10 @@ def seconds_of(call: Callable[[], Any]) -> float:
     return time.perf_counter() - begin
 
 
-def has_torch(python: str) -> bool:
-    """Whether an interpreter has torch and transformers."""
-    if python == sys.executable:
-        return all(importlib.util.find_spec(name) for name in ("torch", "transformers"))
-    words = "import importlib.util as u, sys; sys.exit(not (u.find_spec('torch') and u.find_spec('transformers')))"
-    return subprocess.run([python, "-c", words], check=False).returncode == 0
+def torch_versions(python: str) -> dict[str, str]:
+    """The versions of torch and transformers that an interpreter has; empty unless it has both."""
+    words = (
+        "import importlib.metadata as m, json; print(json.dumps({n: m.version(n) for n in ('torch', 'transformers')}))"
+    )
+    done = subprocess.run([python, "-c", words], check=False, capture_output=True, text=True)
+    return json.loads(done.stdout) if done.returncode == 0 else {}

@@ -29,7 +29,7 @@ def test_no_peer_is_said_loudly(monkeypatch, capsys):
             pass
 
     monkeypatch.setattr(bench_bert_step, "Contestant", Fake)
-    monkeypatch.setattr(bench_bert_step, "has_torch", lambda python: False)
+    monkeypatch.setattr(bench_bert_step, "torch_versions", lambda python: {})
     found = bench_bert_step.bench_bert_step(rounds=2, steps=1)
     assert "!!! NO PEER" in capsys.readouterr().err and "loupe_over_hugging_face" not in found
 
