@@ -152,7 +152,10 @@ def workers_are_gone(group: int) -> bool:
 
 @pytest.mark.slow
 def test_kills(child, kill, tiny, capsys):
-    folders = [Folder(tiny.path.with_name(name), tiny.words, tiny.startup) for name in ("one", "other")]
+    folders = [
+        Folder(tiny.path.with_name(name), [*tiny.words, "--workers", workers], tiny.startup)
+        for name, workers in (("one", "0"), ("other", "2"))
+    ]
     plans = [["within a save"] * KILLS + ["at random"] * (KILLS // 2)]
     plans += [["after a save"] * KILLS + ["at random"] * (KILLS - KILLS // 2)]
 

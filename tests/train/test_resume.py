@@ -43,7 +43,7 @@ def stories(child, tiny_experiment, tmp_path_factory) -> dict[str, Future]:
 
     def stopped():
         """One folder, stopped at once, by Ctrl-C, by SIGTERM, each time with the command that was printed; then finished."""
-        words = ["--exp", tiny_experiment, "--run-dir", root / "stopped"]
+        words = ["--exp", tiny_experiment, "--run-dir", root / "stopped", "--workers", "1"]
         first = child(*words, PAUSE="5").until("step  1/16").signal(signal.SIGINT).until("stopping")
         begin = time.monotonic()
         told = [first.signal(signal.SIGINT).wait()]
