@@ -171,7 +171,8 @@ def agreed_init(folder: RunFolder, init: str | None) -> str | None:
 def is_finished(folder: RunFolder, experiment: Experiment) -> bool:
     """Whether all steps of the experiment have been taken and scored."""
     done = [line["step"] for line in read_metrics(folder.path) if line.get("event") == "done"]
-    return bool(done) and done[-1] >= experiment.steps and (folder / "scores.json").is_file()
+    scored = {"valid_loss", "unigram_entropy", "context_gain"} <= set(folder.read("scores.json") or {})
+    return bool(done) and done[-1] >= experiment.steps and scored  # a result that is lost is made again
 
 
 def open_data(folder: RunFolder, experiment: Experiment, console: Console) -> Prepared:
