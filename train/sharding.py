@@ -17,14 +17,18 @@ from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionS
 # Parameter path (a suffix, as a regular expression) -> the logical axis of each dimension. Stacked layers lead with "layers".
 AXES = (
     (r"embeddings\.tokens\.embedding", ("vocab", "embed")),
-    (r"embeddings\.(positions|token_types)\.embedding", (None, "embed")),
-    (r"attention\.(query|key|value)\.kernel", ("embed", "heads", None)),
-    (r"attention\.(query|key|value)\.bias", ("heads", None)),
-    (r"attention\.out\.kernel", ("heads", None, "embed")),
+    (r"embeddings\.(positions|token_types|class_token)\.embedding", (None, "embed")),
+    (r"embeddings\.projection\.kernel", (None, "embed")),
+    (r"position_bias\.embedding", (None, "heads")),
+    (r"(cross_)?attention\.(query|key|value)\.kernel", ("embed", "heads", None)),
+    (r"(cross_)?attention\.(query|key|value)\.bias", ("heads", None)),
+    (r"(cross_)?attention\.out\.kernel", ("heads", None, "embed")),
+    (r"(cross_)?attention\.sinks", ("heads",)),
     (r"mlp\.(up|gate)\.kernel", ("embed", "mlp")),
     (r"mlp\.(up|gate)\.bias", ("mlp",)),
     (r"mlp\.down\.kernel", ("mlp", "embed")),
     (r"token_head\.transform\.kernel", ("embed", "mlp")),
+    (r"token_head\.table\.embedding", ("vocab", "embed")),
     (r"token_head\.bias", ("vocab",)),
     (r"pair_head\.pooler\.kernel", ("embed", "mlp")),
     (r"(scale|bias|kernel)", ()),  # norms, small biases, classifiers: whole on every device
