@@ -98,7 +98,7 @@ def to_json(value: Any) -> Any:
     >>> to_json(Stack(loop="unroll"))
     {'loop': 'unroll', 'remat': None}
     >>> to_json((1, LayerNorm(epsilon=1e-6)))
-    [1, {'name': 'layer_norm', 'epsilon': 1e-06}]
+    [1, {'name': 'layer_norm', 'epsilon': 1e-06, 'bias': True}]
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: _tagged_json(getattr(value, field.name)) for field in dataclasses.fields(value)}

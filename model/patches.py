@@ -34,6 +34,7 @@ class Patches:
 def cut(images: Float[Array, "B C Y X"], patch_size: int) -> Float[Array, "B T P"]:
     """Cut images, channels first, into patches, left to right and top to bottom; a patch lists channel, row, column.
 
+    >>> import jax.numpy as jnp
     >>> cut(jnp.arange(16.0).reshape(1, 1, 4, 4), 2)[0, 1]
     Array([2., 3., 6., 7.], dtype=float32)
     """
