@@ -119,14 +119,8 @@ T5_SETTINGS = {
     "eos_token_id": 1,
     "decoder_start_token_id": 0,
 }
-MARIAN_SETTINGS = {
-    "activation_function": "relu",
-    "scale_embedding": True,
-    "pad_token_id": 80,
-    "decoder_start_token_id": 80,
-    "eos_token_id": 0,
-    "forced_eos_token_id": None,
-}
+MARIAN_SETTINGS = {"activation_function": "relu", "scale_embedding": True, "forced_eos_token_id": None}
+MARIAN_SETTINGS |= {"pad_token_id": 80, "decoder_start_token_id": 80, "eos_token_id": 0}
 
 
 def rotary(base: float, **settings: Any) -> dict[str, Any]:
