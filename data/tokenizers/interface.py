@@ -97,6 +97,7 @@ class Tokenizer(ABC):
 
     special: SpecialIds
     template: Template = Template()  # the special tokens that the published tokenizer of this kind adds
+    prose: bool = True  # texts have sentences; False: they are symbols, and have none
     pieces: list[str]  # what each id is called, V of them
 
     @property

@@ -161,6 +161,7 @@ class WordTokenizer(PlainTokenizer):
     """
 
     kind = "words"
+    prose = False
 
     def __init__(self, words: Sequence[str], specials: bool = True):
         super().__init__(words, [word.encode("utf-8", "replace") for word in words], specials)
