@@ -6,7 +6,8 @@
         held_out.npy           numbers of the held-out documents        held_out.jsonl.gz   their text
         unigram_counts.npy     of the training part                     tokenizer/
 
-Held-out documents are those whose text has the smallest hashes: a choice that no order, seed or file name changes.
+Held-out documents are those whose text has the smallest hashes: a choice that no order, seed or file name changes. Of a
+source that is split by tails each document is stored as two, its beginning and its held-out end.
 """
 
 import hashlib
@@ -142,7 +143,7 @@ def _key(data: TextData, corpora: list[Corpus]) -> str:
         [[c.fingerprint, c.weight] for c in corpora],
         tokenizer,
         data.valid_fraction,
-        data.valid_documents,
+        data.valid_documents if data.valid_split == "documents" else data.valid_split,
     ]
     return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:16]
 
