@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
-from model.decoder import LanguageModel
 
 from data.batch import Batch, segment_spans
 from data.modes import Mode
@@ -16,6 +15,7 @@ from data.passages import Continuations
 from data.segments import Role
 from data.tokenizers import Tokenizer
 from model.config import TransformerConfig
+from model.decoder import LanguageModel
 from train.objectives.interface import HeldOut, Means, Measured, Sample
 from train.objectives.scoring import check_options, next_token_scores, plain_loss, score_tokens, spread
 
@@ -40,8 +40,9 @@ class PredictsNext:
 
     def measure(self, model: Any, batch: Batch, dropout_keys: Array | None) -> Measured:
         hidden = self.hidden(model, batch, dropout_keys)
-        options = {"z_loss": self.z_loss, "label_smoothing": self.label_smoothing}
-        return score_tokens(model, hidden, batch.labels, "next", **options)
+        return score_tokens(
+            model, hidden, batch.labels, "next", z_loss=self.z_loss, label_smoothing=self.label_smoothing
+        )
 
     def scores(self, seen: dict[str, Means], held_out: HeldOut | None = None) -> Means:
         """Flat scores; `context_gain` is what the loss rises by when the tokens of the context are shuffled."""
