@@ -8,7 +8,7 @@ import numpy as np
 
 from data.batch import Batch
 from data.documents import Documents
-from data.masking import Mode
+from data.modes import Mode
 from data.pipeline import eval_batches
 from data.tokenizers import Tokenizer
 from train.config import Experiment

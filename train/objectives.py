@@ -15,8 +15,11 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from data.batch import Batch
-from data.masking import Masking, MaskRows, Mode
-from data.segments import Packing, Passages, SentencePairs
+from data.masking import Masking, MaskRows
+from data.modes import Mode
+from data.passages import Passages
+from data.segments import Packing
+from data.sentence_pairs import SentencePairs
 from data.tokenizers import Tokenizer
 from kernels.cross_entropy import cross_entropy, is_highest
 from model.config import TransformerConfig

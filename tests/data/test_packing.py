@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 
 from data.documents import MemoryDocuments, Part
 from data.errors import DataError
-from data.packing import START, Anchor, DocumentOrder, PackPlan, Passages, SentencePairs, pack
+from data.packing import START, Anchor, DocumentOrder, PackPlan, pack
+from data.passages import Passages
+from data.sentence_pairs import SentencePairs
 from data.sentences import Encoded
 from data.tokenizers import SpecialIds
 
@@ -109,10 +111,10 @@ def test_pairs_are_what_their_labels_say(shape, row_length, seed):
 def test_half_of_the_pairs_are_random_and_length_does_not_tell(python_docs):
     plan = PackPlan(python_docs.train, SentencePairs(), row_length=128, window=4_096, seed=0)
     segments = [segment for epoch in range(3) for row in plan.window(epoch, 0) for segment in row]
-    is_random = np.array([segment.is_random for segment in segments])
-    assert is_random.mean() == pytest.approx(0.5, abs=4 * 0.5 / np.sqrt(len(segments)))
+    is_negative = np.array([segment.is_negative for segment in segments])
+    assert is_negative.mean() == pytest.approx(0.5, abs=4 * 0.5 / np.sqrt(len(segments)))
     first = np.array([segment.first.stop - segment.first.start for segment in segments])
-    assert abs(np.corrcoef(first, is_random)[0, 1]) < 0.1
+    assert abs(np.corrcoef(first, is_negative)[0, 1]) < 0.1
     assert plan.density() > 0.95
     read = sum(s.first.stop - s.first.start + s.second.stop - s.second.start for s in segments)
     assert read > 0.9 * 3 * python_docs.train.tokens
