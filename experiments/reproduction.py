@@ -50,7 +50,11 @@ class Finished:
 
     def held_out(self, name: str) -> list[tuple[int, float]]:
         """(step, value) of every evaluation."""
-        return [(line["step"], line[name]) for line in self.lines if name in line and "valid_loss" in line and "event" not in line]
+        return [
+            (line["step"], line[name])
+            for line in self.lines
+            if name in line and "valid_loss" in line and "event" not in line
+        ]
 
 
 @dataclasses.dataclass(frozen=True)

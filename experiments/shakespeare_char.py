@@ -48,7 +48,11 @@ experiment = Experiment(
     ),
     objective=NextToken(opening=None, closing=None),
     optimizer=AdamW(
-        schedule=WarmupCosine(peak=1e-3, warmup_steps=100, final=0.1), b2=0.99, epsilon=1e-8, weight_decay=0.1, clip_norm=1.0
+        schedule=WarmupCosine(peak=1e-3, warmup_steps=100, final=0.1),
+        b2=0.99,
+        epsilon=1e-8,
+        weight_decay=0.1,
+        clip_norm=1.0,
     ),
     steps=2_000,
     evaluate_every=250,

@@ -89,7 +89,7 @@ def curves(finished: list[Finished]) -> list[Chart]:
 
 
 reproduction = Reproduction(
-    paper="Vaswani et al. 2017, Attention Is All You Need, arXiv:1706.03762; the task as in The Annotated Transformer (Rush 2018)",
+    paper="Vaswani et al. 2017, Attention Is All You Need, arXiv:1706.03762; the task as in The Annotated Transformer",
     claim="A small encoder-decoder learns to copy random strings of ten digits without a fault.",
     published={"exact copies": "all"},
     departs="Two layers of 64 on each side; 16,384 random strings, of which 500 are held out.",
@@ -103,7 +103,9 @@ reproduction = Reproduction(
     },
     measure=measure,
     criteria=(
-        Criterion("every held-out string is copied exactly, every seed", lambda v: least(v, COPIES, "strings_right") == 1.0),
+        Criterion(
+            "every held-out string is copied exactly, every seed", lambda v: least(v, COPIES, "strings_right") == 1.0
+        ),
         Criterion(
             "the control, which cannot tell the order of the source, copies under 5% of the strings, every seed",
             lambda v: worst(v, BLIND, "strings_right") < 0.05,

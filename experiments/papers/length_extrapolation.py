@@ -32,7 +32,9 @@ def measure(finished: Finished) -> dict[str, float]:
     data = finished.run.experiment.data
     rows = {length: max(1, 16 * 64 // length) for length in LENGTHS}
     return {
-        f"loss_at_{length}": finished.run.loss(data=dataclasses.replace(data, row_length=length, batch_size=rows[length]))
+        f"loss_at_{length}": finished.run.loss(
+            data=dataclasses.replace(data, row_length=length, batch_size=rows[length])
+        )
         for length in LENGTHS
     }
 
@@ -51,7 +53,9 @@ reproduction = Reproduction(
     paper="Press et al. 2022, Train Short, Test Long, arXiv:2108.12409; rotary positions by Su et al., arXiv:2104.09864; no positions "
     "after Kazemnejad et al., arXiv:2305.19466",
     claim="Models with sinusoidal positions break beyond the length of their training; ALiBi keeps its loss or lowers it.",
-    published={"1.3 B parameters": "ALiBi trained at 1,024 matches at 2,048 the perplexity of sinusoids trained at 2,048"},
+    published={
+        "1.3 B parameters": "ALiBi trained at 1,024 matches at 2,048 the perplexity of sinusoids trained at 2,048"
+    },
     departs="Characters of Shakespeare, 4 layers of 128, trained on windows of 64; losses in windows that do not overlap.",
     variants={
         name: dataclasses.replace(base, model=dataclasses.replace(base.model, positions=choice))
@@ -62,7 +66,8 @@ reproduction = Reproduction(
         Criterion(
             "ALiBi: the loss at 512 is at most 0.03 nats above that at 64, every seed",
             lambda v: all(
-                far <= near + 0.03 for far, near in zip(v["alibi"]["loss_at_512"], v["alibi"]["loss_at_64"], strict=True)
+                far <= near + 0.03
+                for far, near in zip(v["alibi"]["loss_at_512"], v["alibi"]["loss_at_64"], strict=True)
             ),
         ),
         Criterion(

@@ -31,13 +31,18 @@ def floor() -> dict[str, float]:
     with open(need("tinyshakespeare/input.txt"), encoding="utf-8", newline="") as file:
         text = file.read()
     cut = int(len(text) * 0.9)
-    return {f"{order}-gram counts": loss for order, loss in add_counts_losses(text[:cut], text[cut:], orders=(1, 2, 3, 4))}
+    return {
+        f"{order}-gram counts": loss for order, loss in add_counts_losses(text[:cut], text[cut:], orders=(1, 2, 3, 4))
+    }
 
 
 def curves(finished: list[Finished]) -> list[Chart]:
     """Held-out loss over training, every seed of the recipe and the first of the control."""
     runs = [item for item in finished if item.variant == RECIPE]
-    series = [Series(f"seed {run.seed}", run.held_out("valid_loss"), tone=1 + n % 4, kind="plain") for n, run in enumerate(runs)]
+    series = [
+        Series(f"seed {run.seed}", run.held_out("valid_loss"), tone=1 + n % 4, kind="plain")
+        for n, run in enumerate(runs)
+    ]
     control = next(item for item in finished if item.variant == BLIND)
     series.append(Series("one token of context", control.held_out("valid_loss"), tone=5, kind="plain"))
     return [Chart("shakespeare", "Held-out loss, nats a character", series, levels=(("nanoGPT", 1.88),), wide=True)]

@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
-from model.decoder import LanguageModel
 
 from data.batch import Batch, segment_spans
 from data.modes import Mode
@@ -16,6 +15,7 @@ from data.passages import Continuations
 from data.segments import Role
 from data.tokenizers import Tokenizer
 from model.config import TransformerConfig
+from model.decoder import LanguageModel
 from train.objectives.interface import HeldOut, Means, Measured, Sample
 from train.objectives.scoring import check_options, next_token_scores, plain_loss, score_tokens, spread
 

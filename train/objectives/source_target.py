@@ -6,7 +6,6 @@ from typing import ClassVar
 import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
-from model.encoder_decoder import EncoderDecoder
 
 from data.batch import Batch
 from data.modes import Mode
@@ -14,6 +13,7 @@ from data.spans import CorruptSpans, NoisySpans
 from data.text_pairs import ShowPairs, TextPairs
 from data.tokenizers import Tokenizer
 from model.config import TransformerConfig
+from model.encoder_decoder import EncoderDecoder
 from train.objectives.interface import Sample
 from train.objectives.next_token import PredictsNext
 from train.objectives.scoring import spread
