@@ -123,7 +123,7 @@ reproduction = Reproduction(
     claim="Attention-only models with two layers form induction heads in an abrupt change and copy repeated random text; one "
     "layer never does.",
     published={
-        "form of the claim": "the change coincides with a rise of the prefix-matching score, in models of two layers or more"
+        "form of the claim": "an abrupt change, with a rise of the prefix-matching score, in models of two layers or more"
     },
     departs="Width 64 and 64 symbols, random blocks of 16 to 32 symbols repeated to length 64, instead of a language model of "
     "web text; norms as in GPT-2.",
@@ -134,7 +134,7 @@ reproduction = Reproduction(
     measure=measure,
     criteria=(
         Criterion(
-            "two layers: loss on repeated blocks below 0.1 nats, every seed",
+            "two layers: loss on repeated blocks under 0.1, every seed",
             lambda v: worst(v, TWO, "second_half_loss") < 0.1,
         ),
         Criterion(

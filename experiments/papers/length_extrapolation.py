@@ -50,7 +50,7 @@ def curves(finished: list[Finished]) -> list[Chart]:
 
 
 reproduction = Reproduction(
-    paper="Press et al. 2022, Train Short, Test Long, arXiv:2108.12409; rotary positions by Su et al., arXiv:2104.09864; no positions "
+    paper="Press et al. 2022, Train Short, Test Long, arXiv:2108.12409; rotary by Su et al., arXiv:2104.09864; none "
     "after Kazemnejad et al., arXiv:2305.19466",
     claim="Models with sinusoidal positions break beyond the length of their training; ALiBi keeps its loss or lowers it.",
     published={

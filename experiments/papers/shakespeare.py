@@ -52,8 +52,8 @@ reproduction = Reproduction(
     paper="Karpathy 2022, nanoGPT, README (train_shakespeare_char.py with the settings for a CPU)",
     claim="4 layers, 128 wide, context 64, 12 rows, 2,000 steps: a loss of 1.88 on the held-out tenth.",
     published={"loss": 1.88, "how": "mean of 20 batches", "parameters": 804_096},
-    departs="The loss is that of the whole held-out tenth in windows of 64, where nanoGPT averages 20 random batches; windows for "
-    "training are dealt out epoch by epoch.",
+    departs="The loss is that of the whole held-out tenth in windows of 64, where nanoGPT averages 20 random batches; windows "
+    "for training are dealt out epoch by epoch.",
     variants={
         RECIPE: experiment,
         BLIND: dataclasses.replace(
