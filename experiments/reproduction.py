@@ -44,9 +44,17 @@ class Finished:
         """Every line of metrics.jsonl."""
         return read_metrics(self.folder.path)
 
-    def curve(self, name: str) -> list[tuple[int, float]]:
-        """(step, value) of every line that has this value."""
-        return [(line["step"], line[name]) for line in self.lines if name in line and "event" not in line]
+    def training(self, name: str) -> list[tuple[int, float]]:
+        """(step, value) of every step of the training."""
+        return [(line["step"], line[name]) for line in self.lines if name in line and "loss" in line]
+
+    def held_out(self, name: str) -> list[tuple[int, float]]:
+        """(step, value) of every evaluation."""
+        return [
+            (line["step"], line[name])
+            for line in self.lines
+            if name in line and "valid_loss" in line and "event" not in line
+        ]
 
 
 @dataclasses.dataclass(frozen=True)
