@@ -4,6 +4,7 @@ Paper:   the recipe of nanoGPT (Karpathy 2022), config/train_shakespeare_char.py
 Departs: windows of the text are dealt out epoch by epoch, where nanoGPT draws them with replacement.
 Needs:   tinyshakespeare's input.txt, in LOUPE_DATA/tinyshakespeare or by --data.source 'files:input.txt#whole'.
 Run:     python -m train.pretrain --exp=shakespeare_char
+Try:     python -m train.pretrain --exp=shakespeare_char --model.positions.name rotary
 Result:  experiments/results/shakespeare.json, by python -m experiments.reproduce shakespeare
 """
 

@@ -4,6 +4,7 @@ Paper:   the recipe of nanoGPT (Karpathy 2022), config/train_shakespeare_char.py
 Departs: as experiments/shakespeare_char.py.
 Needs:   the same file.
 Run:     python -m train.pretrain --exp=shakespeare_char_gpu
+Try:     python -m train.pretrain --exp=shakespeare_char_gpu --steps 200
 Result:  none yet: it takes minutes on a GPU and more than a day on two cores.
 """
 

@@ -44,8 +44,12 @@ class Evaluator:
 
     def quick(self, params: Params) -> Means:
         """The headline figures on the first rows only: a look during training that costs little."""
-        objective, rows = self._experiment.objective, self._experiment.evaluate_rows
-        return objective.scores({objective.modes[0]: self._means(params, objective.modes[0], rows)})
+        return self.headline(params, self._experiment.evaluate_rows)
+
+    def headline(self, params: Params, limit_rows: int | None = None) -> Means:
+        """The headline figures, without those that need other ways of corrupting a row; on all rows, or the first."""
+        objective = self._experiment.objective
+        return objective.scores({objective.modes[0]: self._means(params, objective.modes[0], limit_rows)})
 
     def full(self, params: Params) -> Means:
         """Every figure on every held-out row, beside the floors that they should be read against."""

@@ -29,14 +29,11 @@ base = dataclasses.replace(
 
 def measure(finished: Finished) -> dict[str, float]:
     """Loss on the whole held-out tenth, in windows of each length."""
-    data = finished.run.experiment.data
-    rows = {length: max(1, 16 * 64 // length) for length in LENGTHS}
-    return {
-        f"loss_at_{length}": finished.run.loss(
-            data=dataclasses.replace(data, row_length=length, batch_size=rows[length])
-        )
-        for length in LENGTHS
-    }
+    run, losses = finished.run, {}
+    for length in LENGTHS:
+        data = dataclasses.replace(run.experiment.data, row_length=length, batch_size=max(1, 1_024 // length))
+        losses[f"loss_at_{length}"] = run.evaluator(data=data).headline(run.params)["valid_loss"]
+    return losses
 
 
 def curves(finished: list[Finished]) -> list[Chart]:
