@@ -52,7 +52,7 @@ two_layers = Experiment(
         norm_placement="pre",
         norm_embeddings=False,
         dropout_rate=0.0,
-        initializer=Normal(0.02),
+        initializer=Normal(0.1),
         stack=Stack(loop="unroll"),
     ),
     objective=NextToken(opening=None, closing=None),
@@ -126,7 +126,7 @@ reproduction = Reproduction(
         "form of the claim": "an abrupt change, with a rise of the prefix-matching score, in models of two layers or more"
     },
     departs="Width 64 and 64 symbols, random blocks of 16 to 32 symbols repeated to length 64, instead of a language model of "
-    "web text; norms as in GPT-2.",
+    "web text; norms as in GPT-2, weights drawn with a deviation of 0.1.",
     variants={
         TWO: two_layers,
         ONE: dataclasses.replace(two_layers, model=dataclasses.replace(two_layers.model, num_layers=1)),
