@@ -25,7 +25,9 @@ RESULTS = Path(__file__).parent / "results"
 def main(words: list[str] | None = None) -> int:
     """The command; returns its exit code: 0 when it was measured, whether the claim holds or not."""
     parser = argparse.ArgumentParser(
-        prog="python -m experiments.reproduce", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m experiments.reproduce",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("name", nargs="?", help="the claim; --list shows them all")
     parser.add_argument("--list", action="store_true", help="list the claims, and stop")
@@ -41,7 +43,9 @@ def main(words: list[str] | None = None) -> int:
     if options.name not in known:
         close = nearest(str(options.name).replace("-", "_"), known)
         hint = f"did you mean {close}?" if options.name and close else f"there are {', '.join(known)}"
-        raise ValueError(f"which claim? {options.name!r} is not one; {hint}" if options.name else f"which claim? {hint}")
+        raise ValueError(
+            f"which claim? {options.name!r} is not one; {hint}" if options.name else f"which claim? {hint}"
+        )
     seeds = read_seeds(options.seeds)
     configure_jax()
     reproduction = importlib.import_module(f"experiments.papers.{options.name}").reproduction
@@ -58,7 +62,9 @@ def claims() -> list[Path]:
 
 def listing() -> str:
     """The claims with their first line, none of them imported."""
-    lines = [(path.stem, (ast.get_docstring(ast.parse(path.read_text())) or "").partition("\n")[0]) for path in claims()]
+    lines = [
+        (path.stem, (ast.get_docstring(ast.parse(path.read_text())) or "").partition("\n")[0]) for path in claims()
+    ]
     width = max(len(name) for name, _ in lines)
     return "\n".join(f"  {name:{width}}  {text}" for name, text in lines)
 
@@ -76,9 +82,7 @@ def read_seeds(text: str | None) -> tuple[int, ...]:
     return tuple(int(part) for part in text.split(","))
 
 
-def reproduce(
-    name: str, reproduction: Any, seeds: tuple[int, ...], variants: list[str], runs: Path, out: Path
-) -> int:
+def reproduce(name: str, reproduction: Any, seeds: tuple[int, ...], variants: list[str], runs: Path, out: Path) -> int:
     """Train what is missing, measure, judge and write; returns the exit code of a stop, or 0."""
     from experiments.reproduction import Finished, judge, run_folder, summarise
 
@@ -105,7 +109,8 @@ def reproduce(
         "claim": reproduction.claim,
         "departs": reproduction.departs,
         "published": dict(reproduction.published),
-        "verdict": ("reproduced" if held else "not reproduced") + ("" if complete else ", on fewer seeds than declared"),
+        "verdict": ("reproduced" if held else "not reproduced")
+        + ("" if complete else ", on fewer seeds than declared"),
         "criteria": criteria,
         "floor": reproduction.floor(),
         "control": reproduction.control,

@@ -36,9 +36,10 @@ def section(ident: str, title: str, content: str) -> str:
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Rows of ready HTML under plain headings; the first column names the row."""
-    top = "".join(f'<th{"" if at == 0 else " class=number"}>{escape(text)}</th>' for at, text in enumerate(head))
+    top = "".join(f"<th{'' if at == 0 else ' class=number'}>{escape(text)}</th>" for at, text in enumerate(head))
     lines = "".join(
-        f"<tr><th>{first}</th>{''.join(f'<td class=number>{cell}</td>' for cell in others)}</tr>" for first, *others in rows
+        f"<tr><th>{first}</th>{''.join(f'<td class=number>{cell}</td>' for cell in others)}</tr>"
+        for first, *others in rows
     )
     return f'<div class="scroll"><table><thead><tr>{top}</tr></thead><tbody>{lines}</tbody></table></div>'
 
