@@ -49,9 +49,9 @@ def test_a_run_scores_and_reports_in_its_own_words(name, here, tmp_path):
 @pytest.mark.parametrize(
     ("words", "error"),
     [
-        (("--objective.name", "span_corruption"), "the tokenizer has 0 sentinels, and span corruption of rows of 32 needs 2; use"),
+        (("--objective.name", "span_corruption"), "the tokenizer has 0 sentinels, and span corruption of rows of 32 needs 2"),
         (("--objective.name", "sequence_to_sequence"), "is no pair of texts, which this objective needs; name a --data.source"),
-        (("--objective.name", "next_token", "--objective.answer-after", "=="), "the vocabulary has no token '==' to answer after"),
+        (("--objective.name", "next_token", "--objective.answer-after", "=="), "the vocabulary has no token '==' to answer"),
         (("--objective.name", "next_token", "--objective.z-loss", "-1"), "objective.z_loss=-1.0 must be 0 or more, such as 1e-4"),
         (("--objective.sentence-order", "true"), "objective: a pair has one label; use next_sentence=False"),
         (("--objective.name", "sequence_to_sequence", "--objective.target-length", "40"),
