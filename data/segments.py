@@ -19,8 +19,6 @@ from data.tokenizers import SpecialIds
 
 Role: TypeAlias = Literal["cls", "sep", "bos", "eos"]
 
-STAND_INS = {"bos": "cls", "eos": "sep"}  # as in Rothe et al., arXiv:1907.12461, who generate with BERT's vocabulary
-
 
 class Segment(NamedTuple):
     """What stands in one segment of a row: a piece, or a pair of them."""
@@ -108,9 +106,18 @@ def first_run(length: int, room: int, epoch: int, draw: random.Random) -> int:
     return 1 + int(draw.random() * room) if epoch and length > room else room
 
 
+def first_of(special: SpecialIds, *roles: str, purpose: str) -> int:
+    """The id of the first of these roles that a vocabulary has a token for; DataError if it has none of them."""
+    for role in roles:
+        if (found := getattr(special, role)) is not None:
+            return found
+    return special.need(roles[0], purpose=purpose)[0]  # an error that says what is missing
+
+
 def mark(special: SpecialIds, role: Role, purpose: str) -> int:
-    """The id of a mark; where a vocabulary has no beginning or end of text, [CLS] and [SEP] stand in for them."""
-    for name in (role, STAND_INS.get(role, role)):
-        if getattr(special, name) is not None:
-            return getattr(special, name)
-    return special.need(role, purpose=purpose)[0]  # an error that says what is missing
+    """The id of a mark; where a vocabulary has no beginning or end of text, [CLS] and [SEP] stand in for them.
+
+    So do Rothe et al., arXiv:1907.12461, who generate with BERT's vocabulary.
+    """
+    stand_ins = {"bos": ("cls",), "eos": ("sep",)}
+    return first_of(special, role, *stand_ins.get(role, ()), purpose=purpose)

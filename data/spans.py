@@ -21,9 +21,9 @@ from data.batch import Row, segment_spans
 from data.documents import Documents, Piece
 from data.errors import DataError
 from data.modes import Mode, check_mode, shuffle
-from data.segments import Packer, Segment, first_run, mark, runs
+from data.segments import Packer, Segment, first_of, first_run, mark, runs
 from data.sides import Side, from_sides
-from data.tokenizers.interface import Tokenizer
+from data.tokenizers.interface import SpecialIds, Tokenizer
 
 PURPOSE = "span corruption"
 
@@ -134,8 +134,8 @@ class NoisyPassagePacker(Packer):
 class CorruptSpans:
     """Parts a row of passages into source and target: `CorruptSpans(noise, tokenizer, row_length)(row, rng)`.
 
-    The decoder reads the target behind a start token, the padding token, as published; where a vocabulary has no end of
-    text, [SEP] ends both sides. In mode `shuffled` the ordinary tokens that each source has left change places.
+    The decoder reads the target behind `start_of_target`; where a vocabulary has no end of text, [SEP] ends both sides. In
+    mode `shuffled` the ordinary tokens that each source has left change places.
     """
 
     modes = ("train", "as_trained", "shuffled")
@@ -145,13 +145,14 @@ class CorruptSpans:
         self.noise, self.mode, self.row_length = noise, mode, row_length
         self.target_length = noise.target_length(row_length)
         special = tokenizer.special
-        self.end, self.pad = mark(special, "eos", PURPOSE), special.pad or 0
-        self.sentinels = np.array(getattr(special, "sentinels", ()), np.int32)
+        self.end, self.start, self.pad = mark(special, "eos", PURPOSE), start_of_target(special), special.pad or 0
+        self.sentinels = np.array(special.sentinels, np.int32)
         most = noise.longest(row_length).spans
         if len(self.sentinels) < most:
             raise DataError(
                 f"the tokenizer has {len(self.sentinels)} sentinels, and span corruption of rows of {row_length} needs "
-                f"{most}; choose a --data.tokenizer with more of them, a larger --objective.mean_span, or shorter rows"
+                f"{most}; use --data.tokenizer.name sentence_piece --data.tokenizer.sentinels {max(most, 100)}, a "
+                "larger --objective.mean_span, or shorter rows"
             )
         self.ordinary = np.isin(np.arange(tokenizer.vocab_size), tokenizer.ordinary)  # [V]
 
@@ -162,7 +163,7 @@ class CorruptSpans:
             left, hidden = self._part(row.tokens[start:stop], rng)
             source.append(left)
             target.append(hidden)
-        return from_sides(source, target, start=self.pad, labels=row.labels)
+        return from_sides(source, target, start=self.start, labels=row.labels)
 
     def _part(self, text: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Source and target of one passage, both ended."""
@@ -179,6 +180,15 @@ class CorruptSpans:
         if self.mode == "shuffled":
             shuffle(left, np.flatnonzero(self.ordinary[left]), rng)
         return left, hidden
+
+
+def start_of_target(special: SpecialIds) -> int:
+    """What a decoder reads before the first token of a target: the padding token, as published, else a mark.
+
+    >>> start_of_target(SpecialIds(pad=0, eos=1)), start_of_target(SpecialIds(bos=9, eos=9))
+    (0, 9)
+    """
+    return first_of(special, "pad", "bos", "eos", "sep", purpose=PURPOSE)
 
 
 def random_partition(count: int, parts: int, rng: np.random.Generator) -> np.ndarray:

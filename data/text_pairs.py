@@ -17,18 +17,18 @@ from data.batch import Row, segment_spans
 from data.documents import Documents, Piece
 from data.errors import DataError
 from data.modes import Mode, check_mode, shuffle
-from data.segments import Packer, Segment
+from data.segments import Packer, Segment, first_of
 from data.sides import Side, from_sides
-from data.tokenizers.interface import Tokenizer
+from data.tokenizers.interface import SpecialIds, Tokenizer
 
 
 @dataclass(frozen=True)
 class TextPairs:
     """Pairs of texts, several in a row, segments numbered alike on both sides.
 
-    A side that is longer than its places is cut there and keeps its end mark; a pair with an empty side is left out.
-    Both sides end with `eos`, or [SEP] where the vocabulary has no end of text, or nothing where it has neither. A target
-    starts with `bos`, or the padding token where there is none.
+    A side that is longer than its places is cut there and keeps its end mark.
+    Both sides end with `eos`, or [SEP] where the vocabulary has no end of text, or nothing where it has neither. A decoder
+    reads a target behind `start_of_target`.
     """
 
     target_length: int | None = None
@@ -53,7 +53,7 @@ class TextPairPacker(Packer):
         special = documents.special
         end = special.sep if special.eos is None else special.eos
         self.end = np.array([] if end is None else [end], np.int32)
-        self.start = self.pad if special.bos is None else special.bos
+        self.start = start_of_target(special)
         self.need_room(1 + len(self.end), "a token and its end mark")
 
     def cut(self, documents: list[int], epoch: int, draw: random.Random) -> list[Segment]:
@@ -66,8 +66,7 @@ class TextPairPacker(Packer):
             middle, end = ends
             source = Piece(document, 0, min(middle, self.row_length - len(self.end)))
             target = Piece(document, middle, min(end, middle + self.target_length - len(self.end)))
-            if 0 < middle < end:
-                segments.append(Segment(source, target))
+            segments.append(Segment(source, target))
         return segments
 
     def room(self, segment: Segment) -> int:
@@ -84,6 +83,15 @@ class TextPairPacker(Packer):
             source.append(np.concatenate([next(texts), self.end]))
             target.append(np.concatenate([next(texts), self.end]))
         return from_sides(source, target, start=self.start, labels={})
+
+
+def start_of_target(special: SpecialIds) -> int:
+    """What a decoder reads before the first token of a target: the beginning of text, else the padding token or an end.
+
+    >>> start_of_target(SpecialIds(pad=0, bos=2)), start_of_target(SpecialIds(pad=0, sep=3))
+    (2, 0)
+    """
+    return first_of(special, "bos", "pad", "eos", "sep", purpose="starting a target")
 
 
 class ShowPairs:

@@ -61,6 +61,7 @@ def train_run(request, started: float) -> int:
         prepared = open_data(folder, experiment, console)
         tokenizer = prepared.tokenizer
         experiment = experiment.with_vocabulary(tokenizer.vocab_size)
+        corrupt = experiment.objective.corrupt(tokenizer, experiment.data.row_length)  # fails before the run begins
         built = build(experiment, mesh)
         init = agreed_init(folder, options.init)
         checkpoints = Checkpoints(folder.path, Keep(options.keep_last, 1, options.keep_every, options.keep == "log"))
@@ -98,7 +99,7 @@ def train_run(request, started: float) -> int:
             prepared.train,
             experiment.data,
             experiment.objective.packing(),
-            experiment.objective.corrupt(tokenizer, experiment.data.row_length),
+            corrupt,
             seed=experiment.seed,
             start=0 if restored is None else restored.position["batch"],
             anchor=None if restored is None else restored.position["anchor"],

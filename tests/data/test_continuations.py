@@ -16,10 +16,10 @@ from data.passages import Continuations
 from data.pipeline import BatchSource, TrainStream
 from data.randomness import generator
 from data.sentences import Encoded
-from data.tokenizers import Bytes, SentencePiece, SpecialIds, WordPiece, train_tokenizer
+from data.tokenizers import ByteBPE, Bytes, SentencePiece, SpecialIds, WordPiece, train_tokenizer
 
 SPECIAL = SpecialIds(pad=0, unk=1, cls=2, sep=3, mask=4, bos=5, eos=6)
-CHOICES = [WordPiece(400), SentencePiece(300), SentencePiece(300, kind="bpe"), Bytes()]
+CHOICES = [WordPiece(400), SentencePiece(300), SentencePiece(300, kind="bpe"), ByteBPE(300), Bytes()]
 
 
 def documents_of(*lengths: int, special=SPECIAL) -> MemoryDocuments:

@@ -15,19 +15,19 @@ from data.packing import PackPlan
 from data.randomness import generator
 from data.sentences import Encoded
 from data.spans import CorruptSpans, NoisySpans, random_partition
-from data.tokenizers import SpecialIds
+from data.tokenizers import ByteBPE, SentencePiece, SpecialIds, WordPiece, train_tokenizer
 
 SENTINELS, FIRST = 400, 410
 
 
-class Special(SpecialIds):
-    sentinels = tuple(range(10 + SENTINELS - 1, 9, -1))  # the last id first, as T5's vocabulary has them
+SPECIAL = SpecialIds(pad=0, eos=1, sentinels=tuple(range(10 + SENTINELS - 1, 9, -1)))  # the last first, as T5 has them
+# Vocabularies without sentinels are lent ids that no text of the test has.
+CHOICES = [WordPiece(400), SentencePiece(300, sentinels=30), SentencePiece(300, "bpe", sentinels=30), ByteBPE(300)]
 
 
 def vocabulary(size: int = 5_000):
     """A stand-in for a tokenizer: padding, end, sentinels, and ids that stand for text."""
-    special = Special(pad=0, eos=1)
-    return SimpleNamespace(special=special, vocab_size=size, ordinary=np.arange(FIRST, size, dtype=np.int32))
+    return SimpleNamespace(special=SPECIAL, vocab_size=size, ordinary=np.arange(FIRST, size, dtype=np.int32))
 
 
 def documents_of(*lengths: int) -> MemoryDocuments:
@@ -36,7 +36,7 @@ def documents_of(*lengths: int) -> MemoryDocuments:
         Encoded(np.arange(start, stop, dtype=np.int32), np.array([stop - start], np.int32))
         for start, stop in itertools.pairwise(edges)
     ]
-    return MemoryDocuments(encoded, vocabulary().special)
+    return MemoryDocuments(encoded, SPECIAL)
 
 
 def corrupted(documents, noise, row_length, epoch=0, mode="train"):
@@ -58,7 +58,7 @@ def put_back(row, segment: int) -> list[int]:
             spans[token] = []
         else:
             spans[order[-1]].append(token)
-    assert order == [token for token in source[:-1] if token < FIRST] == list(Special.sentinels[: len(order)])
+    assert order == [token for token in source[:-1] if token < FIRST] == list(SPECIAL.sentinels[: len(order)])
     assert all(spans.values())
     return [t for token in source[:-1] for t in (spans[token] if token < FIRST else [token])]
 
@@ -103,6 +103,38 @@ def test_sizes_are_the_published_ones():
     assert set(hidden) == {85} and set(sentinels) == {28}
 
 
+@pytest.fixture(scope="module", params=CHOICES, ids=str)
+def tokenizer(request, prepared):
+    tokenizer = train_tokenizer(request.param, prepared.valid_texts())
+    if not tokenizer.special.sentinels:
+        seen = np.unique(np.concatenate(tokenizer.encode_batch(prepared.valid_texts())))
+        unused = np.setdiff1d(tokenizer.ordinary, seen)[:30]
+        tokenizer.special = tokenizer.special._replace(sentinels=tuple(unused.tolist()))
+    return tokenizer
+
+
+@pytest.mark.parametrize("rate", [0.15, 0.4])
+def test_the_stated_share_of_a_text_is_hidden_and_both_sides_spell_it(tokenizer, prepared, rate):
+    noise, length = NoisySpans(rate), 64
+    ids = tokenizer.encode_batch(prepared.valid_texts())
+    documents = MemoryDocuments([Encoded(one, np.array([len(one)])) for one in ids], tokenizer.special)
+    plan = PackPlan(documents, noise, row_length=length, window=30, seed=0)
+    rows, corrupt = plan.fill(plan.window(0, 0)), CorruptSpans(noise, tokenizer, length)
+    special = tokenizer.special
+    marks = [special.eos if special.eos is not None else special.sep, *special.sentinels]
+    whole = hidden = 0
+    for number, row in enumerate(rows):
+        seen = corrupt(row, generator(0, "corrupt", 0, number))
+        target = seen.labels["next_targets"][seen.segments > 0]
+        source = seen.source_tokens[seen.source_segments > 0]
+        said = [tokens[~np.isin(tokens, marks)] for tokens in (source, target)]
+        assert np.array_equal(np.sort(np.concatenate(said)), np.sort(row.tokens))
+        whole, hidden = whole + len(row.tokens), hidden + len(said[1])
+        starts = seen.tokens[(seen.positions == 0) & (seen.segments > 0)]
+        assert set(starts.tolist()) == {special.pad if special.pad is not None else special.bos}
+    assert whole > 500 and hidden / whole == pytest.approx(rate, abs=0.01)
+
+
 def test_the_decoder_reads_its_target_one_place_late():
     for row in corrupted(documents_of(30, 12, 25, 9), NoisySpans(), 40):
         for segment in range(1, row.segments.max() + 1):
@@ -145,10 +177,13 @@ def test_wrong_choices_are_told_with_the_remedy():
         NoisySpans(mean_span=0.5)
     with pytest.raises(DataError, match="row_length=2 is too short"):
         NoisySpans().target_length(2)
-    with pytest.raises(DataError, match="has 400 sentinels, and span corruption of rows of 9000 needs 500; choose"):
+    with pytest.raises(
+        DataError,
+        match=r"has 400 sentinels, and span corruption of rows of 9000 needs 500; use --data.tokenizer.name sentence_piece",
+    ):
         CorruptSpans(NoisySpans(), vocabulary(), 9_000)
     without = vocabulary()
-    without.special = Special(pad=0)
+    without.special = SPECIAL._replace(eos=None)
     with pytest.raises(DataError, match=r"no \[EOS\], which span corruption needs"):
         CorruptSpans(NoisySpans(), without, 64)
     assert len(pickle.dumps(CorruptSpans(NoisySpans(), vocabulary(), 64))) < 20_000

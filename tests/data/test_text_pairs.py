@@ -9,9 +9,9 @@ from data.documents import MemoryDocuments
 from data.errors import DataError
 from data.packing import PackPlan
 from data.randomness import generator
-from data.sentences import Encoded
+from data.sentences import PAIR, Encoded, encode_documents
 from data.text_pairs import ShowPairs, TextPairs
-from data.tokenizers import Bytes, SpecialIds, train_tokenizer
+from data.tokenizers import ByteBPE, Bytes, SentencePiece, SpecialIds, WordPiece, train_tokenizer
 
 
 def pairs_of(*lengths: tuple[int, int], special=SpecialIds(pad=0, eos=1)) -> MemoryDocuments:
@@ -60,23 +60,47 @@ def test_every_pair_is_there_once_and_neither_side_overflows(lengths, row_length
     assert len(found) == len(lengths)
 
 
-def test_what_is_no_pair_is_told_and_what_is_half_empty_left_out():
+def test_what_is_no_pair_is_told_with_the_remedy():
     documents = MemoryDocuments([Encoded(np.arange(5), np.array([2, 3, 5]))], SpecialIds(pad=0, eos=1))
     with pytest.raises(
         DataError, match=r"document 0 is no pair of texts, which this objective needs; name a --data.source"
     ):
         rows_of(documents, TextPairs(), 16)
-    (row,) = rows_of(pairs_of((3, 2), (0, 4), (4, 0)), TextPairs(), 16)
-    assert row.segments.max() == 1
-    with pytest.raises(DataError, match="do not give pairs of texts"):
-        PackPlan(pairs_of((0, 4)), TextPairs(), row_length=16, window=9, seed=0).density()
+    with pytest.raises(DataError, match=r"the tokenizer has no \[BOS\], which starting a target needs; choose"):
+        rows_of(pairs_of((3, 2), special=SpecialIds()), TextPairs(), 16)
     with pytest.raises(DataError, match="target_length=1 is too small"):
         TextPairs(target_length=1)
 
 
-def test_shuffled_sources_keep_everything_else():
-    tokenizer = train_tokenizer(Bytes(), [])
-    rows = rows_of(pairs_of(*[(12, 7)] * 9, special=tokenizer.special), TextPairs(), 32)
+CHOICES = [WordPiece(400), SentencePiece(300), SentencePiece(300, kind="bpe"), ByteBPE(300), Bytes()]
+
+
+@pytest.fixture(scope="module", params=CHOICES, ids=str)
+def tokenizer(request, prepared):
+    return train_tokenizer(request.param, prepared.valid_texts())
+
+
+@pytest.fixture(scope="module")
+def rows(tokenizer, prepared):
+    """The beginnings of texts, each with its beginning turned round, as pairs."""
+    words = [text.split()[:6] for text in prepared.valid_texts()]
+    pairs = [" ".join(some) + PAIR + " ".join(reversed(some)) for some in words]
+    documents = MemoryDocuments(encode_documents(pairs, tokenizer), tokenizer.special)
+    rows = rows_of(documents, TextPairs(), 64)
+    assert sum(row.segments.max() for row in rows) == len(words)
+    for row in rows:
+        for segment in range(1, row.segments.max() + 1):
+            sides = [
+                row.source_tokens[row.source_segments == segment],
+                row.labels["next_targets"][row.segments == segment],
+            ]
+            ends = {tokenizer.special.eos, tokenizer.special.sep}
+            first, second = (tokenizer.decode(side[:-1]).split() for side in sides if side[-1] in ends)
+            assert first == second[::-1]
+    return rows
+
+
+def test_shuffled_sources_keep_everything_else(tokenizer, rows):
     plain, shuffled = (ShowPairs(tokenizer, mode) for mode in ("as_trained", "shuffled"))
     for number, row in enumerate(rows):
         one, two = (show(row, generator(0, "corrupt", 0, number)) for show in (plain, shuffled))
@@ -84,5 +108,5 @@ def test_shuffled_sources_keep_everything_else():
         for segment in range(1, row.segments.max() + 1):
             here = row.source_segments == segment
             assert np.array_equal(np.sort(one.source_tokens[here]), np.sort(two.source_tokens[here]))
-            assert one.source_tokens[here][-1] == two.source_tokens[here][-1] == tokenizer.special.sep
+            assert one.source_tokens[here][-1] == two.source_tokens[here][-1]  # the end
         assert two.tokens is row.tokens and two.labels is row.labels

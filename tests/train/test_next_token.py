@@ -15,7 +15,7 @@ from data.config import TextData
 from data.documents import MemoryDocuments
 from data.errors import DataError
 from data.sentences import Encoded
-from data.tokenizers import Bytes, SpecialIds, train_tokenizer
+from data.tokenizers import Bytes, train_tokenizer
 from model.attention import MultiHead
 from model.decoder import LanguageModel
 from model.families import bert
@@ -33,14 +33,11 @@ NAMES = ["next_token", "prefix_lm", "span_corruption", "sequence_to_sequence"]
 VOCABULARY = 261
 
 
-class WithSentinels(SpecialIds):
-    sentinels = tuple(range(VOCABULARY - 1, VOCABULARY - 9, -1))  # bytes that no UTF-8 holds
-
-
 @pytest.fixture(scope="module")
 def tokenizer():
     tokenizer = train_tokenizer(Bytes(), [])
-    tokenizer.special = WithSentinels(*tokenizer.special)
+    unused = tuple(range(VOCABULARY - 1, VOCABULARY - 9, -1))  # bytes that no UTF-8 holds
+    tokenizer.special = tokenizer.special._replace(sentinels=unused)
     return tokenizer
 
 

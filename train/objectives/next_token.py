@@ -100,7 +100,8 @@ class NextToken(PredictsNext):
         return model(batch.tokens, batch.positions, batch.segments, dropout_keys=dropout_keys)
 
     def scores(self, seen: dict[str, Means], held_out: HeldOut | None = None) -> Means:
-        """Flat scores. Losses per byte are given where every token is asked for: the marks cost bits, but are no bytes.
+        """Flat scores. Losses per byte are given where every token is asked for: marks cost bits but are no bytes, and a
+        document's first token costs none if nothing opens it.
 
         `context_gain` is what the loss in the second half of each segment rises by when the tokens of the first half are
         shuffled: what the order of a distant context is worth. (Shuffling all of it would also move the token before the
