@@ -91,12 +91,13 @@ class LibraryTokenizer(Tokenizer):
 
     def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
         encodings = self.inner.encode_batch_fast(list(texts), add_special_tokens=False)
-        return [self._ids(encoding)[0] for encoding in encodings]
+        return [self._spelt_out(np.array(encoding.ids, np.int32))[0] for encoding in encodings]
 
     def encode(self, text: str, special_tokens: bool = False) -> np.ndarray:
         if not special_tokens:
             return self.encode_batch([text])[0]
-        return self._ids(self.inner.encode(text, add_special_tokens=True))[0]
+        encoding = self.inner.encode(text, add_special_tokens=True)
+        return self._spelt_out(np.array(encoding.ids, np.int32), encoding.special_tokens_mask)[0]
 
     def encode_marked(self, text: str, special_tokens: bool = False) -> np.ndarray:
         self.inner.encode_special_tokens = False
@@ -106,7 +107,9 @@ class LibraryTokenizer(Tokenizer):
             self.inner.encode_special_tokens = True
 
     def encode_pair(self, first: str, second: str) -> tuple[np.ndarray, np.ndarray]:
-        return self._ids(self.inner.encode(first, second, add_special_tokens=True))
+        encoding = self.inner.encode(first, second, add_special_tokens=True)
+        ids, origin = self._spelt_out(np.array(encoding.ids, np.int32), encoding.special_tokens_mask)
+        return ids, np.array(encoding.type_ids, np.int32)[origin]
 
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
         return self.inner.decode([int(i) for i in ids], skip_special_tokens=False)
@@ -143,24 +146,34 @@ class LibraryTokenizer(Tokenizer):
             return LETTER if first == BEGINS else first, CLOSED if ends or last == CLOSED else OPEN
         return first, last
 
-    def _ids(self, encoding: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Ids and token types. A unigram model finds special tokens in the text itself; those are spelt out."""
-        ids, types = np.array(encoding.ids, np.int32), np.array(encoding.type_ids, np.int32)
+    def _spelt_out(self, ids: np.ndarray, added: Sequence[int] = ()) -> tuple[np.ndarray, np.ndarray]:
+        """Ids in which special tokens are those that were `added` around the text, and the place that each comes from.
+
+        A unigram model finds the pieces of special tokens in the text itself; there they are spelt letter by letter.
+        """
+        places = np.arange(len(ids))
         if self._parts["model"]["type"] != "Unigram":
-            return ids, types
-        found = np.isin(ids, [*self._marked - {self.special.unk}]) & (np.array(encoding.special_tokens_mask) == 0)
+            return ids, places
+        found = np.isin(ids, self._reserved)
+        found[: len(added)] &= np.array(added) == 0
         if not found.any():
-            return ids, types
+            return ids, places
         unknown = self.special.unk
-        spelt, kinds = [], []
-        for index, kind, replaced in zip(ids.tolist(), types.tolist(), found.tolist(), strict=True):
-            for piece in self.pieces[index] if replaced else [self.pieces[index]]:
+        spelt: list[tuple[int, int]] = []
+        for place, index in enumerate(ids.tolist()):
+            for piece in self.pieces[index] if found[place] else [self.pieces[index]]:
                 number = self.inner.token_to_id(piece)
                 number = unknown if number is None else number
-                if number is not None and not (replaced and number == unknown and spelt and spelt[-1] == unknown):
-                    spelt.append(number)
-                    kinds.append(kind)
-        return np.array(spelt, np.int32), np.array(kinds, np.int32)
+                if number is not None and not (
+                    found[place] and number == unknown and spelt and spelt[-1][0] == unknown
+                ):
+                    spelt.append((number, place))
+        changed, origin = np.array(spelt, np.int32).reshape(-1, 2).T
+        return changed, origin
+
+    @cached_property
+    def _reserved(self) -> np.ndarray:
+        return np.array(sorted(self._marked - {self.special.unk}), np.int32)
 
     @cached_property
     def _continuing(self) -> str | None:

@@ -5,6 +5,7 @@ Needs transformers, sentencepiece and protobuf; from the root of the project:
     PYTHONPATH=. python tests/data/published/make.py
 """
 
+import contextlib
 import io
 import json
 import shutil
@@ -17,62 +18,12 @@ import transformers
 from data.tokenizers import ByteBPE, WordPiece, train_tokenizer
 
 HERE = Path(__file__).parent
-WORDS = [
-    "The",
-    "quick",
-    "brown",
-    "fox",
-    "jumps",
-    "over",
-    "the",
-    "lazy",
-    "dog.",
-    "Pack",
-    "my",
-    "box",
-    "with",
-    "five",
-    "dozen",
-    "liquor",
-    "jugs!",
-    "Größe",
-    "und",
-    "Straße:",
-    "schöne",
-    "Äpfel",
-    "für",
-    "Jürgen.",
-    "Été",
-    "à",
-    "la",
-    "plage,",
-    "garçon",
-    "naïf.",
-    "Съешь",
-    "же",
-    "ещё",
-    "этих",
-    "мягких",
-    "французских",
-    "булок.",
-    "今天天气很好。世界和平",
-    "日本語のテキスト",
-    "한국어",
-    "문장",
-    "नमस्ते",
-    "दुनिया",
-    "مرحبا",
-    "بالعالم",
-    "1234567890",
-    "isn't",
-    "they're",
-    "😀",
-    "x",
-    "=",
-    "y",
-    "+",
-    "2",
-]
+TEXT = (
+    "The quick brown fox jumps over the lazy dog. Pack my box with five dozen liquor jugs! Größe und Straße: schöne Äpfel "
+    "für Jürgen. Été à la plage, garçon naïf. Съешь же ещё этих мягких французских булок. 今天天气很好。世界和平 "
+    "日本語のテキスト 한국어 문장 नमस्ते दुनिया مرحبا بالعالم 1234567890 isn't they're 😀 x = y + 2"
+)
+WORDS = TEXT.split(" ")
 LINES = [" ".join(WORDS[(start + step) % len(WORDS)] for step in range(7)) for start in range(3 * len(WORDS))]
 TEXTS = [
     "The quick brown fox",
@@ -170,10 +121,9 @@ def ids_of(published) -> dict:
 def piece_model(**settings) -> bytes:
     """A sentencepiece model of the lines."""
     model = io.BytesIO()
-    with tempfile.NamedTemporaryFile("w", suffix=".tsv") as rules:
-        rules.write(RULES)
-        rules.flush()
-        fixed = {"vocab_size": 165, "normalization_rule_tsv": rules.name, "minloglevel": 2, "num_threads": 1}
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):  # the model remembers the name of its rules
+        Path("rules.tsv").write_text(RULES)
+        fixed = {"vocab_size": 165, "normalization_rule_tsv": "rules.tsv", "minloglevel": 2, "num_threads": 1}
         sentencepiece.SentencePieceTrainer.train(
             sentence_iterator=iter(LINES), model_writer=model, **(fixed | settings)
         )
