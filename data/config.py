@@ -27,7 +27,7 @@ class TextData:
     window: int = 4_096  # documents whose rows are planned together, and shuffled among each other
 
     def __post_init__(self):
-        for name, least in (("row_length", 8), ("batch_size", 1), ("valid_documents", 1), ("window", 2)):
+        for name, least in (("row_length", 2), ("batch_size", 1), ("valid_documents", 1), ("window", 2)):
             if getattr(self, name) < least:
                 raise DataError(f"{name}={getattr(self, name)} is too small; use {least} or more")
         if self.valid_split not in ("documents", "tail"):

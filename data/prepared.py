@@ -30,7 +30,8 @@ from data.corpus import Corpus, open_corpora
 from data.documents import Layout, Part, StoredDocuments
 from data.errors import DataError, NotPrepared
 from data.held_out import read_texts
-from data.packing import Packing, PackPlan
+from data.packing import PackPlan
+from data.segments import Packing
 from data.tokenizers import Tokenizer, load_tokenizer, open_tokenizer
 
 

@@ -1,6 +1,11 @@
 """Scaled dot-product attention behind one door: the plain reference, and what is fast on the device at hand.
 
-    weights = softmax(query key^T * scale)   over the keys that the mask allows;    y = dropout(weights) value
+    weights = softmax(cap(query key^T * scale) + bias)   over the keys that the mask allows
+    y = dropout(weights) value
+
+`cap` is c tanh(x / c) where a soft cap is set (Gemma 2, arXiv:2408.00118, section 2), `bias` what positions add to the scores,
+and `sinks` one more learned score a head that takes part in the softmax and has no value, so that a head may look nowhere
+(Xiao et al., arXiv:2309.17453, section 3.3, "softmax-off-by-one" with a learned offset).
 
 Reference: Vaswani et al., arXiv:1706.03762, section 3.2.1. Grouped keys (fewer heads of keys than of queries): Ainslie et
 al., arXiv:2305.13245. A query that may attend to nothing (padding) gives zeros, and zero gradients, never NaN.
@@ -31,27 +36,60 @@ def reference_attention(
     scale: float,
     dropout_rate: float = 0.0,
     dropout_keys: UInt32[Array, " B"] | None = None,
+    *,
+    bias: Float[Array, "#B #N T S"] | None = None,
+    soft_cap: float | None = None,
+    sinks: Float[Array, " N"] | None = None,
 ) -> Float[Array, "B T N H"]:
     """The definition, as plainly as it can be written; scores and softmax in float32."""
     groups = query.shape[2] // key.shape[2]
     key, value = jnp.repeat(key, groups, axis=2), jnp.repeat(value, groups, axis=2)
     scores = jnp.einsum("BTNH,BSNH->BNTS", query, key, preferred_element_type=jnp.float32) * scale
-    weights = masked_softmax(scores, mask)
+    weights = masked_softmax(shape_scores(scores, bias, soft_cap), mask, sinks)
     weights = dropout(weights, dropout_rate, dropout_keys)
     return jnp.einsum("BNTS,BSNH->BTNH", weights.astype(value.dtype), value)
 
 
-def masked_softmax(scores: Float[Array, "B N T S"], mask: Bool[Array, "#B #N #T S"] | None) -> Float[Array, "B N T S"]:
+def shape_scores(
+    scores: Float[Array, "B N T S"], bias: Float[Array, "#B #N T S"] | None, soft_cap: float | None
+) -> Float[Array, "B N T S"]:
+    """Cap scaled scores softly, then add the bias; nothing is added to the graph for what is None.
+
+    >>> shape_scores(jnp.full((1, 1, 1, 1), 8.0), None, 4.0).round(1)
+    Array([[[[3.9]]]], dtype=float32)
+    """
+    if soft_cap is not None:
+        scores = soft_cap * jnp.tanh(scores / soft_cap)
+    return scores if bias is None else scores + bias.astype(scores.dtype)
+
+
+def masked_softmax(
+    scores: Float[Array, "B N T S"],
+    mask: Bool[Array, "#B #N #T S"] | None,
+    sinks: Float[Array, " N"] | None = None,
+) -> Float[Array, "B N T S"]:
     """Softmax over the last axis of float32 scores, where the mask is True; a row without any True is all zero.
+
+    With `sinks` each row has one more score, whose weight is not returned: rows sum to less than one.
 
     >>> masked_softmax(jnp.zeros((1, 1, 2, 2)), jnp.array([[[[True, False], [False, False]]]]))[0, 0]
     Array([[1., 0.],
            [0., 0.]], dtype=float32)
+    >>> masked_softmax(jnp.zeros((1, 1, 1, 3)), None, sinks=jnp.zeros(1))[0, 0]
+    Array([[0.25, 0.25, 0.25]], dtype=float32)
     """
     if mask is not None:
         scores = jnp.where(mask, scores, LOWEST)
-    weights = jnp.exp(scores - jax.lax.stop_gradient(scores.max(-1, keepdims=True)))
-    weights = weights / weights.sum(-1, keepdims=True)
+    highest = scores.max(-1, keepdims=True)
+    if sinks is not None:
+        sinks = sinks.astype(scores.dtype)[None, :, None, None]
+        highest = jnp.maximum(highest, sinks)
+    highest = jax.lax.stop_gradient(highest)
+    weights = jnp.exp(scores - highest)
+    total = weights.sum(-1, keepdims=True)
+    if sinks is not None:
+        total = total + jnp.exp(sinks - highest)
+    weights = weights / total
     return weights if mask is None else jnp.where(mask, weights, 0.0)
 
 
@@ -63,6 +101,7 @@ def xla_attention(
     scale: float,
     dropout_rate: float = 0.0,
     dropout_keys: UInt32[Array, " B"] | None = None,
+    **shaping,
 ) -> Float[Array, "B T N H"]:
     """The same with heads brought to the front first, and keys never repeated.
 
@@ -70,20 +109,41 @@ def xla_attention(
     The chain rule's own backward pass was the fastest measured: recomputing the weights from a log-sum-exp, and forming
     transposed scores to spare the transposed products, both cost more.
     """
-    (batch, length, heads, size), kv_heads = query.shape, key.shape[2]
+    key, value = key.transpose(0, 2, 1, 3), value.transpose(0, 2, 1, 3)
+    return heads_first_attention(query, key, value, mask, scale, dropout_rate, dropout_keys, **shaping)
+
+
+def heads_first_attention(
+    query: Float[Array, "B T N H"],
+    key: Float[Array, "B K S H"],
+    value: Float[Array, "B K S H"],
+    mask: Bool[Array, "#B #N #T S"] | None,
+    scale: float,
+    dropout_rate: float = 0.0,
+    dropout_keys: UInt32[Array, " B"] | None = None,
+    *,
+    bias: Float[Array, "#B #N T S"] | None = None,
+    soft_cap: float | None = None,
+    sinks: Float[Array, " N"] | None = None,
+) -> Float[Array, "B T N H"]:
+    """Attention over keys and values that lie heads first already, as a cache of them does."""
+    (batch, length, heads, size), kv_heads = query.shape, key.shape[1]
     query = query.reshape(batch, length, kv_heads, heads // kv_heads, size).transpose(0, 2, 3, 1, 4)
     query = query.reshape(batch, kv_heads, -1, size)  # B K GT H: a group reads its key as one longer sequence
-    key, value = key.transpose(0, 2, 1, 3), value.transpose(0, 2, 1, 3)
     scores = jnp.einsum("BKTH,BKSH->BKTS", query, key, preferred_element_type=jnp.float32)
-    weights = masked_softmax(scores.reshape(batch, heads, length, -1) * scale, mask)
+    shaped = shape_scores(scores.reshape(batch, heads, length, -1) * scale, bias, soft_cap)
+    weights = masked_softmax(shaped, mask, sinks)
     weights = dropout(weights, dropout_rate, dropout_keys).astype(value.dtype)
     mixed = jnp.einsum("BKTS,BKSH->BKTH", weights.reshape(scores.shape), value)
     return mixed.reshape(batch, heads, length, size).transpose(0, 2, 1, 3)
 
 
-def cudnn_attention(query, key, value, mask, scale, dropout_rate=0.0, dropout_keys=None) -> Float[Array, "B T N H"]:
-    """cuDNN's fused kernel, which never holds the weights: half precision, and no dropout of ours."""
-    mixed = jax.nn.dot_product_attention(query, key, value, mask=mask, scale=scale, implementation="cudnn")
+def cudnn_attention(
+    query, key, value, mask, scale, dropout_rate=0.0, dropout_keys=None, *, bias=None, soft_cap=None, sinks=None
+) -> Float[Array, "B T N H"]:
+    """cuDNN's fused kernel, which never holds the weights: half precision, no dropout of ours, no cap and no sinks."""
+    bias = None if bias is None else bias.astype(query.dtype)
+    mixed = jax.nn.dot_product_attention(query, key, value, bias, mask=mask, scale=scale, implementation="cudnn")
     return mixed if mask is None else jnp.where(mask.any(-1).swapaxes(1, 2)[..., None], mixed, 0.0)
 
 
@@ -97,16 +157,20 @@ def attention(
     mask: Bool[Array, "#B #N #T S"] | None = None,
     *,
     scale: float | None = None,
+    bias: Float[Array, "#B #N T S"] | None = None,
+    soft_cap: float | None = None,
+    sinks: Float[Array, " N"] | None = None,
     dropout_rate: float = 0.0,
     dropout_keys: UInt32[Array, " B"] | None = None,
     implementation: Implementation = "auto",
 ) -> Float[Array, "B T N H"]:
     """Mix values by how well their keys match each query.
 
-    `mask` is True where a query may attend, its first three axes broadcast; `scale` defaults to 1 / sqrt(H); dropout acts
-    on the weights, by one key an example, and is off where `dropout_keys` is None. "auto" takes cuDNN where it can do what
-    the call needs, and XLA elsewhere; what was taken is logged once. An implementation that is asked for by name and cannot
-    do the call, or heads that do not divide, raise ValueError.
+    `mask` is True where a query may attend, its first three axes broadcast; `scale` defaults to 1 / sqrt(H); `bias`,
+    `soft_cap` and `sinks` shape the scores as above; dropout acts on the weights, by one key an example, and is off where
+    `dropout_keys` is None. "auto" takes cuDNN where it can do what the call needs, and XLA elsewhere; what was taken is
+    logged once. An implementation that is asked for by name and cannot do the call, or heads that do not divide, raise
+    ValueError.
 
     >>> one = jnp.ones((1, 3, 2, 4))
     >>> attention(one, one[:, :, :1], one[:, :, :1], jnp.ones((1, 1, 3, 3), bool)).shape
@@ -116,15 +180,17 @@ def attention(
         raise ValueError(f"{query.shape[2]} query heads are not a multiple of {key.shape[2]} key heads")
     scale = 1.0 / math.sqrt(query.shape[-1]) if scale is None else scale
     drops = dropout_keys is not None and dropout_rate > 0.0
-    obstacle = cudnn_obstacle(jax.default_backend(), str(query.dtype), query.shape[-1], drops)
+    shaped = soft_cap is not None or sinks is not None
+    obstacle = cudnn_obstacle(jax.default_backend(), str(query.dtype), query.shape[-1], drops, shaped)
     if implementation == "cudnn" and obstacle:
         raise ValueError(f'attention by "cudnn" is not possible: {obstacle}; use "xla" or "auto"')
     chosen = ("xla" if obstacle else "cudnn") if implementation == "auto" else implementation
     say_once(chosen, obstacle if implementation == "auto" else None)
-    return IMPLEMENTATIONS[chosen](query, key, value, mask, scale, dropout_rate, dropout_keys)
+    shaping = {"bias": bias, "soft_cap": soft_cap, "sinks": sinks}
+    return IMPLEMENTATIONS[chosen](query, key, value, mask, scale, dropout_rate, dropout_keys, **shaping)
 
 
-def cudnn_obstacle(backend: str, dtype: str, head_size: int, drops: bool) -> str | None:
+def cudnn_obstacle(backend: str, dtype: str, head_size: int, drops: bool, shaped: bool = False) -> str | None:
     """Why cuDNN's kernel cannot serve a call; None where it can.
 
     >>> cudnn_obstacle("gpu", "bfloat16", 64, drops=True)
@@ -136,6 +202,8 @@ def cudnn_obstacle(backend: str, dtype: str, head_size: int, drops: bool) -> str
         return f"it needs bfloat16 or float16, not {dtype}"
     if head_size % 8 or head_size > 128:
         return f"it needs heads of a multiple of 8 up to 128, not {head_size}"
+    if shaped:
+        return "it has neither a soft cap nor sinks"
     return "its dropout draws masks that depend on the mesh" if drops else None
 
 

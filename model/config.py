@@ -15,9 +15,13 @@ import typing
 from typing import Any, Literal, TypeVar
 
 from model.attention import MultiHead
+from model.initializers import Initialization, Initializer, Role, TruncatedNormal
 from model.mlp import GatedMLP, PlainMLP
 from model.norms import LayerNorm, RMSNorm
-from model.positions import LearnedPositions, SinusoidalPositions
+from model.output import Output
+from model.patches import Patches
+from model.positions import ALiBi, LearnedPositions, NoPositions, RelativeBuckets, SinusoidalPositions
+from model.rotary import Rotary
 from model.stack import Stack
 
 T = TypeVar("T")
@@ -28,41 +32,64 @@ class TransformerConfig:
     """What a transformer is made of. Nothing here says what it is trained for, on what, or in which precision."""
 
     vocab_size: int
-    """Number of token embeddings; the tokenizer has at most as many."""
+    """Number of token embeddings; the tokenizer has at most as many. 0 in a model that reads no tokens."""
     hidden_size: int
     """Width D of the residual stream."""
     num_layers: int
-    """Number of blocks L."""
+    """Number of blocks L; of the encoder's, where there is a decoder beside it."""
     attention: MultiHead
-    """Heads of the self attention."""
-    mlp: PlainMLP | GatedMLP
-    """The feed-forward half of a block."""
-    positions: LearnedPositions | SinusoidalPositions = LearnedPositions()
+    """Heads of the attention."""
+    mlp: PlainMLP | GatedMLP | None
+    """The feed-forward half of a block; None leaves attention alone."""
+    positions: LearnedPositions | SinusoidalPositions | Rotary | ALiBi | RelativeBuckets | NoPositions = (
+        LearnedPositions()
+    )
     """What tells the model the order of its tokens."""
     norm: LayerNorm | RMSNorm = LayerNorm()
     """The normalisation, the same one everywhere."""
-    norm_placement: Literal["post", "pre"] = "post"
-    """"post": x = norm(x + f(x)), as in the first papers. "pre": x = x + f(norm(x)), and one norm at the end."""
+    norm_placement: Literal["post", "pre", "sandwich", "parallel"] = "post"
+    """"post": x = norm(x + f(x)), as in the first papers. "pre": x = x + f(norm(x)). "sandwich": x = x + norm(f(norm(x))).
+    "parallel": x = x + attention(norm(x)) + mlp(norm(x)). All but the first end with one more norm."""
+    output: Output = Output()
+    """What turns hidden states into scores of tokens."""
+    num_decoder_layers: int | None = None
+    """Blocks of the decoder of an encoder-decoder; None: as many as its encoder has."""
     num_token_types: int = 0
     """Kinds of segment (BERT: first and second sentence of a pair); 0 has no such table."""
+    embedding_size: int | None = None
+    """Width of the token embeddings where they are factored (ALBERT, arXiv:1909.11942); None: the model's."""
     norm_embeddings: bool = True
     """Whether the sum of embeddings is normalised before the first block."""
+    scale_embeddings: bool = False
+    """Whether token embeddings are multiplied by sqrt(D), as in arXiv:1706.03762, section 3.4."""
+    patches: Patches | None = None
+    """Images cut into patches, in the place of tokens."""
+    share_layers: bool = False
+    """Whether all blocks have the same parameters (ALBERT)."""
     dropout_rate: float = 0.1
     """Dropout on embeddings and on what each half of a block adds; the attention weights have their own."""
-    initializer_range: float = 0.02
-    """Standard deviation of the normal, cut at two of them, that weights and embeddings are drawn from."""
+    layer_drop_rate: float = 0.0
+    """Share of blocks that an example skips in training (LayerDrop, Fan et al., arXiv:1909.11556)."""
+    initializer: Initialization = TruncatedNormal()
+    """How weights are drawn."""
     stack: Stack = Stack()
     """How the blocks are run: it changes time and memory, never values."""
 
     def __post_init__(self):
-        for name in ("vocab_size", "hidden_size", "num_layers"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
-        if self.num_token_types < 0:
-            raise ValueError(f"num_token_types={self.num_token_types} must be 0 or more")
-        if not 0 <= self.dropout_rate < 1:
-            raise ValueError(f"dropout_rate={self.dropout_rate} must lie in [0, 1)")
+        for name, least in (("vocab_size", 0), ("hidden_size", 1), ("num_layers", 1), ("num_token_types", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least {least}")
+        for name in ("num_decoder_layers", "embedding_size"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise ValueError(f"{name}={value} must be at least 1, or None")
+        for name in ("dropout_rate", "layer_drop_rate"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must lie in [0, 1)")
         self.attention.head_size_in(self.hidden_size)  # raises where the heads do not divide the width
+
+    def draw(self, role: Role, fan_in: int, fan_out: int) -> Initializer:
+        """The initializer of a parameter by its role and sizes."""
+        return self.initializer.draw(role, fan_in, fan_out, self.num_layers)
 
 
 def to_json(value: Any) -> Any:
@@ -71,7 +98,7 @@ def to_json(value: Any) -> Any:
     >>> to_json(Stack(loop="unroll"))
     {'loop': 'unroll', 'remat': None}
     >>> to_json((1, LayerNorm(epsilon=1e-6)))
-    [1, {'name': 'layer_norm', 'epsilon': 1e-06}]
+    [1, {'name': 'layer_norm', 'epsilon': 1e-06, 'bias': True}]
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: _tagged_json(getattr(value, field.name)) for field in dataclasses.fields(value)}

@@ -4,27 +4,21 @@ from flax import nnx
 from jaxtyping import Array, Float, Int, UInt32
 
 from kernels.dropout import fold
-from model.block import Block
 from model.config import TransformerConfig
 from model.embeddings import Embeddings
 from model.heads import PairHead, TokenHead
-from model.masks import segment_mask
-from model.norms import Norm
-from model.placing import split_rows
-from model.stack import run_layers, stack_layers
+from model.transformer import Transformer
 
 # Words that part the random streams of embeddings and layers; a run's masks depend on them.
 EMBEDDINGS, LAYERS = 0, 1
 
 
-class Encoder(nnx.Module):
+class Encoder(Transformer):
     """Embeddings and a stack of blocks in which every token of a segment sees every other."""
 
     def __init__(self, config: TransformerConfig, *, rngs: nnx.Rngs):
-        self.config = config
         self.embeddings = Embeddings(config, rngs=rngs)
-        self.layers = stack_layers(lambda rngs: Block(config, rngs=rngs), config.num_layers, rngs)
-        self.final_norm = Norm(config.hidden_size, config.norm) if config.norm_placement == "pre" else None
+        super().__init__(config, causal=False, rngs=rngs)
 
     def __call__(
         self,
@@ -39,23 +33,13 @@ class Encoder(nnx.Module):
 
         `dropout_keys` hold one key an example, whatever it shares the batch with; None switches dropout off.
         """
-
-        def keys(word) -> UInt32[Array, " B"] | None:
-            return None if dropout_keys is None else fold(dropout_keys, word)
-
-        mask = segment_mask(segments)
-        x = split_rows(self.embeddings(tokens, positions, token_types, dropout_keys=keys(EMBEDDINGS)))
-        layer_keys = keys(LAYERS)
-
-        def call(layer: Block, x: Array, index: Array) -> Array:
-            return split_rows(layer(x, mask, dropout_keys=None if layer_keys is None else fold(layer_keys, index)))
-
-        x = run_layers(self.layers, x, call, self.config.num_layers, self.config.stack)
-        return x if self.final_norm is None else self.final_norm(x)
+        first, others = part(dropout_keys)
+        x = self.embeddings(tokens, positions, token_types, dropout_keys=first)
+        return self.run(x, positions, segments, dropout_keys=others)[0]
 
 
 class MaskedLanguageModel(Encoder):
-    """The encoder with a head for hidden tokens, tied to the token embeddings, and one for pairs of sentences.
+    """The encoder with a head for hidden tokens, and one for pairs of sentences.
 
     Reference: Devlin et al., arXiv:1810.04805, section 3.1; the heads as in the authors' code.
     """
@@ -74,3 +58,8 @@ class MaskedLanguageModel(Encoder):
         if self.pair_head is None:
             raise ValueError("this model was made without a next-sentence head; make it with next_sentence=True")
         return self.pair_head(hidden)
+
+
+def part(keys: UInt32[Array, " B"] | None) -> tuple[UInt32[Array, " B"] | None, UInt32[Array, " B"] | None]:
+    """The random streams of embeddings and of layers, from those of the examples."""
+    return (None, None) if keys is None else (fold(keys, EMBEDDINGS), fold(keys, LAYERS))

@@ -1,43 +1,57 @@
-"""What stands on an encoder's hidden states: scores of tokens, and of pairs of sentences."""
+"""What stands on hidden states: scores of tokens, and of pairs of sentences."""
 
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from model.capture import tap
 from model.config import TransformerConfig
-from model.linear import Embedding, Linear, truncated_normal
+from model.linear import Embedding, Linear
 from model.mlp import Activation, activate
 from model.norms import Norm
 
 
 class TokenHead(nnx.Module):
-    """logits = norm(activation(x W + b)) E^T + bias, with E the table of token embeddings (tied: arXiv:1608.05859)."""
+    """Scores of every token of the vocabulary, as `config.output` says."""
 
     def __init__(self, config: TransformerConfig, *, rngs: nnx.Rngs):
-        width = config.hidden_size
-        self.activation: Activation = config.mlp.activation
-        self.transform = Linear(
-            "BTD,DE->BTE",
-            {"D": width, "E": width},
-            initializer=truncated_normal(config.initializer_range),
-            rngs=rngs,
-        )
-        self.norm = Norm(width, config.norm)
-        self.bias = nnx.Param(jnp.zeros(config.vocab_size, jnp.float32))
+        width, inner, choice = config.hidden_size, config.embedding_size or config.hidden_size, config.output
+        self.choice = choice
+        self.activation: Activation = "gelu" if config.mlp is None else config.mlp.activation
+        if inner != width and choice.tied and not choice.transform:
+            raise ValueError(
+                f"embedding_size={inner} is not hidden_size={width}, so a tied output needs output.transform=True"
+            )
+        axes, drawn = {"D": width, "E": inner}, config.draw("input", width, inner)
+        self.transform = Linear("BTD,DE->BTE", axes, initializer=drawn, rngs=rngs) if choice.transform else None
+        self.norm = Norm(inner, config.norm) if choice.transform else None
+        columns = inner if choice.transform else width
+        drawn = config.draw("input", columns, config.vocab_size)
+        self.table = None if choice.tied else Embedding(config.vocab_size, columns, initializer=drawn, rngs=rngs)
+        self.bias = nnx.Param(jnp.zeros(config.vocab_size, jnp.float32)) if choice.bias else None
 
-    def __call__(self, x: Float[Array, "B K D"], table: Embedding) -> Float[Array, "B K V"]:
-        x = self.norm(activate(self.transform(x), self.activation))
-        return table.attend(x, self.bias[...])
+    def __call__(self, x: Float[Array, "B K D"], tokens: Embedding) -> Float[Array, "B K V"]:
+        """Float32 scores from hidden states, with the table of token embeddings where the output is tied to it."""
+        if self.transform is not None:
+            assert self.norm is not None
+            x = self.norm(activate(self.transform(x), self.activation))
+        if self.choice.scale != 1.0:
+            x = x * self.choice.scale
+        table = tokens if self.table is None else self.table
+        scores = table.attend(x, None if self.bias is None else self.bias[...])
+        if (cap := self.choice.soft_cap) is not None:
+            scores = cap * jnp.tanh(scores / cap)
+        return tap(self, "output", scores)
 
 
 class PairHead(nnx.Module):
     """logits = tanh(x P + p) C + c: BERT's pooler on the first token of a pair, and a classifier of two classes."""
 
     def __init__(self, config: TransformerConfig, *, rngs: nnx.Rngs):
-        axes = {"D": config.hidden_size, "E": config.hidden_size, "C": 2}
-        shared = {"initializer": truncated_normal(config.initializer_range), "rngs": rngs}
-        self.pooler = Linear("BTD,DE->BTE", axes, **shared)
-        self.classifier = Linear("BTE,EC->BTC", axes, **shared)
+        width = config.hidden_size
+        axes = {"D": width, "E": width, "C": 2}
+        self.pooler = Linear("BTD,DE->BTE", axes, initializer=config.draw("input", width, width), rngs=rngs)
+        self.classifier = Linear("BTE,EC->BTC", axes, initializer=config.draw("input", width, 2), rngs=rngs)
 
     def __call__(self, x: Float[Array, "B P D"]) -> Float[Array, "B P C"]:
         return self.classifier(jnp.tanh(self.pooler(x))).astype(jnp.float32)

@@ -1,19 +1,13 @@
 """Parameters that multiply: a linear map spelled by its axis letters, and a table of embeddings."""
 
 import math
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-Initializer = Callable[..., Array]
-
-
-def truncated_normal(standard_deviation: float) -> Initializer:
-    """A normal cut at two standard deviations, as BERT's: the deviation of what remains is 0.88 of the one named."""
-    return jax.nn.initializers.truncated_normal(standard_deviation)
+from model.initializers import Initializer
 
 
 def project(
@@ -67,12 +61,14 @@ class Embedding(nnx.Module):
     def __call__(self, ids: Int[Array, "B T"]) -> Float[Array, "B T D"]:
         return jnp.take(self.embedding[...], ids, axis=0)
 
-    def attend(self, x: Float[Array, "B K D"], bias: Float[Array, " V"]) -> Float[Array, "B K V"]:
+    def attend(self, x: Float[Array, "B K D"], bias: Float[Array, " V"] | None = None) -> Float[Array, "B K V"]:
         """Scores of every row for each vector of `x`, plus `bias`, in float32."""
         rows = x.reshape(-1, x.shape[-1])
         scores = jax.lax.dot_general(
             rows, self.embedding[...], (((1,), (1,)), ((), ())), preferred_element_type=jnp.float32
         )
+        if bias is None:
+            return scores.reshape(*x.shape[:-1], -1)
         # The bias is added as a product with ones, so that its gradient, a sum down the columns of an array as large as
         # the logits, is a product as well: XLA's column sum took a tenth of the time of the whole head.
         ones = jnp.ones((rows.shape[0], 1), jnp.float32)

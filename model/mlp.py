@@ -2,15 +2,19 @@
 
 import dataclasses
 import math
+import typing
 from typing import Literal
 
 import jax
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, UInt32
 
-from model.linear import Initializer, Linear
+from kernels.dropout import dropout
+from model.capture import tap
+from model.initializers import Draw
+from model.linear import Linear
 
-Activation = Literal["gelu", "gelu_tanh", "relu", "silu"]
+Activation = Literal["gelu", "gelu_tanh", "quick_gelu", "relu", "relu_squared", "silu"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,12 +24,15 @@ class PlainMLP:
     intermediate_size: int
     """Width F between up and down; four times the model's in most papers."""
     activation: Activation = "gelu"
-    """"gelu" is the exact form (error function), "gelu_tanh" its approximation; arXiv:1606.08415."""
+    """"gelu" is the exact form (error function), "gelu_tanh" and "quick_gelu" its approximations (arXiv:1606.08415);
+    "relu_squared" is Primer's (arXiv:2109.08668)."""
     bias: bool = True
     """Whether up and down have biases."""
+    dropout_rate: float = 0.0
+    """Dropout between activation and down, where the first papers' code has it (T5's does)."""
 
     def __post_init__(self):
-        _check_size(self.intermediate_size)
+        _check(self)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,9 +45,11 @@ class GatedMLP:
     """What the gate passes through: "silu" makes SwiGLU, "gelu" or "gelu_tanh" GEGLU, "relu" ReGLU."""
     bias: bool = False
     """Whether up, gate and down have biases."""
+    dropout_rate: float = 0.0
+    """Dropout between activation and down, where the first papers' code has it (T5's does)."""
 
     def __post_init__(self):
-        _check_size(self.intermediate_size)
+        _check(self)
 
 
 def activate(x: Float[Array, "..."], activation: Activation) -> Float[Array, "..."]:
@@ -48,6 +57,7 @@ def activate(x: Float[Array, "..."], activation: Activation) -> Float[Array, "..
 
     Exact GELU is x (1 + erf(x / sqrt 2)) / 2, as torch has it, with an absolute error below 1e-6. On a CPU it takes a third
     of the time of JAX's own form by erfc, which keeps the digits of the tiny values below x = -4 too, and less than tanh.
+    Quick GELU is x sigmoid(1.702 x), as in CLIP.
 
     >>> import jax.numpy as jnp
     >>> activate(jnp.array([-1.0, 2.0]), "relu")
@@ -58,30 +68,43 @@ def activate(x: Float[Array, "..."], activation: Activation) -> Float[Array, "..
             return 0.5 * x * (1.0 + jax.lax.erf(x * math.sqrt(0.5)))
         case "gelu_tanh":
             return jax.nn.gelu(x, approximate=True)
+        case "quick_gelu":
+            return x * jax.nn.sigmoid(1.702 * x)
         case "relu":
             return jax.nn.relu(x)
+        case "relu_squared":
+            return jax.lax.square(jax.nn.relu(x))
         case "silu":
             return jax.nn.silu(x)
-    raise ValueError(f"unknown activation {activation!r}; use gelu, gelu_tanh, relu or silu")
+    raise ValueError(f"unknown activation {activation!r}; use one of {', '.join(typing.get_args(Activation))}")
 
 
 class MLP(nnx.Module):
     """The projections of one feed-forward half."""
 
-    def __init__(self, width: int, choice: PlainMLP | GatedMLP, *, initializer: Initializer, rngs: nnx.Rngs):
+    def __init__(self, width: int, choice: PlainMLP | GatedMLP, *, draw: Draw, rngs: nnx.Rngs):
         self.activation: Activation = choice.activation
-        axes = {"D": width, "F": choice.intermediate_size}
-        shared = {"bias": choice.bias, "initializer": initializer, "rngs": rngs}
-        self.up = Linear("BTD,DF->BTF", axes, **shared)
-        self.gate = Linear("BTD,DF->BTF", axes, **shared) if isinstance(choice, GatedMLP) else None
-        self.down = Linear("BTF,FD->BTD", axes, **shared)
+        self.dropout_rate = choice.dropout_rate
+        inner = choice.intermediate_size
+        axes, into = {"D": width, "F": inner}, draw("input", width, inner)
+        shared = {"bias": choice.bias, "rngs": rngs}
+        self.up = Linear("BTD,DF->BTF", axes, initializer=into, **shared)
+        self.gate = Linear("BTD,DF->BTF", axes, initializer=into, **shared) if isinstance(choice, GatedMLP) else None
+        self.down = Linear("BTF,FD->BTD", axes, initializer=draw("output", inner, width), **shared)
 
-    def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
+    def __call__(
+        self, x: Float[Array, "B T D"], *, dropout_keys: UInt32[Array, " B"] | None = None
+    ) -> Float[Array, "B T D"]:
         if self.gate is None:
-            return self.down(activate(self.up(x), self.activation))
-        return self.down(activate(self.gate(x), self.activation) * self.up(x))
+            inner = activate(self.up(x), self.activation)
+        else:
+            inner = activate(self.gate(x), self.activation) * self.up(x)
+        inner = tap(self, "inner", inner)
+        return tap(self, "output", self.down(dropout(inner, self.dropout_rate, dropout_keys)))
 
 
-def _check_size(intermediate_size: int) -> None:
-    if intermediate_size < 1:
-        raise ValueError(f"intermediate_size={intermediate_size} must be at least 1")
+def _check(choice: PlainMLP | GatedMLP) -> None:
+    if choice.intermediate_size < 1:
+        raise ValueError(f"intermediate_size={choice.intermediate_size} must be at least 1")
+    if not 0 <= choice.dropout_rate < 1:
+        raise ValueError(f"dropout_rate={choice.dropout_rate} must lie in [0, 1)")

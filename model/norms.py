@@ -7,6 +7,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from model.capture import tap
+
 
 @dataclasses.dataclass(frozen=True)
 class LayerNorm:
@@ -14,6 +16,8 @@ class LayerNorm:
 
     epsilon: float = 1e-12
     """Added to the variance. BERT's is 1e-12; 1e-5 is common elsewhere."""
+    bias: bool = True
+    """Whether a bias is added."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,10 +26,12 @@ class RMSNorm:
 
     epsilon: float = 1e-6
     """Added to the mean square."""
+    centred: bool = False
+    """Whether the stored scale is the distance from one, multiplying by 1 + scale, as Gemma does (arXiv:2403.08295)."""
 
 
 def layer_norm(
-    x: Float[Array, "... D"], scale: Float[Array, " D"], bias: Float[Array, " D"], epsilon: float = 1e-12
+    x: Float[Array, "... D"], scale: Float[Array, " D"], bias: Float[Array, " D"] | None, epsilon: float = 1e-12
 ) -> Float[Array, "... D"]:
     """Bring each vector to zero mean and unit variance, then multiply by `scale` and add `bias`.
 
@@ -41,7 +47,8 @@ def layer_norm(
     centred = wide - wide.mean(-1, keepdims=True)
     variance = jnp.square(centred).mean(-1, keepdims=True)
     normed = centred * jax.lax.rsqrt(variance + epsilon)
-    return (normed * _last(scale, x) + _last(bias, x)).astype(x.dtype)
+    normed = normed * _last(scale, x)
+    return (normed if bias is None else normed + _last(bias, x)).astype(x.dtype)
 
 
 def rms_norm(x: Float[Array, "... D"], scale: Float[Array, " D"], epsilon: float = 1e-6) -> Float[Array, "... D"]:
@@ -65,14 +72,17 @@ class Norm(nnx.Module):
 
     def __init__(self, width: int, choice: LayerNorm | RMSNorm):
         self.choice = choice
-        self.scale = nnx.Param(jnp.ones(width, jnp.float32))
-        if isinstance(choice, LayerNorm):
+        zero_based = isinstance(choice, RMSNorm) and choice.centred
+        self.scale = nnx.Param((jnp.zeros if zero_based else jnp.ones)(width, jnp.float32))
+        if isinstance(choice, LayerNorm) and choice.bias:
             self.bias = nnx.Param(jnp.zeros(width, jnp.float32))
 
     def __call__(self, x: Float[Array, "... D"]) -> Float[Array, "... D"]:
         if isinstance(self.choice, LayerNorm):
-            return layer_norm(x, self.scale[...], self.bias[...], self.choice.epsilon)
-        return rms_norm(x, self.scale[...], self.choice.epsilon)
+            bias = self.bias[...] if self.choice.bias else None
+            return tap(self, "output", layer_norm(x, self.scale[...], bias, self.choice.epsilon))
+        scale = self.scale[...].astype(jnp.float32)
+        return tap(self, "output", rms_norm(x, scale + 1.0 if self.choice.centred else scale, self.choice.epsilon))
 
 
 def _last(vector: Array, like: Array) -> Array:

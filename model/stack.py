@@ -1,7 +1,7 @@
 """Many blocks of one shape: parameters stacked on a leading layer axis, run by a loop or written out, to the same values."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeVar
 
 import jax
@@ -43,24 +43,51 @@ def stack_layers(make: Callable[[nnx.Rngs], M], num_layers: int, rngs: nnx.Rngs)
 
 
 def run_layers(
-    layers: M,
+    layers: M | Sequence[M],
     x: Float[Array, "B T D"],
-    call: Callable[[M, Any, Array], Any],
+    call: Callable[[M, Any, Array, Any], tuple[Any, Any]],
     num_layers: int,
     choice: Stack = Stack(),
-) -> Float[Array, "B T D"]:
-    """Carry `x` through the stacked layers in order: `x = call(layer, x, index)`, `index` being the layer's number.
+    *,
+    shared: bool = False,
+    kept: Any = None,
+) -> tuple[Float[Array, "B T D"], Any]:
+    """Carry `x` through the stacked layers in order: `x, kept[i] = call(layer, x, index, kept[i])`.
 
-    The index is traced, so that what depends on the layer (its dropout keys) costs no second compilation. Blocks may record
-    values (`nnx.capture`) but not change their structure; in exchange a model may be closed over by `jax.grad` and others.
+    `index` is the layer's number, traced, so that what depends on the layer (its dropout keys) costs no second compilation.
+    `kept` is what each layer keeps between calls, a cache, with a leading axis of layers; None where nothing is kept. With
+    `shared` all layers are the one layer that `layers` holds. Blocks may record values (`nnx.capture`) but not change their
+    structure; in exchange a model may be closed over by `jax.grad` and others. A plain sequence of layers, as `apart` makes
+    of a stack, is run one by one, `kept` being a tuple.
     """
+    if isinstance(layers, (list, tuple, nnx.List)):
+        after = []
+        for number in range(num_layers):
+            one = None if kept is None else kept[number]
+            x, one = call(layers[0 if shared else number], x, jnp.uint32(number), one)
+            after.append(one)
+        return x, None if kept is None else tuple(after)
     if choice.remat is not None:
         # Inside a loop the compiler cannot merge the recomputation with the first pass; barriers would only block fusion.
         policy = getattr(jax.checkpoint_policies, choice.remat)
         call = nnx.remat(call, prevent_cse=choice.loop == "unroll", policy=policy, graph_updates=False)
 
-    @nnx.scan(in_axes=(0, nnx.Carry, 0), out_axes=nnx.Carry, unroll=choice.loop == "unroll", graph_updates=False)
-    def run(layer: M, x: Array, index: Array) -> Array:
-        return call(layer, x, index)
+    @nnx.scan(
+        in_axes=(None if shared else 0, nnx.Carry, 0, 0),
+        out_axes=(nnx.Carry, 0),
+        unroll=choice.loop == "unroll",
+        graph_updates=False,
+    )
+    def run(layer: M, x: Array, index: Array, kept: Any) -> tuple[Array, Any]:
+        return call(layer, x, index, kept)
 
-    return run(layers, x, jnp.arange(num_layers, dtype=jnp.uint32))
+    if shared:
+        layers = jax.tree.map(lambda leaf: leaf[0], layers)
+    return run(layers, x, jnp.arange(num_layers, dtype=jnp.uint32), kept)
+
+
+def apart(layers: nnx.Module, num_layers: int) -> Any:
+    """The layers of a stack as an `nnx.List` of modules, each with its own arrays: what decoding on a CPU wants, where a slice of
+    stacked weights would be copied for every token."""
+    graph, state = nnx.split(layers)
+    return nnx.List([nnx.merge(graph, jax.tree.map(lambda leaf, n=n: leaf[n], state)) for n in range(num_layers)])

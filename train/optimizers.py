@@ -14,7 +14,7 @@ import optax
 
 from train.schedules import Schedule, WarmupLinear
 
-NOT_DECAYED = ("bias", "scale")  # the last word of a parameter's path: offsets, and the scales of norms
+NOT_DECAYED = ("bias", "scale", "sinks")  # the last word of a parameter's path: offsets, and the scales of norms
 STACKED = "layers"  # parameters below this word lead with a dimension of layers [L, ...]
 
 

@@ -17,14 +17,18 @@ from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionS
 # Parameter path (a suffix, as a regular expression) -> the logical axis of each dimension. Stacked layers lead with "layers".
 AXES = (
     (r"embeddings\.tokens\.embedding", ("vocab", "embed")),
-    (r"embeddings\.(positions|token_types)\.embedding", (None, "embed")),
-    (r"attention\.(query|key|value)\.kernel", ("embed", "heads", None)),
-    (r"attention\.(query|key|value)\.bias", ("heads", None)),
-    (r"attention\.out\.kernel", ("heads", None, "embed")),
+    (r"embeddings\.(positions|token_types|class_token)\.embedding", (None, "embed")),
+    (r"embeddings\.projection\.kernel", (None, "embed")),
+    (r"position_bias\.embedding", (None, "heads")),
+    (r"(cross_)?attention\.(query|key|value)\.kernel", ("embed", "heads", None)),
+    (r"(cross_)?attention\.(query|key|value)\.bias", ("heads", None)),
+    (r"(cross_)?attention\.out\.kernel", ("heads", None, "embed")),
+    (r"(cross_)?attention\.sinks", ("heads",)),
     (r"mlp\.(up|gate)\.kernel", ("embed", "mlp")),
     (r"mlp\.(up|gate)\.bias", ("mlp",)),
     (r"mlp\.down\.kernel", ("mlp", "embed")),
     (r"token_head\.transform\.kernel", ("embed", "mlp")),
+    (r"token_head\.table\.embedding", ("vocab", "embed")),
     (r"token_head\.bias", ("vocab",)),
     (r"pair_head\.pooler\.kernel", ("embed", "mlp")),
     (r"(scale|bias|kernel)", ()),  # norms, small biases, classifiers: whole on every device
@@ -170,6 +174,12 @@ def gather_unstacked(params):
         return jax.lax.with_sharding_constraint(leaf, NamedSharding(mesh, whole))
 
     return jax.tree_util.tree_map_with_path(gather, params)
+
+
+def batch_ways() -> int:
+    """Into how many parts the rows of a batch are split; 1 where no mesh is set."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return 1 if mesh.empty else math.prod(mesh.shape[name] for name in RULES["batch"])
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

@@ -9,8 +9,10 @@ from typing import Any
 
 from model.attention import MultiHead
 from model.config import TransformerConfig
+from model.initializers import TruncatedNormal
 from model.mlp import PlainMLP
 from model.norms import LayerNorm
+from model.output import Output
 from model.positions import LearnedPositions
 
 SIZES = {  # name: (layers, width, heads)
@@ -44,6 +46,7 @@ def config(size: str, *, vocab_size: int = 30_522, max_length: int = 512, **over
         num_token_types=2,
         norm_embeddings=True,
         dropout_rate=0.1,
-        initializer_range=0.02,
+        initializer=TruncatedNormal(0.02),
+        output=Output(transform=True, bias=True),
     )
     return dataclasses.replace(published, **overrides)

@@ -8,8 +8,10 @@ import pytest
 from data.batch import Row
 from data.errors import DataError
 from data.masking import Masking, MaskRows, Spans, Tokens, Words
-from data.packing import PackPlan, Passages, SentencePairs
+from data.packing import PackPlan
+from data.passages import Passages
 from data.randomness import generator
+from data.sentence_pairs import SentencePairs
 from data.tokenizers import Bytes, SentencePiece, WordPiece, train_tokenizer
 from data.tokenizers.library import wordpiece_from_vocabulary
 

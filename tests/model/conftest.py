@@ -8,6 +8,7 @@ from flax import nnx
 from model.attention import MultiHead
 from model.encoder import MaskedLanguageModel
 from model.families import bert
+from model.initializers import TruncatedNormal
 from model.mlp import PlainMLP
 
 VOCABULARY = 50
@@ -21,7 +22,7 @@ def tiny():
 
 @pytest.fixture(scope="session")
 def make_model():
-    """make_model(config) -> model with noisy biases."""
+    """make_model(config, class) -> model with noisy biases; MaskedLanguageModel where no class is named."""
     return noisy_model
 
 
@@ -51,20 +52,20 @@ def tiny_config(**overrides):
         "attention": MultiHead(4, dropout_rate=0.0),
         "mlp": PlainMLP(32),
         "dropout_rate": 0.0,
-        "initializer_range": 0.3,
+        "initializer": TruncatedNormal(0.3),
     }
     return bert.config("tiny", vocab_size=VOCABULARY, max_length=32, **(defaults | overrides))
 
 
-def noisy_model(config, next_sentence=True, seed=0):
+def noisy_model(config, make=MaskedLanguageModel, seed=0, **options):
     """A model drawn by numpy, with noise on biases and scales too, so that none can be left out unnoticed."""
-    abstract = nnx.eval_shape(lambda: MaskedLanguageModel(config, next_sentence, rngs=nnx.Rngs(seed)))
+    abstract = nnx.eval_shape(lambda: make(config, **options, rngs=nnx.Rngs(seed)))
     graph, shapes = nnx.split(abstract)
     draw = np.random.default_rng(seed)
 
     def values(path, leaf):
         word = path[-1]
-        deviation = 0.1 if word in ("scale", "bias") else config.initializer_range
+        deviation = 0.1 if word in ("scale", "bias") else config.initializer.deviation
         return leaf.replace(jnp.asarray(draw.normal(float(word == "scale"), deviation, leaf.shape), jnp.float32))
 
     return nnx.merge(graph, nnx.map_state(values, shapes))

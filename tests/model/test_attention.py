@@ -7,12 +7,15 @@ import pytest
 from flax import nnx
 
 from model.attention import Attention, MultiHead
-from model.linear import Linear, truncated_normal
+from model.initializers import TruncatedNormal
+from model.linear import Linear
 from model.masks import causal_mask, segment_mask
 
 
 def make(choice, width=12, **options):
-    return Attention(width, choice, initializer=truncated_normal(0.3), rngs=nnx.Rngs(0), **options)
+    return Attention(
+        width, choice, draw=lambda *sizes: TruncatedNormal(0.3).draw(*sizes, 1), rngs=nnx.Rngs(0), **options
+    )
 
 
 def draw(*shape, seed=0):
@@ -64,7 +67,9 @@ def test_causal_mask_aligns_the_last_query_with_the_last_key():
     [("BTD,DNH->BTNH", (2, 3, 4), "btd,dnh->btnh"), ("BTNH,NHD->BTD", (2, 3, 5, 2), "btnh,nhd->btd")],
 )
 def test_linear_is_the_einsum_that_it_names(equation, shape, reference):
-    layer = Linear(equation, {"D": 4, "N": 5, "H": 2}, initializer=truncated_normal(1.0), rngs=nnx.Rngs(0))
+    layer = Linear(
+        equation, {"D": 4, "N": 5, "H": 2}, initializer=TruncatedNormal(1.0).draw("input", 4, 5, 1), rngs=nnx.Rngs(0)
+    )
     layer.bias[...] = draw(*layer.bias.shape)
     x = draw(*shape)
     bias = layer.bias[...].reshape((1,) * (x.ndim - layer.contracted) + layer.bias.shape)
@@ -74,4 +79,6 @@ def test_linear_is_the_einsum_that_it_names(equation, shape, reference):
 
 def test_linear_refuses_what_it_cannot_fold():
     with pytest.raises(ValueError, match="summed axes must come last"):
-        Linear("BDT,DF->BTF", {"D": 4, "F": 5}, initializer=truncated_normal(1.0), rngs=nnx.Rngs(0))
+        Linear(
+            "BDT,DF->BTF", {"D": 4, "F": 5}, initializer=TruncatedNormal(1.0).draw("input", 4, 5, 1), rngs=nnx.Rngs(0)
+        )

@@ -63,7 +63,7 @@ def test_any_tree_of_dataclasses(value):
 
 def test_choices_carry_their_name_and_may_leave_out_defaults():
     written = to_json(bert.config("tiny"))
-    assert written["norm"] == {"name": "layer_norm", "epsilon": 1e-12} and "name" not in written
+    assert written["norm"] == {"name": "layer_norm", "epsilon": 1e-12, "bias": True} and "name" not in written
     written["norm"] = {"name": "rms_norm"}
     del written["stack"]
     assert from_json(TransformerConfig, written).norm == RMSNorm()

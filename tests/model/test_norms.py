@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from model.linear import truncated_normal
+from model.initializers import TruncatedNormal
 from model.mlp import MLP, GatedMLP, PlainMLP, activate
 from model.norms import LayerNorm, Norm, RMSNorm, layer_norm, rms_norm
 from model.positions import sinusoids
@@ -64,7 +64,7 @@ def test_gelu_is_the_exact_form_and_its_approximation_is_near():
 def test_mlps_against_plain_formulas():
     x = draw(2, 3, 6)
     plain, gated = (
-        MLP(6, choice, initializer=truncated_normal(0.5), rngs=nnx.Rngs(0))
+        MLP(6, choice, draw=lambda *sizes: TruncatedNormal(0.5).draw(*sizes, 1), rngs=nnx.Rngs(0))
         for choice in (PlainMLP(10, "relu"), GatedMLP(10, "silu"))
     )
     expected = jax.nn.relu(x @ plain.up.kernel[...]) @ plain.down.kernel[...]

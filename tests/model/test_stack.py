@@ -8,6 +8,7 @@ from flax import nnx
 
 from model.attention import MultiHead
 from model.encoder import MaskedLanguageModel
+from model.initializers import TruncatedNormal
 from model.stack import Stack
 
 CHOICES = [
@@ -56,7 +57,7 @@ def test_initial_values_depend_on_the_seed_only(tiny):
 
 
 def test_initial_values_are_as_published(tiny):
-    state = nnx.to_pure_dict(nnx.state(MaskedLanguageModel(tiny(initializer_range=0.02), rngs=nnx.Rngs(0))))
+    state = nnx.to_pure_dict(nnx.state(MaskedLanguageModel(tiny(initializer=TruncatedNormal(0.02)), rngs=nnx.Rngs(0))))
     kernel = state["layers"]["mlp"]["up"]["kernel"]
     assert jnp.abs(kernel).max() <= 0.04 + 1e-6 and 0.016 < kernel.std() < 0.019  # 0.88 of 0.02
     assert (state["layers"]["mlp"]["up"]["bias"] == 0).all() and (state["layers"]["mlp_norm"]["scale"] == 1).all()

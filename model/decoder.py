@@ -1,0 +1,65 @@
+"""A decoder: every token sees those before it, and a prefix where one is given."""
+
+from typing import Any
+
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float, Int, UInt32
+
+from model.cache import Cache, empty_cache
+from model.config import TransformerConfig
+from model.embeddings import Embeddings
+from model.encoder import part
+from model.heads import TokenHead
+from model.transformer import Transformer
+
+
+class LanguageModel(Transformer):
+    """Embeddings, causal blocks, and a head that scores the next token (Radford et al. 2018).
+
+    With a `prefix` the tokens of the prefix see each other in both directions, and everybody sees them: a prefix language
+    model (arXiv:1910.10683, section 3.2.1).
+    """
+
+    def __init__(self, config: TransformerConfig, *, rngs: nnx.Rngs):
+        self.embeddings = Embeddings(config, rngs=rngs)
+        super().__init__(config, causal=True, rngs=rngs)
+        self.token_head = TokenHead(config, rngs=rngs)
+
+    def __call__(
+        self,
+        tokens: Int[Array, "B T"],
+        positions: Int[Array, "B T"],
+        segments: Int[Array, "B T"],
+        *,
+        prefix: Bool[Array, "B T"] | None = None,
+        dropout_keys: UInt32[Array, " B"] | None = None,
+    ) -> Float[Array, "B T D"]:
+        """The last hidden state of every token. Segment 0 is padding; `dropout_keys`, one an example, switch dropout on."""
+        first, others = part(dropout_keys)
+        x = self.embeddings(tokens, positions, dropout_keys=first)
+        return self.run(x, positions, segments, prefix=prefix, dropout_keys=others)[0]
+
+    def extend(
+        self, cache: Cache, tokens: Int[Array, "B T"], positions: Int[Array, "B T"], segments: Int[Array, "B T"]
+    ) -> tuple[Float[Array, "B T D"], Cache]:
+        """Hidden states of T more tokens after those in the cache, and the cache with them in it."""
+        x, cache_after = self.run(self.embeddings(tokens, positions), positions, segments, cache=cache)
+        assert cache_after is not None
+        return x, cache_after
+
+    def empty_cache(self, batch: int, slots: int, dtype: Any = jnp.float32) -> Cache:
+        """A cache for rows of up to `slots` tokens."""
+        attention = self.config.attention
+        return empty_cache(
+            batch,
+            slots,
+            num_layers=self.num_layers,
+            num_kv_heads=attention.num_kv_heads or attention.num_heads,
+            head_size=attention.head_size_in(self.config.hidden_size),
+            dtype=dtype,
+        )
+
+    def predict_tokens(self, hidden: Float[Array, "B K D"]) -> Float[Array, "B K V"]:
+        """Logits, in float32, of the token after each of K places, from the hidden states there."""
+        return self.token_head(hidden, self.embeddings.tokens)
