@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from data.errors import DataError
 from data.sentences import PAIR
 from data.sources import TFDS, Files, Mixture, Pairs, PythonDocs, PythonSource, Source, Synthetic, parse_source
 from data.synthetic_tasks import CopyTask, ModularArithmetic, RepeatedBlocks
@@ -40,7 +41,10 @@ def open_corpora(source: Source, *, fetch: bool = False, say: Callable[[str], No
     if isinstance(source, Mixture):
         total = sum(source.weights)
         parts = zip(source.sources, source.weights, strict=True)
-        return [_open(parse_source(word), weight / total, fetch, say) for word, weight in parts]
+        corpora = [_open(parse_source(word), weight / total, fetch, say) for word, weight in parts]
+        if len({corpus.pairs for corpus in corpora}) > 1:
+            raise DataError(f"{source} mixes pairs of texts with single texts; name sources of one of the two kinds")
+        return corpora
     return [_open(source, 1.0, fetch, say)]
 
 

@@ -1,6 +1,7 @@
 """The interface that every tokenizer keeps."""
 
 import hashlib
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -149,9 +150,25 @@ class Tokenizer(ABC):
         ids = self.encode_batch([text])[0]
         return self.template.fill(self.special, ids)[0] if special_tokens else ids
 
+    def encode_marked(self, text: str, special_tokens: bool = False) -> np.ndarray:
+        """As `encode`, but special tokens that the text spells are what it means: for prompts, "The [MASK] sat"."""
+        names = sorted({self.pieces[index] for index in self.special.ids}, key=len, reverse=True)
+        parts = re.split(f"({'|'.join(map(re.escape, names))})", text) if names else [text]
+        marks = {self.pieces[index]: index for index in self.special.ids}
+        encoded = self.encode_batch([parts[0], *map(self._after_special, parts[2::2])])
+        ids = [encoded[0]]
+        for mark, piece in zip(parts[1::2], encoded[1:], strict=True):
+            ids += [np.array([marks[mark]]), piece]
+        joined = np.concatenate(ids).astype(np.int32)
+        return self.template.fill(self.special, joined)[0] if special_tokens else joined
+
     def encode_pair(self, first: str, second: str) -> tuple[np.ndarray, np.ndarray]:
         """Ids and token types, int32[n] each, of two texts with the special tokens that belong around them."""
         return self.template.fill(self.special, *self.encode_batch([first, second]))
+
+    def _after_special(self, text: str) -> str:
+        """The text that follows a special token, as it is to be encoded by itself."""
+        return text
 
     def token(self, index: int) -> str:
         """What this id is called, marks such as ## and the low line of SentencePiece included."""

@@ -91,16 +91,25 @@ class LibraryTokenizer(Tokenizer):
 
     def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
         encodings = self.inner.encode_batch_fast(list(texts), add_special_tokens=False)
-        return [np.array(encoding.ids, np.int32) for encoding in encodings]
+        return [self._spelt_out(np.array(encoding.ids, np.int32))[0] for encoding in encodings]
 
     def encode(self, text: str, special_tokens: bool = False) -> np.ndarray:
         if not special_tokens:
             return self.encode_batch([text])[0]
-        return np.array(self.inner.encode(text, add_special_tokens=True).ids, np.int32)
+        encoding = self.inner.encode(text, add_special_tokens=True)
+        return self._spelt_out(np.array(encoding.ids, np.int32), encoding.special_tokens_mask)[0]
+
+    def encode_marked(self, text: str, special_tokens: bool = False) -> np.ndarray:
+        self.inner.encode_special_tokens = False
+        try:
+            return np.array(self.inner.encode(text, add_special_tokens=special_tokens).ids, np.int32)
+        finally:
+            self.inner.encode_special_tokens = True
 
     def encode_pair(self, first: str, second: str) -> tuple[np.ndarray, np.ndarray]:
         encoding = self.inner.encode(first, second, add_special_tokens=True)
-        return np.array(encoding.ids, np.int32), np.array(encoding.type_ids, np.int32)
+        ids, origin = self._spelt_out(np.array(encoding.ids, np.int32), encoding.special_tokens_mask)
+        return ids, np.array(encoding.type_ids, np.int32)[origin]
 
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
         return self.inner.decode([int(i) for i in ids], skip_special_tokens=False)
@@ -137,6 +146,35 @@ class LibraryTokenizer(Tokenizer):
             return LETTER if first == BEGINS else first, CLOSED if ends or last == CLOSED else OPEN
         return first, last
 
+    def _spelt_out(self, ids: np.ndarray, added: Sequence[int] = ()) -> tuple[np.ndarray, np.ndarray]:
+        """Ids in which special tokens are those that were `added` around the text, and the place that each comes from.
+
+        A unigram model finds the pieces of special tokens in the text itself; there they are spelt letter by letter.
+        """
+        places = np.arange(len(ids))
+        if self._parts["model"]["type"] != "Unigram":
+            return ids, places
+        found = np.isin(ids, self._reserved)
+        found[: len(added)] &= np.array(added) == 0
+        if not found.any():
+            return ids, places
+        unknown = self.special.unk
+        spelt: list[tuple[int, int]] = []
+        for place, index in enumerate(ids.tolist()):
+            for piece in self.pieces[index] if found[place] else [self.pieces[index]]:
+                number = self.inner.token_to_id(piece)
+                number = unknown if number is None else number
+                if number is not None and not (
+                    found[place] and number == unknown and spelt and spelt[-1][0] == unknown
+                ):
+                    spelt.append((number, place))
+        changed, origin = np.array(spelt, np.int32).reshape(-1, 2).T
+        return changed, origin
+
+    @cached_property
+    def _reserved(self) -> np.ndarray:
+        return np.array(sorted(self._marked - {self.special.unk}), np.int32)
+
     @cached_property
     def _continuing(self) -> str | None:
         return self._parts["model"].get("continuing_subword_prefix") or None
@@ -165,22 +203,28 @@ class LibraryTokenizer(Tokenizer):
 
 
 def find_roles(vocabulary: Mapping[str, int], roles: Mapping[str, str | None]) -> SpecialIds:
-    """Which ids have a role: as `roles` says, and by the usual names where it says nothing."""
-    found = {role: next((vocabulary[n] for n in names if n in vocabulary), None) for role, names in ROLES.items()}
+    """Which ids have a role: as `roles` says, and by the usual names where it says nothing.
+
+    Where it says anything, <s> and </s> are [CLS] and [SEP] only if it says that too: Llama and T5 have neither.
+    """
+    usual = ROLES | {"cls": ("[CLS]",), "sep": ("[SEP]",)} if roles else ROLES
+    found = {role: next((vocabulary[n] for n in names if n in vocabulary), None) for role, names in usual.items()}
     for role, name in roles.items():
         found[role] = None if name is None else vocabulary.get(name)
+    if found["unk"] == found["eos"]:
+        found["unk"] = None  # GPT-2 names <|endoftext|> for it, but of bytes nothing is unknown
     return SpecialIds(**found, sentinels=sentinel_ids(vocabulary))
 
 
 def wordpiece_from_vocabulary(
-    pieces: Sequence[str], *, lowercase: bool, settings: Settings = Settings()
+    pieces: Sequence[str], *, lowercase: bool, settings: Settings = Settings(), named: str = "the vocabulary"
 ) -> LibraryTokenizer:
     """BERT's tokenizer around a vocabulary, in the order of its ids; `settings` may refine how text is cleaned."""
     from tokenizers import AddedToken, decoders, models
 
     missing = [name for name in SPECIAL_TOKENS if name not in set(pieces)]
     if missing:
-        raise DataError(f"the vocabulary lacks {', '.join(missing)}; a vocab.txt of BERT has one piece a line, "
+        raise DataError(f"{named} lacks {', '.join(missing)}; a vocab.txt of BERT has one piece a line, "
                         "these among them")  # fmt: skip
     tokenizer = _bert_basics(lowercase, settings.options)
     vocabulary = {piece: index for index, piece in enumerate(pieces)}
@@ -200,7 +244,7 @@ def read_vocabulary(path: Path, *, lowercase: bool, settings: Settings = Setting
     pieces = [line.rstrip("\r") for line in read_utf8(path).split("\n")]
     while pieces and not pieces[-1]:
         pieces.pop()
-    return wordpiece_from_vocabulary(pieces, lowercase=lowercase, settings=settings)
+    return wordpiece_from_vocabulary(pieces, lowercase=lowercase, settings=settings, named=str(path))
 
 
 def train_wordpiece(choice: WordPiece, texts: Iterable[str]) -> LibraryTokenizer:

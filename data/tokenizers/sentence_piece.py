@@ -60,7 +60,7 @@ class SentencePieceTokenizer(Tokenizer):
         self.model, self.file, self.settings = model, file, settings
         processor = self.processor
         own = [processor.id_to_piece(i) for i in range(processor.get_piece_size())]
-        around = _surroundings(own, file, settings)
+        around = _surroundings(own, file, settings, named)
         self._front, self._skip, self._own = len(around.front), around.skip, len(own) - around.skip
         self.pieces = [*around.front, *own[around.skip :], *around.back]
         self._add_tokens()
@@ -124,6 +124,9 @@ class SentencePieceTokenizer(Tokenizer):
         Path(folder).mkdir(parents=True, exist_ok=True)
         (Path(folder) / self.file).write_bytes(self.model)
         self.settings.write(Path(folder))
+
+    def _after_special(self, text: str) -> str:
+        return text.removeprefix(" ")  # the model opens every text with a space of its own
 
     def _add_tokens(self) -> None:
         """Tokens that the configuration adds behind the others, such as the <pad> of a fine-tuned Llama."""
@@ -199,11 +202,11 @@ def train_sentencepiece(choice: SentencePiece, texts: Iterable[str]) -> Sentence
     return SentencePieceTokenizer(model.getvalue(), settings=Settings(options=sentinels))
 
 
-def _surroundings(own: Sequence[str], file: str, settings: Settings) -> _Surroundings:
+def _surroundings(own: Sequence[str], file: str, settings: Settings, named: str) -> _Surroundings:
     kind = settings.kind
     if file == XLM_R_FILE or kind.startswith("XLMRoberta"):
         if kind and not kind.startswith(("XLMRoberta", "PreTrained", "TokenizersBackend")):
-            raise DataError(f"{kind} numbers the pieces of {XLM_R_FILE} in a way of its own; open a folder with its "
+            raise DataError(f"{kind} numbers the pieces of {named} in a way of its own; open a folder with its "
                             "tokenizer.json, which transformers writes with save_pretrained")  # fmt: skip
         return _Surroundings(XLM_R_FRONT, 3, ("<mask>",))
     t5 = (file == T5_FILE and not kind and "[CLS]" not in own) or kind.startswith(("T5", "MT5"))

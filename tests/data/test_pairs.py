@@ -12,7 +12,7 @@ from data.corpus import open_corpora
 from data.errors import DataError
 from data.prepared import open_prepared
 from data.sentences import PAIR, encode_documents
-from data.sources import TFDS, Files, Pairs
+from data.sources import TFDS, Files, Mixture, Pairs
 from data.tokenizers import Bytes, SentencePiece, WordPiece
 
 GERMAN = [f"Ein Satz. Noch einer, Nummer {n}?" for n in range(40)]
@@ -69,6 +69,13 @@ def test_a_pair_is_its_two_sides_tokenised(written, choice):
 def test_only_sources_of_pairs_give_pairs(tmp_path):
     (tmp_path / "a.txt").write_text(f"one{PAIR}two\n\nthree")
     assert read(Files(str(tmp_path / "a.txt"))) == ["one two", "three"]
+
+
+def test_pairs_are_not_mixed_with_single_texts(written):
+    with pytest.raises(DataError, match="mixes pairs of texts with single texts"):
+        open_corpora(Mixture((f"pairs:{written}/a.tsv", "synthetic:9"), (1.0, 1.0)))
+    both = Mixture((f"pairs:{written}/a.tsv", "task:copy/documents=9"), (1.0, 1.0))
+    assert [corpus.pairs for corpus in open_corpora(both)] == [True, True]
 
 
 def test_a_side_without_tokens_is_told(prepared):

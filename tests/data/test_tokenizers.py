@@ -288,7 +288,7 @@ def test_files_that_are_no_tokenizers(tmp_path):
     (tmp_path / "bad.json").write_text(json.dumps({"not": "a tokenizer"}))
     (tmp_path / "latin.json").write_bytes(b"caf\xe9")
     for choice, told in [
-        (WordPiece(path=str(tmp_path / "vocab.txt")), r"the vocabulary lacks \[PAD\]"),
+        (WordPiece(path=str(tmp_path / "vocab.txt")), r"vocab.txt lacks \[PAD\]"),
         (TokenizerJSON(str(tmp_path / "bad.json")), "not a tokenizer.json"),
         (TokenizerJSON(str(tmp_path / "latin.json")), "not UTF-8 at byte 3"),
         (SentencePiece(path=str(tmp_path / "vocab.txt")), "not a sentencepiece model"),
