@@ -18,8 +18,9 @@ from data.config import TextData
 from data.documents import RECORD_TOKENS, Piece
 from data.errors import DataError, NotPrepared
 from data.held_out import HELD_OUT, held_out_from_source, open_held_out, write_held_out
-from data.packing import Passages, SentencePairs
+from data.passages import Passages
 from data.prepared import open_prepared, prepare
+from data.sentence_pairs import SentencePairs
 from data.sentences import encode_documents
 from data.sources import Files, Mixture, Synthetic
 from data.tokenizers import Bytes, Characters, SentencePiece, WordPiece
