@@ -106,9 +106,10 @@ class ContinuationPacker(Packer):
 
     def __init__(self, packing: Continuations, documents: Documents, row_length: int):
         super().__init__(documents, row_length)
-        roles, special = (packing.opening, packing.closing), documents.special
-        marks = [[mark(special, role, MARKING)] if role else [] for role in roles]
-        self.opening, self.closing = (np.array(ids, np.int32) for ids in marks)
+        special = documents.special
+        opening = [mark(special, packing.opening, MARKING)] if packing.opening else []
+        closing = [mark(special, packing.closing, MARKING)] if packing.closing else []
+        self.opening, self.closing = np.array(opening, np.int32), np.array(closing, np.int32)
 
     def cut(self, documents: list[int], epoch: int, draw: random.Random) -> list[Segment]:
         before, after = len(self.opening), len(self.closing)
