@@ -242,7 +242,7 @@ def test_the_tree_names_every_file():
     assert not named - there, f"ARCHITECTURE.md names {', '.join(sorted(named - there))}, which is not there"
 
 
-FIGURES = re.findall(r"<!-- measured: (\S+) (\S+) -->([^\s|]+)", TEXTS["README.md"])
+FIGURES = re.findall(r"<!-- measured: (\S+) (\S+) -->((?:not )?reproduced|[^\s|]*[^\s|,])", TEXTS["README.md"])
 
 
 @pytest.mark.parametrize(("file", "key", "figure"), FIGURES, ids=[f"{file} {key}" for file, key, _ in FIGURES])
@@ -254,6 +254,9 @@ def test_figures_are_those_that_were_measured(file, key, figure):
     value = json.loads(path.read_text(encoding="utf-8"))
     for word in key.split("."):
         value = value[word]
+    if isinstance(value, str):
+        assert figure == value
+        return
     number = figure.removesuffix("%").lstrip("+")
     decimals = len(number.partition(".")[2])
     assert number == f"{value * (100 if figure.endswith('%') else 1):,.{decimals}f}", f"{file} {key} is {value}"
