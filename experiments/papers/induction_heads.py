@@ -138,8 +138,8 @@ reproduction = Reproduction(
         "form of the claim": "an abrupt change, with a rise of the prefix-matching score, in models of two layers or more"
     },
     departs="Width 64 and 64 symbols, random blocks of 16 to 32 symbols repeated to length 64, instead of a language model of "
-    "web text; norms as in GPT-2, weights drawn with a deviation of 0.1. Several heads do the same here, so that taking one away costs "
-    "little: they are taken away together, and both losses are reported.",
+    "web text; norms as in GPT-2, weights drawn with a deviation of 0.1. Several heads do the same here, so taking one away "
+    "costs little: they are taken away together, and both losses are reported.",
     variants={
         TWO: two_layers,
         ONE: dataclasses.replace(two_layers, model=dataclasses.replace(two_layers.model, num_layers=1)),
