@@ -43,6 +43,12 @@ NOT_RUN = {
 }
 NOT_TRAINED = {"tfds:wikipedia": "needs a download; its command line is read to the end"}
 SHOWS = {"--list", "--help", "--print-config", "--diff"}
+USING = {  # commands that use a run: what is appended to keep them short, and what they must print
+    "train.generate": ((), ""),
+    "train.embed": ((), ""),
+    "train.export": ((), ""),
+    "experiments.reproduce": (("--seeds", "0", "--runs", "claims", "--out", "claims"), "reproduced"),
+}
 FOREIGN_FLAGS = {
     "--xla_force_host_platform_device_count": "XLA",
     "--check": "ruff",
@@ -97,6 +103,7 @@ COMMANDS = commands()
 OURS = [command for command in COMMANDS if not command.reason_not_to(NOT_RUN)]
 TRAIN = [command for command in OURS if command.module == "train.pretrain" and not command.shows]
 SCORE = [command for command in OURS if command.module == "train.evaluate"]
+USE = [command for command in OURS if command.module in USING]
 MINE = next(body for _, language, body in BLOCKS if language == "python" and "experiment = Experiment(" in body)
 
 
@@ -142,11 +149,11 @@ def test_every_block_says_what_it_is():
 
 @pytest.mark.parametrize("command", COMMANDS, ids=str)
 def test_every_command_is_run_or_says_why_not(command):
-    known = ("train.pretrain", "train.evaluate", "train.prepare")
+    known = ("train.pretrain", "train.evaluate", "train.prepare", *USING)
     assert command.module in known or command.reason_not_to(NOT_RUN), f"{command.document}: no test runs {command}"
 
 
-@pytest.mark.parametrize("command", [c for c in OURS if c.module != "train.evaluate"], ids=str)
+@pytest.mark.parametrize("command", [c for c in OURS if c.module in ("train.pretrain", "train.prepare")], ids=str)
 def test_command_lines_are_understood(command, workspace, monkeypatch):
     monkeypatch.chdir(workspace)
     assert read(command, *([] if command.shows else ["--print-config"]))
@@ -168,11 +175,23 @@ def test_own_experiment_is_trained_repeated_scored_and_opened(workspace):
 
 
 @pytest.mark.slow
-def test_every_training_command_trains(workspace):
+def test_every_training_command_trains_and_what_uses_its_run_works(workspace):
     """In the order of the README, for later commands start from the runs of earlier ones."""
-    for command in (command for command in TRAIN if not command.reason_not_to(NOT_TRAINED)):
-        printed = run(command, workspace, "--steps", "2")
-        assert "held-out loss" in printed or "bit for bit equal" in printed
+    for command in (command for command in [*TRAIN, *USE] if not command.reason_not_to(NOT_TRAINED)):
+        if command in TRAIN:
+            printed = run(command, workspace, "--steps", "2")
+            assert "held-out loss" in printed or "bit for bit equal" in printed
+        else:
+            more, expected = USING[command.module]
+            assert expected in run(command, workspace, *(() if command.shows else more)) or command.shows
+
+
+@pytest.mark.parametrize("module", sorted({command.module for command in USE}))
+def test_flags_of_commands_that_use_a_run_are_in_their_help(module, workspace):
+    shown = run(Command("", (), ("python", "-m", module)), workspace, "--help")
+    for command in (command for command in USE if command.module == module):
+        for flag in (word.partition("=")[0] for word in command.arguments if word.startswith("--")):
+            assert flag in shown, f"{command.document}: {command} has {flag}, which {module} does not know"
 
 
 def test_mistakes_get_the_line_that_is_shown(capsys):
@@ -242,7 +261,7 @@ def test_the_tree_names_every_file():
     assert not named - there, f"ARCHITECTURE.md names {', '.join(sorted(named - there))}, which is not there"
 
 
-FIGURES = re.findall(r"<!-- measured: (\S+) (\S+) -->((?:not )?reproduced|[^\s|]*[^\s|,])", TEXTS["README.md"])
+FIGURES = re.findall(r"<!-- measured: (\S+) (\S+) -->((?:not )?reproduced|[^\s|]+?)(?=,?[\s|])", TEXTS["README.md"])
 
 
 @pytest.mark.parametrize(("file", "key", "figure"), FIGURES, ids=[f"{file} {key}" for file, key, _ in FIGURES])
