@@ -36,6 +36,8 @@ class Row:
     """Axes of the published tensor and of one layer of ours, see model/layout.py."""
     part: int = 0
     """Which of several tensors of ours that lie in the published one."""
+    beside: str = ""
+    """A parameter without which this row does not hold; of two rows that hold, the later one does."""
 
 
 @dataclass(frozen=True)
@@ -89,8 +91,8 @@ class Family:
     """Ends of names in old files, and what they are called now."""
     base: str = ""
     """The published class without a head, whose names lack the prefix."""
-    zeros: Mapping[str, Row] = field(default_factory=dict)
-    """Fields of our config that may be off though the family always has the parameter: it is published as zeros."""
+    zeros: Mapping[str, str] = field(default_factory=dict)
+    """Fields of our config that may be off though the family always has the parameter: that is then published as zeros."""
     positions_count_tokens: bool = False
     """Whether padding inside a row takes no position (RoBERTa)."""
 

@@ -118,6 +118,14 @@ def abstract(architecture: Architecture) -> tuple[nnx.GraphDef, dict[str, jax.Sh
     return graph, {".".join(map(str, path)): leaf.get_value() for path, leaf in nnx.to_flat_state(state)}
 
 
+def rows_of(family: Family, paths: Collection[str]) -> dict[str, Row]:
+    """The row of each parameter; HubError for those that the family has not."""
+    rows = {row.ours: row for row in family.table if row.ours in paths and (not row.beside or row.beside in paths)}
+    if strange := [path for path in paths if path not in rows]:
+        raise HubError(f"{family.model_type} has no tensor for {several(strange)}")
+    return rows
+
+
 def canonical(name: str, family: Family) -> str:
     """The name of the family's table for a name in a file: without the prefix, or as old files call it."""
     for old, new in family.renamed.items():
@@ -133,7 +141,7 @@ def _plan(published: Published, shapes: dict[str, Any]) -> dict[str, _Filling]:
     """Which tensors fill which parameter; HubError with everything that does not come out."""
     family, sources, tensors = published.family, published.sources, published.tensors
     known = family.sizes(published.architecture.config)
-    rows = {row.ours: row for row in family.table if row.ours in shapes}
+    rows = rows_of(family, shapes)
     stand_ins = {original: copy for copy, original in family.copies.items() if copy in sources}
     plan: dict[str, _Filling] = {}
     missing, wrong, used = [], [], set()

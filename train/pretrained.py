@@ -7,7 +7,7 @@
 """
 
 import functools
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -246,7 +246,7 @@ def _of_encoder(model: Encoder, arrays, offset: int | None, hidden_states: bool)
         real = (tokens != offset - 1).astype(jnp.int32)  # the padding token has the row before the first position
         positions = jnp.cumsum(real, axis=1) * real - 1
     types = arrays.get("token_type_ids")
-    hidden, sites = captured(model, lambda model: model(tokens, positions, segments, types))
+    hidden, sites = _call(model, lambda model: model(tokens, positions, segments, types), hidden_states)
     found: dict[str, Any] = {"last_hidden_state": hidden}
     if isinstance(model, MaskedLanguageModel):
         found["logits"] = model.predict_tokens(hidden)
@@ -258,7 +258,7 @@ def _of_encoder(model: Encoder, arrays, offset: int | None, hidden_states: bool)
 
 
 def _of_text(model: LanguageModel, arrays, hidden_states: bool) -> dict[str, Any]:
-    hidden, sites = captured(model, lambda model: model(*_side(arrays, "")))
+    hidden, sites = _call(model, lambda model: model(*_side(arrays, "")), hidden_states)
     found: dict[str, Any] = {"last_hidden_state": hidden}
     if model.token_head is not None:
         found["logits"] = model.predict_tokens(hidden)
@@ -268,11 +268,13 @@ def _of_text(model: LanguageModel, arrays, hidden_states: bool) -> dict[str, Any
 def _of_pairs(model: EncoderDecoder, arrays, hidden_states: bool) -> dict[str, Any]:
     tokens, positions, segments = _side(arrays, "decoder_")
     source = _side(arrays, "")
-    encoded, source_sites = captured(model, lambda model: model.encode(*source))
-    words = ("source_tokens", "source_positions", "source_segments")
-    hidden, sites = captured(
-        model, lambda model: model(tokens, positions, segments, **dict(zip(words, source, strict=True)))
-    )
+    encoded, source_sites = _call(model, lambda model: model.encode(*source), hidden_states)
+
+    def decode(model: EncoderDecoder) -> jax.Array:
+        x = model.embeddings(tokens, positions)
+        return model.decoder.run(x, positions, segments, source=encoded, source_segments=source[2])[0]
+
+    hidden, sites = _call(model, decode, hidden_states)
     found = {"last_hidden_state": hidden, "encoder_last_hidden_state": encoded, "logits": model.predict_tokens(hidden)}
     if hidden_states:
         before = _layers(source_sites, "encoder.", model.encoder.num_layers)
@@ -283,11 +285,18 @@ def _of_pairs(model: EncoderDecoder, arrays, hidden_states: bool) -> dict[str, A
 
 
 def _of_images(model: VisionTransformer, arrays, hidden_states: bool) -> dict[str, Any]:
-    hidden, sites = captured(model, lambda model: model(arrays["pixel_values"]))
+    hidden, sites = _call(model, lambda model: model(arrays["pixel_values"]), hidden_states)
     found: dict[str, Any] = {"last_hidden_state": hidden}
     if model.classifier is not None:
         found["logits"] = model.predict_class(hidden)
+    if model.pooler is not None:
+        found["pooler_output"] = model.pool(hidden)
     return found | ({"hidden_states": _layers(sites, "", model.num_layers)} if hidden_states else {})
+
+
+def _call(model, call: Callable[[Any], jax.Array], hidden_states: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """The result of a call, and what its sites saw where that is wanted."""
+    return captured(model, call) if hidden_states else (call(model), {})
 
 
 def _side(arrays, prefix: str) -> tuple[jax.Array, jax.Array, jax.Array]:

@@ -74,7 +74,7 @@ def read(fields: Fields, names: Collection[str]) -> Architecture:
     has_head = any(name.startswith("cls.predictions.") for name in names)
     has_pooler = any(name.endswith("pooler.dense.weight") for name in names)
     next_sentence = "cls.seq_relationship.weight" in names
-    config = read_encoder(fields, norm_epsilon=1e-12, tied_by_default=True)
+    config = read_encoder(fields, norm_epsilon=1e-12)
     positions = LearnedPositions(fields.take("max_position_embeddings", 512))
     config = dataclasses.replace(config, positions=positions)
     if has_head:
@@ -83,7 +83,7 @@ def read(fields: Fields, names: Collection[str]) -> Architecture:
     return Architecture(Encoder, dataclasses.replace(config, output=Output()), {"pooler": has_pooler})
 
 
-def read_encoder(fields: Fields, norm_epsilon: float, tied_by_default: bool) -> TransformerConfig:
+def read_encoder(fields: Fields, norm_epsilon: float) -> TransformerConfig:
     """What the config.json of BERT and of RoBERTa say alike."""
     fields.only(position_embedding_type="absolute")
     fields.skip("directionality", "pooler_fc_size", "pooler_num_attention_heads", "pooler_num_fc_layers")
@@ -104,7 +104,7 @@ def read_encoder(fields: Fields, norm_epsilon: float, tied_by_default: bool) -> 
         norm_embeddings=True,
         dropout_rate=fields.take("hidden_dropout_prob", 0.1),
         initializer=TruncatedNormal(fields.take("initializer_range", 0.02)),
-        output=Output(transform=True, bias=True, tied=fields.take("tie_word_embeddings", tied_by_default)),
+        output=Output(transform=True, bias=True, tied=fields.take("tie_word_embeddings", True)),
     )
 
 

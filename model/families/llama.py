@@ -66,7 +66,6 @@ def read(fields: Fields, names: Collection[str]) -> Architecture:
     fields.skip("pretraining_tp")  # how products are split; not what they are
     return read_decoder(
         fields,
-        names,
         defaults=DEFAULTS,
         bias=fields.take("attention_bias", False),
         mlp_bias=fields.take("mlp_bias", False),

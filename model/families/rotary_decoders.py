@@ -1,6 +1,6 @@
 """What Llama and its kin publish alike: RMS norm before, rotary positions, gated SiLU; their fields and names of tensors."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from model.attention import MultiHead, Projection, Window
@@ -60,7 +60,6 @@ def decoder(
 
 def read_decoder(
     fields: Fields,
-    names: Collection[str],
     *,
     defaults: Mapping[str, Any],
     bias: bool | tuple[Projection, ...] = False,
@@ -197,11 +196,11 @@ LLAMA3 = {
 }
 
 
-def read_window(fields: Fields, num_layers: int, default_first: int) -> Window | None:
+def read_window(fields: Fields, num_layers: int) -> Window | None:
     """Which layers see how far: `layer_types` of transformers 5, or all from `max_window_layers` on as before."""
     used = fields.take("use_sliding_window", False)
     size = fields.take("sliding_window", 4_096 if used else None, int)
-    first = fields.take("max_window_layers", default_first)
+    first = fields.take("max_window_layers", 28)
     kinds = fields.take("layer_types", None, list)
     if kinds is None:
         kinds = ["sliding_attention" if used and layer >= first else "full_attention" for layer in range(num_layers)]
