@@ -25,6 +25,10 @@ class Row(NamedTuple):
     segments: np.ndarray  # int32[T], 0 padding, then 1, 2, ... in order
     token_types: np.ndarray | None  # int32[T], 0 first sentence of a pair, 1 second; None where nothing needs them
     labels: dict[str, np.ndarray]
+    source_tokens: np.ndarray | None = None  # int32[S], what an encoder reads; `tokens` are then the decoder's input
+    source_positions: np.ndarray | None = None  # int32[S], counted from 0 in each segment
+    source_segments: np.ndarray | None = None  # int32[S], numbered like `segments`
+    prefix: np.ndarray | None = None  # bool[T], places that are seen from everywhere in their segment
 
 
 class Batch(NamedTuple):
@@ -41,6 +45,21 @@ class Batch(NamedTuple):
     epochs: Any  # int32[B]
     labels: dict[str, Any]
     token_types: Any = None  # int32[B, T], or None where nothing needs them
+    source_tokens: Any = None  # int32[B, S], what an encoder reads; `tokens` are then the decoder's input
+    source_positions: Any = None  # int32[B, S]
+    source_segments: Any = None  # int32[B, S], numbered like `segments`
+    prefix: Any = None  # bool[B, T], places that are seen from everywhere in their segment
+
+
+def segment_spans(segments: np.ndarray) -> list[tuple[int, int]]:
+    """Where each segment of a row begins and ends; padding is none.
+
+    >>> segment_spans(np.array([1, 1, 2, 2, 2, 0]))
+    [(0, 2), (2, 5)]
+    """
+    starts = np.flatnonzero(np.diff(segments, prepend=0) > 0)
+    stops = np.append(starts[1:], np.count_nonzero(segments))
+    return list(zip(starts.tolist(), stops.tolist(), strict=True)) if len(starts) else []
 
 
 def stack_rows(rows: list[Row], example_ids: list[int], epochs: list[int]) -> Batch:
@@ -56,16 +75,13 @@ def stack_rows(rows: list[Row], example_ids: list[int], epochs: list[int]) -> Ba
             raise DataError(
                 f"rows of one batch carry different labels: {sorted(first.labels)} and {sorted(row.labels)}"
             )
+
+    def stacked(name: str) -> np.ndarray | None:
+        return None if getattr(first, name) is None else np.stack([getattr(row, name) for row in rows])
+
     return Batch(
-        tokens=np.stack([row.tokens for row in rows]),
-        positions=np.stack([row.positions for row in rows]),
-        segments=np.stack([row.segments for row in rows]),
+        **{name: stacked(name) for name in Row._fields if name != "labels"},
         example_ids=np.array(example_ids, np.int32),
         epochs=np.array(epochs, np.int32),
         labels={name: np.stack([row.labels[name] for row in rows]) for name in sorted(first.labels)},  # in one order
-        token_types=None if first.token_types is None else np.stack([_types(row) for row in rows]),
     )
-
-
-def _types(row: Row) -> np.ndarray:
-    return np.zeros_like(row.tokens) if row.token_types is None else row.token_types

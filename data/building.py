@@ -8,6 +8,8 @@ import heapq
 import json
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +21,7 @@ from data.documents import Part
 from data.errors import DataError
 from data.held_out import write_texts
 from data.records import DocumentWriter
-from data.sentences import Encoded, encode_documents
+from data.sentences import Encoded, encode_documents, text_bytes, texts_of
 from data.tokenizers import Tokenizer, open_tokenizer, train_tokenizer
 
 FORMAT = 1
@@ -28,21 +30,24 @@ ENCODE_TOGETHER = 512  # documents
 TELL_SECONDS = 10
 
 Say = Callable[[str], None]
+Split = Callable[
+    [Iterator[str]], Iterator[tuple[str, bool]]
+]  # documents to documents, each with whether it is held out
 
 
 def build(folder: Path, data: TextData, corpora: list[Corpus], say: Say) -> dict[str, Any]:
     """Fill `folder`; what its meta.json says about it."""
     say(f"Preparing {data.source}: reading")
     surveys = [_survey(corpus, data.valid_documents) for corpus in corpora]
-    held_out = _choose_held_out(data, corpora, surveys)
+    splits = _splits(data, corpora, surveys)
     size = sum(survey.bytes for survey in surveys)
     tokenizer = open_tokenizer(data.tokenizer)
     if tokenizer is None:
         say(f"Preparing {data.source}: training a {type(data.tokenizer).__name__} tokenizer on {size / 1e6:.1f} MB")
-        tokenizer = train_tokenizer(data.tokenizer, _sample(corpora, held_out, size))
+        tokenizer = train_tokenizer(data.tokenizer, _sample(corpora, splits, size))
     tokenizer.save(folder / "tokenizer")
     say(f"Preparing {data.source}: tokenising {sum(survey.documents for survey in surveys)} documents")
-    return _write(folder, data, corpora, tokenizer, held_out, say)
+    return _write(folder, data, corpora, tokenizer, splits, say)
 
 
 class _Tally:
@@ -53,7 +58,7 @@ class _Tally:
         self.parts: list[Part] = []
 
     def add(self, text: str, encoded: Encoded) -> None:
-        self.bytes += len(text.encode("utf-8", "replace"))
+        self.bytes += text_bytes(text)
         self.documents += 1
         self.tokens += len(encoded.ids)
 
@@ -66,7 +71,7 @@ class _Tally:
 
 
 def _write(
-    folder: Path, data: TextData, corpora: list[Corpus], tokenizer: Tokenizer, held_out: list[set[int]], say: Say
+    folder: Path, data: TextData, corpora: list[Corpus], tokenizer: Tokenizer, splits: list[Split], say: Say
 ) -> dict[str, Any]:
     train, valid = _Tally(), _Tally()
     counts = np.zeros(tokenizer.vocab_size, np.int64)
@@ -74,9 +79,9 @@ def _write(
     texts: list[str] = []
     told = time.monotonic()
     with DocumentWriter(folder, tokenizer.vocab_size) as writer:
-        for corpus, held in zip(corpora, held_out, strict=True):
-            for number, (text, encoded) in enumerate(_encoded(corpus, tokenizer)):
-                if number in held:
+        for corpus, split in zip(corpora, splits, strict=True):
+            for text, held_out, encoded in _encoded(split(corpus.texts()), tokenizer):
+                if held_out:
                     valid.add(text, encoded)
                     numbers.append(writer.documents)
                     texts.append(text)
@@ -106,15 +111,11 @@ def _write(
     }
 
 
-def _encoded(corpus: Corpus, tokenizer: Tokenizer) -> Iterator[tuple[str, Encoded]]:
-    """The documents of a corpus, tokenised in batches."""
-    batch: list[str] = []
-    for text in corpus.texts():
-        batch.append(text)
-        if len(batch) == ENCODE_TOGETHER:
-            yield from zip(batch, encode_documents(batch, tokenizer), strict=True)
-            batch = []
-    yield from zip(batch, encode_documents(batch, tokenizer), strict=True)
+def _encoded(parts: Iterator[tuple[str, bool]], tokenizer: Tokenizer) -> Iterator[tuple[str, bool, Encoded]]:
+    """Documents with their sides, tokenised in batches."""
+    while batch := list(islice(parts, ENCODE_TOGETHER)):
+        encoded = encode_documents([text for text, _ in batch], tokenizer)
+        yield from ((text, held_out, ids) for (text, held_out), ids in zip(batch, encoded, strict=True))
 
 
 class _Survey(NamedTuple):
@@ -139,25 +140,46 @@ def _survey(corpus: Corpus, most: int) -> _Survey:
     return _Survey(documents, size, [-number for _, number in sorted(heap, reverse=True)])
 
 
-def _choose_held_out(data: TextData, corpora: list[Corpus], surveys: list[_Survey]) -> list[set[int]]:
+def _splits(data: TextData, corpora: list[Corpus], surveys: list[_Survey]) -> list[Split]:
+    """How each corpus is divided into training and held-out documents."""
+    if data.valid_split == "tail":
+        for corpus in corpora:
+            if corpus.pairs:
+                raise DataError(f"{corpus.word} holds pairs of texts, which have no tail to hold out; use "
+                                "--data.valid_split documents")  # fmt: skip
+        return [partial(_tails, keep=1.0 - data.valid_fraction)] * len(corpora)
     fraction = min(data.valid_fraction, data.valid_documents / max(1, sum(s.documents for s in surveys)))
-    chosen = []
+    splits = []
     for corpus, survey in zip(corpora, surveys, strict=True):
         if survey.documents < 2:
             raise DataError(f"{corpus.word} has {survey.documents} document{'' if survey.documents == 1 else 's'}, too few to "
-                            "hold one out and train on another; separate documents by blank lines or add some")  # fmt: skip
+                            "hold one out and train on another; separate documents by blank lines, add some, or use "
+                            "--data.valid_split tail")  # fmt: skip
         least = 2 if survey.documents >= 8 else 1  # two make pairs of sentences from different documents
-        chosen.append(set(survey.smallest[: max(least, round(fraction * survey.documents))]))
-    return chosen
+        held_out = set(survey.smallest[: max(least, round(fraction * survey.documents))])
+        splits.append(partial(_documents, held_out=held_out))
+    return splits
 
 
-def _sample(corpora: list[Corpus], held_out: list[set[int]], size: int) -> Iterator[str]:
+def _documents(texts: Iterator[str], held_out: set[int]) -> Iterator[tuple[str, bool]]:
+    """Whole documents, those of these numbers held out."""
+    return ((text, number in held_out) for number, text in enumerate(texts))
+
+
+def _tails(texts: Iterator[str], keep: float) -> Iterator[tuple[str, bool]]:
+    """Of each document the first int(n keep) of its n characters, and the others, held out."""
+    for text in texts:
+        cut = int(len(text) * keep)
+        yield from ((part, held_out) for part, held_out in ((text[:cut], False), (text[cut:], True)) if part)
+
+
+def _sample(corpora: list[Corpus], splits: list[Split], size: int) -> Iterator[str]:
     """Training documents for a tokenizer: all of them, or of a huge source those with the smallest hashes."""
     limit = 2**64 if size <= SAMPLE_BYTES else int(2**64 * SAMPLE_BYTES / size)
-    for corpus, held in zip(corpora, held_out, strict=True):
-        for number, text in enumerate(corpus.texts()):
-            if number not in held and _hash(text.encode("utf-8", "replace"), b"tokenizer") < limit:
-                yield text
+    for corpus, split in zip(corpora, splits, strict=True):
+        for text, held_out in split(corpus.texts()):
+            if not held_out and _hash(text.encode("utf-8", "replace"), b"tokenizer") < limit:
+                yield from texts_of(text)
 
 
 def _hash(content: bytes, purpose: bytes) -> int:

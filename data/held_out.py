@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from data.corpus import open_corpora
 from data.documents import MemoryDocuments
 from data.errors import DataError
-from data.sentences import encode_documents
+from data.sentences import encode_documents, text_bytes
 from data.sources import Source
 from data.tokenizers import Tokenizer
 
@@ -48,7 +48,7 @@ def held_out_from_source(source: Source, tokenizer: Tokenizer, *, most: int = 10
 
 def from_texts(texts: Sequence[str], tokenizer: Tokenizer) -> MemoryDocuments:
     """Documents in memory, from their text."""
-    size = sum(len(text.encode("utf-8", "replace")) for text in texts)
+    size = sum(map(text_bytes, texts))
     return MemoryDocuments(encode_documents(texts, tokenizer), tokenizer.special, size=size)
 
 

@@ -6,12 +6,13 @@ computes its output layer there and nowhere else.
 """
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias
 
 import numpy as np
 
 from data.batch import Row
 from data.errors import DataError
+from data.modes import Mode, check_mode, shuffle
 from data.tokenizers.interface import Tokenizer
 from data.tokenizers.words import WordTable
 
@@ -42,7 +43,6 @@ class Spans:
 
 
 Unit: TypeAlias = Tokens | Words | Spans
-Mode: TypeAlias = Literal["train", "as_trained", "all_masked", "shuffled"]
 
 
 @dataclass(frozen=True)
@@ -79,20 +79,16 @@ class Masking:
 class MaskRows:
     """Corrupts rows for a masked language model: `MaskRows(masking, tokenizer)(row, rng)`.
 
-    Modes, of which all but the first are for evaluation:
+    In mode `all_masked` every target becomes [MASK]; in mode `shuffled` that too, and the visible ordinary tokens of the
+    row change places: no context but the words themselves.
 
-        train         as `masking` says
-        as_trained    the same, under the name that a report gives it
-        all_masked    every target becomes [MASK]: no target can be copied from the input
-        shuffled      all_masked, and the visible tokens of the row change places: no context but the words themselves
-
-    For one generator the targets are the same in every mode. It keeps small tables of the tokenizer, not the tokenizer,
-    so that loader workers get it cheaply.
+    It keeps small tables of the tokenizer, not the tokenizer, so that loader workers get it cheaply.
     """
 
+    modes = ("train", "as_trained", "all_masked", "shuffled")
+
     def __init__(self, masking: Masking, tokenizer: Tokenizer, mode: Mode = "train"):
-        if mode not in get_args(Mode):
-            raise ValueError(f"mode={mode!r} is not one of {', '.join(get_args(Mode))}")
+        check_mode(mode, self.modes)
         self.masking, self.mode = masking, mode
         (self.mask,) = tokenizer.special.need("mask", purpose="masked-language modelling")
         self.ordinary: np.ndarray = tokenizer.ordinary  # int32[m], ids that stand for text
@@ -131,7 +127,7 @@ class MaskRows:
             tokens[places] = self.mask
         if self.mode == "shuffled":
             visible = np.setdiff1d(candidates, places, assume_unique=True)
-            tokens[visible] = tokens[rng.permutation(visible)]
+            shuffle(tokens, visible, rng)
         return row._replace(tokens=tokens, labels=row.labels | labels)
 
     def _choose(self, tokens: np.ndarray, candidates: np.ndarray, budget: int, rng) -> tuple[np.ndarray, np.ndarray]:

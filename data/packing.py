@@ -17,10 +17,7 @@ from data.batch import Row
 from data.documents import Documents
 from data.errors import DataError
 from data.randomness import generator, permute
-from data.rows import RowFiller
-from data.segments import Packing, Passages, Segment, SentencePairs, cut_pairs, cut_passages, segment_tokens
-
-__all__ = ["START", "Anchor", "DocumentOrder", "PackPlan", "Packing", "Passages", "PlannedRow", "SentencePairs", "pack"]
+from data.segments import Packer, Packing, Segment
 
 KEPT_PLANS = 2
 
@@ -91,12 +88,12 @@ class PackPlan:
     def __init__(
         self, documents: Documents, packing: Packing, *, row_length: int, window: int, seed: int, repeat: bool = False
     ):
-        self.documents, self.packing, self.row_length = documents, packing, row_length
+        self.documents, self.row_length = documents, row_length
         self.seed, self.repeat = seed, repeat
         self.order = DocumentOrder(documents, seed)
         self.windows = max(1, round(self.order.length / window))  # in an epoch, of equal size but for one document
         self._kept: OrderedDict[tuple[int, int], list[PlannedRow]] = OrderedDict()
-        self._fill = RowFiller(documents, packing, row_length)
+        self._packer: Packer = packing.packer(documents, row_length)
 
     def window(self, epoch: int, number: int) -> list[PlannedRow]:
         """Plan the rows of one window, or return them from the last few that were planned."""
@@ -118,37 +115,33 @@ class PackPlan:
             after = Anchor(anchor.row + rows, anchor.epoch, anchor.window + 1, anchor.epoch_row + rows)
             if after.window == self.windows:
                 if after.epoch_row == 0:
-                    raise DataError(_too_small(self.documents, self.packing))
+                    raise DataError(self._too_small())
                 after = Anchor(after.row, anchor.epoch + 1, 0, 0)
             anchor = after
         return anchor
 
     def fill(self, rows: Sequence[PlannedRow]) -> list[Row]:
         """Rows of tokens from planned rows; all documents are read together."""
-        return self._fill(rows)
+        return self._packer.fill(rows)
 
     def density(self) -> float:
         """The share of a row's places that hold tokens, measured on the first window."""
         rows = self.window(0, 0)
         if not rows:
-            raise DataError(_too_small(self.documents, self.packing))
-        specials = self._fill.specials
-        used = sum(segment_tokens(segment) + specials for row in rows for segment in row)
+            raise DataError(self._too_small())
+        used = sum(self._packer.used(segment) for row in rows for segment in row)
         return used / (len(rows) * self.row_length)
 
     def _plan(self, places: np.ndarray, epoch: int, number: int) -> list[PlannedRow]:
         draw = random.Random(int(generator(self.seed, "plan", epoch, number).integers(2**63)))
-        room = self.row_length - self._fill.specials
-        if isinstance(self.packing, SentencePairs):
-            ends = [self.documents.sentence_ends(place).tolist() for place in places.tolist()]
-            segments = cut_pairs(places.tolist(), ends, room, self.packing.short_share, draw)
-            most = self.packing.pairs(self.row_length)
-        else:
-            segments = cut_passages(places.tolist(), self.documents.lengths(places).tolist(), room)
-            most = self.row_length
-        rows = pack([segment_tokens(segment) + self._fill.specials for segment in segments], self.row_length, most)
+        segments = self._packer.cut(places.tolist(), epoch, draw)
+        rows = pack([self._packer.room(segment) for segment in segments], self.row_length, self._packer.most)
         shuffled = generator(self.seed, "rows", epoch, number).permutation(len(rows))
         return [[segments[i] for i in rows[row]] for row in shuffled]
+
+    def _too_small(self) -> str:
+        return (f"the source is too small: its {len(self.documents)} documents do not give {self._packer.need}; "
+                "name a larger --data.source")  # fmt: skip
 
 
 def pack(lengths: Sequence[int], room: int, most: int) -> list[list[int]]:
@@ -179,8 +172,3 @@ def pack(lengths: Sequence[int], room: int, most: int) -> list[list[int]]:
             by_room[left].append(chosen)
             occurring |= 1 << left
     return bins
-
-
-def _too_small(documents: Documents, packing: Packing) -> str:
-    what = "pairs of sentences from two documents or more" if isinstance(packing, SentencePairs) else "a single token"
-    return f"the source is too small: its {len(documents)} documents do not give {what}; name a larger --data.source"

@@ -18,8 +18,9 @@ from data.batch import PADDING_ROW, Batch, Row, stack_rows
 from data.config import TextData
 from data.documents import Documents
 from data.errors import DataError
-from data.packing import START, Anchor, Packing, PackPlan, PlannedRow
+from data.packing import START, Anchor, PackPlan, PlannedRow
 from data.randomness import generator
+from data.segments import Packing
 from data.workers import Reader, WorkerStart
 
 Corrupt: TypeAlias = Callable[[Row, np.random.Generator], Row]

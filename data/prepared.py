@@ -6,7 +6,8 @@
         held_out.npy           numbers of the held-out documents        held_out.jsonl.gz   their text
         unigram_counts.npy     of the training part                     tokenizer/
 
-Held-out documents are those whose text has the smallest hashes: a choice that no order, seed or file name changes.
+Held-out documents are those whose text has the smallest hashes: a choice that no order, seed or file name changes. Of a
+source that is split by tails each document is stored as two, its beginning and its held-out end.
 """
 
 import hashlib
@@ -29,7 +30,8 @@ from data.corpus import Corpus, open_corpora
 from data.documents import Layout, Part, StoredDocuments
 from data.errors import DataError, NotPrepared
 from data.held_out import read_texts
-from data.packing import Packing, PackPlan
+from data.packing import PackPlan
+from data.segments import Packing
 from data.tokenizers import Tokenizer, load_tokenizer, open_tokenizer
 
 
@@ -142,7 +144,7 @@ def _key(data: TextData, corpora: list[Corpus]) -> str:
         [[c.fingerprint, c.weight] for c in corpora],
         tokenizer,
         data.valid_fraction,
-        data.valid_documents,
+        data.valid_documents if data.valid_split == "documents" else data.valid_split,
     ]
     return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:16]
 

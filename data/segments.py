@@ -1,54 +1,23 @@
-"""What one segment of a row holds: a pair of sentences or a passage of a document, cut from lengths alone.
+"""Segments of a row, and what a packing is: how documents are cut into segments, and how segments become rows.
 
-Layout of a segment:
-
-    SentencePairs   [CLS] A [SEP] B [SEP]   token types 0 and 1; label 0: B follows A, 1: B is from elsewhere
-    Passages        [CLS] text [SEP]        any opening and closing token, or none
+A packing is a small choice (`data.passages`, `data.sentence_pairs`, `data.text_pairs`, `data.spans`). Bound to documents
+and to the length of a row it is a `Packer`, which `data.packing.PackPlan` asks for segments, for the room that each
+takes, and for the rows that they fill.
 """
 
 import random
-from dataclasses import dataclass
-from typing import Literal, NamedTuple, TypeAlias
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import Literal, NamedTuple, Protocol, TypeAlias
 
-from data.documents import Piece
+import numpy as np
+
+from data.batch import Row
+from data.documents import Documents, Piece
+from data.errors import DataError
+from data.tokenizers import SpecialIds
 
 Role: TypeAlias = Literal["cls", "sep", "bos", "eos"]
-
-SHORTEST_PAIR = 16  # tokens: no more than row_length / 16 pairs share a row, which fixes the size of their labels
-
-
-@dataclass(frozen=True)
-class SentencePairs:
-    """Pairs for next-sentence prediction, as published for BERT (arXiv:1810.04805, section A.2).
-
-    Sentences of a document are gathered until they fill a row (or, for `short_share` of them, a random shorter length)
-    and divided at a random sentence into A and B. Half of the time B is replaced by sentences of another document of
-    the window, and those that it displaced begin the next pair.
-
-    Departures: several pairs share a row, each its own segment. A document whose last sentence is left alone ends
-    there, where BERT makes a random pair of it: labels stay balanced, and A's length says nothing about them.
-    """
-
-    short_share: float = 0.1
-
-    def pairs(self, row_length: int) -> int:
-        """P, the most pairs that share a row: the static size of the labels.
-
-        >>> SentencePairs().pairs(128)
-        8
-        """
-        return max(1, row_length // SHORTEST_PAIR)
-
-
-@dataclass(frozen=True)
-class Passages:
-    """Documents one by one, each its own segment; one that is longer than a row is cut into passages as long as a row."""
-
-    opening: Role | None = "cls"
-    closing: Role | None = "sep"
-
-
-Packing: TypeAlias = SentencePairs | Passages
 
 
 class Segment(NamedTuple):
@@ -56,81 +25,99 @@ class Segment(NamedTuple):
 
     first: Piece
     second: Piece | None = None
-    is_random: bool = False  # the second comes from elsewhere
+    is_negative: bool = (
+        False  # a pair that is not what it seems: the second is from elsewhere, or came before the first
+    )
+    opens: bool = True  # it begins with the mark that opens a document
+    closes: bool = True  # it ends with the mark that closes one
 
 
-def cut_passages(documents: list[int], lengths: list[int], room: int) -> list[Segment]:
-    """Cut documents into passages of `room` tokens, the last of each shorter."""
-    return [
-        Segment(Piece(document, start, min(start + room, length)))
-        for document, length in zip(documents, lengths, strict=True)
-        for start in range(0, length, room)
-    ]
+class Packing(Protocol):
+    """A choice of how documents fill rows."""
+
+    def packer(self, documents: Documents, row_length: int) -> "Packer": ...
 
 
-def cut_pairs(
-    documents: list[int], ends: list[list[int]], room: int, short_share: float, draw: random.Random
-) -> list[Segment]:
-    """Cut documents into pairs of sentences; `ends[i]` are where the sentences of documents[i] end."""
-    segments: list[Segment] = []
-    others = [i for i, document in enumerate(ends) if document]
-    if len({documents[i] for i in others}) < 2:
-        return segments  # nowhere to take a random B from
-    for document, stops in zip(documents, ends, strict=True):
-        starts = [0, *stops[:-1]]
-        at, count = 0, len(stops)
-        while count - at >= 2:
-            target = room if draw.random() >= short_share else 2 + int(draw.random() * (room - 1))
-            end = at + 2
-            while end < count and stops[end - 1] - starts[at] < target:
-                end += 1
-            if count - end == 1:  # rather take the last sentence in than leave it alone
-                end = count
-            divide = at + 1 + int(draw.random() * (end - at - 1))
-            first = Piece(document, starts[at], stops[divide - 1])
-            if draw.random() < 0.5:
-                second = _from_elsewhere(documents, ends, others, document, target - (first.stop - first.start), draw)
-                segments.append(Segment(*_truncate(first, second, room, draw), is_random=True))
-                at = divide
-            else:
-                second = Piece(document, starts[divide], stops[end - 1])
-                segments.append(Segment(*_truncate(first, second, room, draw)))
-                at = end
-    return segments
+class Packer(ABC):
+    """A packing bound to documents and to the length T of a row.
+
+    Attributes:
+        most: segments that may share a row.
+        need: what the documents have to give, for the error when they give nothing.
+    """
+
+    need = "a single token"
+
+    def __init__(self, documents: Documents, row_length: int):
+        self.documents, self.row_length = documents, row_length
+        self.pad = documents.special.pad or 0
+        self.most = row_length
+        self.counting = np.arange(row_length, dtype=np.int32)
+
+    @abstractmethod
+    def cut(self, documents: list[int], epoch: int, draw: random.Random) -> list[Segment]:
+        """The segments of a window of documents; from lengths and sentence ends alone."""
+
+    @abstractmethod
+    def room(self, segment: Segment) -> int:
+        """Places of a row that are set aside for a segment; those of a row add up to T at most."""
+
+    @abstractmethod
+    def write(self, row: list[Segment], texts: Iterator[np.ndarray]) -> Row:
+        """One row; `texts` gives the ids of each piece in order."""
+
+    def used(self, segment: Segment) -> int:
+        """Places of a row that a segment fills."""
+        return self.room(segment)
+
+    def fill(self, rows: Sequence[list[Segment]]) -> list[Row]:
+        """Rows of tokens from planned rows; all documents are read together."""
+        pieces = [piece for row in rows for segment in row for piece in (segment.first, segment.second) if piece]
+        texts = iter(self.documents.read(pieces))
+        return [self.write(row, texts) for row in rows]
+
+    def lengths(self, documents: list[int]) -> list[int]:
+        """Tokens of each of these documents."""
+        return self.documents.lengths(np.array(documents, np.int64)).tolist()
+
+    def empty(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Tokens, positions and segments of a row that holds nothing yet."""
+        tokens = np.full(self.row_length, self.pad, np.int32)
+        return tokens, np.zeros(self.row_length, np.int32), np.zeros(self.row_length, np.int32)
+
+    def need_room(self, least: int, why: str) -> None:
+        """DataError unless a row has at least so many places."""
+        if self.row_length < least:
+            raise DataError(f"row_length={self.row_length} is too short for {why}; use {least} or more")
 
 
-def _from_elsewhere(
-    documents: list[int], ends: list[list[int]], others: list[int], document: int, target: int, draw: random.Random
-) -> Piece:
-    """Sentences of another document, from a random one on, until there are `target` tokens or it ends."""
-    other = others[int(draw.random() * len(others))]
-    while documents[other] == document:
-        other = others[int(draw.random() * len(others))]
-    stops = ends[other]
-    begin = int(draw.random() * len(stops))
-    start, end = stops[begin - 1] if begin else 0, begin + 1
-    while end < len(stops) and stops[end - 1] - start < target:
-        end += 1
-    return Piece(documents[other], start, stops[end - 1])
+def runs(length: int, room: int, first: int) -> list[tuple[int, int]]:
+    """Cut range(length) into runs: one of `first`, then runs of `room`, the last one shorter.
+
+    >>> runs(10, 4, 4), runs(10, 4, 3), runs(2, 4, 4)
+    ([(0, 4), (4, 8), (8, 10)], [(0, 3), (3, 7), (7, 10)], [(0, 2)])
+    """
+    starts = [0, *range(first, length, room)] if length else []
+    return list(zip(starts, [*starts[1:], length], strict=True)) if starts else []
 
 
-def _truncate(first: Piece, second: Piece, room: int, draw: random.Random) -> tuple[Piece, Piece]:
-    """Drop tokens of the longer one, from its front or its back at random each, until both fit."""
-    lengths = [first.stop - first.start, second.stop - second.start]
-    excess = sum(lengths) - room
-    if excess <= 0:
-        return first, second
-    longer = min(excess, abs(lengths[0] - lengths[1]))
-    cut = [(excess - longer) // 2] * 2
-    cut[0 if lengths[0] > lengths[1] else 1] += longer + (excess - longer) % 2
-    kept = []
-    for piece, drop in zip((first, second), cut, strict=True):
-        front = sum(draw.random() < 0.5 for _ in range(drop))
-        kept.append(Piece(piece.document, piece.start + front, piece.stop - (drop - front)))
-    return kept[0], kept[1]
+def first_run(length: int, room: int, epoch: int, draw: random.Random) -> int:
+    """How long the first run of a document is: after epoch 0 random where it has several, so that its cuts move."""
+    return 1 + int(draw.random() * room) if epoch and length > room else room
 
 
-def segment_tokens(segment: Segment) -> int:
-    """Tokens of text in a segment."""
-    second = segment.second
-    return segment.first.stop - segment.first.start + (second.stop - second.start if second else 0)
+def first_of(special: SpecialIds, *roles: str, purpose: str) -> int:
+    """The id of the first of these roles that a vocabulary has a token for; DataError if it has none of them."""
+    for role in roles:
+        if (found := getattr(special, role)) is not None:
+            return found
+    return special.need(roles[0], purpose=purpose)[0]  # an error that says what is missing
+
+
+def mark(special: SpecialIds, role: Role, purpose: str) -> int:
+    """The id of a mark; where a vocabulary has no beginning or end of text, [CLS] and [SEP] stand in for them.
+
+    So do Rothe et al., arXiv:1907.12461, who generate with BERT's vocabulary.
+    """
+    stand_ins = {"bos": ("cls",), "eos": ("sep",)}
+    return first_of(special, role, *stand_ins.get(role, ()), purpose=purpose)

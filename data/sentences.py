@@ -1,4 +1,7 @@
-"""Documents to ids, with the places where sentences end: what sentence pairs and packing are planned from."""
+"""Documents to ids, with the places where sentences end: what sentence pairs and packing are planned from.
+
+A document may be a pair of texts, a source and its target with PAIR between them: it ends twice.
+"""
 
 import re
 from collections.abc import Sequence
@@ -7,8 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from data.errors import DataError
 from data.tokenizers import Tokenizer
 
+PAIR = "\x1e"  # the record separator: between the source and the target of a document that is a pair of texts
 LONGEST_SENTENCE = 64  # tokens; longer ones are cut, so that two or more fit into a row of 128
 
 _BREAK = re.compile(
@@ -24,7 +29,10 @@ _ABBREVIATION = re.compile(r"(?:\b(?:e\.g|i\.e|cf|vs|etc|Mr|Mrs|Ms|Dr|Prof|St|No
 
 
 class Encoded(NamedTuple):
-    """A document as ids, and the places where its sentences end; the last end is the number of ids."""
+    """A document as ids, and the places where its sentences end; the last end is the number of ids.
+
+    A pair of texts is the ids of the source and then those of the target, and ends after each of them.
+    """
 
     ids: np.ndarray  # int32[n]
     ends: np.ndarray  # int32[m], increasing
@@ -49,21 +57,56 @@ def split_sentences(text: str) -> list[str]:
     return [text[start:stop] for start, stop in pairwise(cuts) if stop > start]
 
 
+def split_pair(text: str) -> list[str]:
+    """The source and the target of a pair of texts; empty for a document that is none.
+
+    >>> split_pair("eins" + PAIR + "one"), split_pair("one")
+    (['eins', 'one'], [])
+    """
+    if PAIR not in text:
+        return []
+    sides = text.split(PAIR)
+    if len(sides) != 2:
+        raise DataError(f"a pair of texts has two sides, not {len(sides)}: {text[:80]!r}")
+    return sides
+
+
+def texts_of(document: str) -> list[str]:
+    """What a document says: itself, or the two sides of a pair of texts."""
+    return split_pair(document) or [document]
+
+
+def text_bytes(document: str) -> int:
+    """The bytes of the text of a document, UTF-8; what stands between the sides of a pair is not text."""
+    return len(document.encode("utf-8", "replace")) - document.count(PAIR)
+
+
 def encode_documents(texts: Sequence[str], tokenizer: Tokenizer) -> list[Encoded]:
     """Tokenise documents sentence by sentence, all in one call of the tokenizer.
 
     Sentences past LONGEST_SENTENCE tokens are cut evenly where words start. A document of a single sentence is cut
-    in two likewise, so that it can make a pair of sentences that follow each other.
+    in two likewise, so that it can make a pair of sentences that follow each other. The two sides of a pair of texts stay
+    whole, and so does a text of symbols, which has no sentences.
     """
-    sentences = [split_sentences(text) for text in texts]
-    flat = tokenizer.encode_batch([sentence for document in sentences for sentence in document])
+
+    def split(text: str) -> list[str]:
+        return split_pair(text) or (split_sentences(text) if tokenizer.prose else [text])
+
+    parts = [split(text) for text in texts]
+    flat = tokenizer.encode_batch([part for document in parts for part in document])
     encoded, at = [], 0
-    for document in sentences:
+    for text, document in zip(texts, parts, strict=True):
         pieces = flat[at : at + len(document)]
         at += len(document)
         ids = np.concatenate(pieces) if pieces else np.zeros(0, np.int32)
         ends = np.cumsum([len(piece) for piece in pieces], dtype=np.int32)
-        encoded.append(Encoded(ids, _even_out(ids, np.unique(ends[ends > 0]), tokenizer)))
+        if PAIR in text:
+            if not all(map(len, pieces)):
+                raise DataError(f"the tokenizer leaves nothing of one side of the pair {text[:80]!r}; remove that pair")
+        else:
+            ends = np.unique(ends[ends > 0])
+            ends = _even_out(ids, ends, tokenizer) if tokenizer.prose else ends
+        encoded.append(Encoded(ids, ends))
     return encoded
 
 

@@ -3,8 +3,13 @@
     python_docs                          the documentation of the running Python (needs no download)
     python_source                        its source code
     tfds:wikipedia/20230601.en[:1.0.0]   any data set of TFDS; `#field` at the end names a feature other than `text`
-    files:my/*.txt                       local .txt and .jsonl files, also .gz; `#field` works for .jsonl
+    files:my/*.txt                       local .txt and .jsonl files, also .gz; `#field` works for .jsonl, `#whole` makes
+                                         a .txt file one document, kept to the character
+    pairs:train.de|train.en              pairs of texts: two files with a text a line, or a .tsv with two columns, or a
+                                         .jsonl with two fields, as in pairs:my.jsonl#de>en; also .gz
+    tfds:wmt14_translate/de-en#de>en     pairs of texts of TFDS: two features, source and target
     synthetic:500                        seeded nonsense for tests, 500 documents of it
+    task:modular                         small worlds made by a seed: see data.synthetic_tasks
     mix:python_docs=0.7,files:my/*.txt=0.3   several of them, with the share of tokens that each contributes
 
 `str(source)` gives the word and `parse_source(word)` the source back. What reads them is in `data.corpus`.
@@ -17,9 +22,13 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from data.errors import DataError
+from data.synthetic_tasks import CopyTask, ModularArithmetic, RepeatedBlocks, parse_task
 
-WORDS = ("python_docs", "python_source", "tfds:", "files:", "synthetic", "mix:")
-EXAMPLES = "python_docs, python_source, tfds:wikipedia/20230601.en, files:my/*.txt, synthetic:500 or mix:A=0.7,B=0.3"
+WORDS = ("python_docs", "python_source", "tfds:", "files:", "pairs:", "synthetic", "task:", "mix:")
+EXAMPLES = (
+    "python_docs, python_source, tfds:wikipedia/20230601.en, files:my/*.txt, pairs:my.de|my.en, synthetic:500, "
+    "task:modular or mix:A=0.7,B=0.3"
+)
 
 
 @dataclass(frozen=True)
@@ -40,7 +49,10 @@ class PythonSource:
 
 @dataclass(frozen=True)
 class TFDS:
-    """A data set of TensorFlow Datasets, read without TensorFlow; `dataset` is NAME[/CONFIG][:VERSION]."""
+    """A data set of TensorFlow Datasets, read without TensorFlow; `dataset` is NAME[/CONFIG][:VERSION].
+
+    `field` is the feature that holds the text, or two of them, `de>en`, for pairs of a source and a target.
+    """
 
     dataset: str = "wikipedia/20230601.en"
     field: str = "text"
@@ -63,10 +75,34 @@ class Files:
 
     glob: str = "*.txt"
     field: str = "text"
-    blank_lines: bool = True  # a blank line ends a document; False: a .txt file is one document
+    blank_lines: bool = True  # a blank line ends a document; False: a .txt file is one document, every character of it
 
     def __str__(self) -> str:
+        if not self.blank_lines:
+            return f"files:{self.glob}#whole"
         return f"files:{self.glob}" + ("" if self.field == "text" else f"#{self.field}")
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Local pairs of texts, each a document: a source and its target, as for translation.
+
+    `files` names two parallel files, one text a line, with | between; or one .tsv with two columns and no header; or one
+    .jsonl, whose `fields` are the source's and the target's. `.gz` of each.
+    """
+
+    files: str = "train.de|train.en"
+    fields: str = "source>target"
+
+    def __post_init__(self):
+        if not re.fullmatch(r"[^|]+\|[^|]+|[^|]+\.(tsv|jsonl|ndjson)(\.gz)?", self.files):
+            raise DataError(f"pairs:{self.files} is neither two files nor one .tsv or .jsonl; write pairs:my.de|my.en, "
+                            "pairs:my.tsv or pairs:my.jsonl#de>en")  # fmt: skip
+        if not re.fullmatch(r"[^>]+>[^>]+", self.fields):
+            raise DataError(f"fields={self.fields} does not name two fields; write SOURCE>TARGET, such as de>en")
+
+    def __str__(self) -> str:
+        return f"pairs:{self.files}" + ("" if self.fields == "source>target" else f"#{self.fields}")
 
 
 @dataclass(frozen=True)
@@ -105,7 +141,18 @@ class Mixture:
         return "mix:" + ",".join(f"{word}={weight:g}" for word, weight in zip(self.sources, self.weights, strict=True))
 
 
-Source: TypeAlias = PythonDocs | PythonSource | TFDS | Files | Synthetic | Mixture
+Source: TypeAlias = (
+    PythonDocs
+    | PythonSource
+    | TFDS
+    | Files
+    | Pairs
+    | Synthetic
+    | ModularArithmetic
+    | RepeatedBlocks
+    | CopyTask
+    | Mixture
+)
 
 
 def parse_source(word: str) -> Source:
@@ -137,7 +184,14 @@ def parse_source(word: str) -> Source:
             return TFDS(name, field or "text")
         case "files", True if rest:
             named = re.fullmatch(r"(.+\.jsonl(?:\.gz)?)#(\w+)", rest)
+            if not named and rest.endswith("#whole"):
+                return Files(rest.removesuffix("#whole"), blank_lines=False)
             return Files(named[1], named[2]) if named else Files(rest)
+        case "pairs", True:
+            named = re.fullmatch(r"(.+)#([^#/|>]+>[^#/|>]+)", rest)
+            return Pairs(named[1], named[2]) if named else Pairs(rest)
+        case "task", True:
+            return parse_task(word)
         case "mix", True:
             return _parse_mixture(word, rest)
     if word == "files:":

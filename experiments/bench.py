@@ -1,6 +1,7 @@
 """How fast, compared with what: python -m experiments.bench NAME
 
     bert_step   the training step of BERT-small against Hugging Face in torch, in turn, in one run
+    gpt2_step   the training step of nanoGPT's CPU shape against Hugging Face in torch, in turn, in one run
     loop        the loop's own time beside the step of bert_tiny
     pipeline    tokens/s of the data pipeline against the step of bert_tiny
     start       seconds from the command to the first step of bert_small, cold and warm
@@ -11,6 +12,7 @@ processor, revision and command. Machines are noisy and shared: only ratios take
 
 import argparse
 import importlib
+import inspect
 import json
 import sys
 from pathlib import Path
@@ -19,6 +21,7 @@ from typing import Any
 RESULTS = Path(__file__).parent / "results"
 BENCHES = {  # name: (module, function); the function's keyword arguments are its options
     "bert_step": ("experiments.bench_bert_step", "bench_bert_step"),
+    "gpt2_step": ("experiments.bench_gpt2_step", "bench_gpt2_step"),
     "loop": ("experiments.bench_loop", "bench_loop"),
     "pipeline": ("experiments.bench_loop", "bench_pipeline"),
     "start": ("experiments.bench_start", "bench_start"),
@@ -32,15 +35,18 @@ def main(words: list[str] | None = None) -> int:
     )
     parser.add_argument("name", choices=BENCHES)
     parser.add_argument("--out", type=Path, help="file of the result; default experiments/results/bench_NAME.json")
-    steps = parser.add_argument_group("bert_step")
-    steps.add_argument("--rounds", type=positive, default=8, help="turns of each contestant")
-    steps.add_argument("--steps", type=positive, default=3, help="steps in a turn")
-    steps.add_argument("--loop", choices=("scan", "unroll"), default="unroll", help="how our layers are run")
-    steps.add_argument("--peer-python", default=sys.executable, help="interpreter with torch and transformers")
+    parser.add_argument("--rounds", type=positive, help="turns of each contestant")
+    parser.add_argument("--steps", type=positive, help="steps in a turn")
+    parser.add_argument("--loop", choices=("scan", "unroll"), help="how our layers are run")
+    parser.add_argument("--peer-python", help="interpreter with torch and transformers; default this one")
     options = vars(parser.parse_args(words))
     name, out = options.pop("name"), options.pop("out")
     module, function = BENCHES[name]
-    found = getattr(importlib.import_module(module), function)(**(options if name == "bert_step" else {}))
+    bench = getattr(importlib.import_module(module), function)
+    given = {option: value for option, value in options.items() if value is not None}
+    if strange := sorted(set(given) - set(inspect.signature(bench).parameters)):
+        parser.error(f"--{strange[0].replace('_', '-')} does not apply to {name}")
+    found = bench(**given)
     write(name, found, out or RESULTS / f"bench_{name}.json")
     return 0
 

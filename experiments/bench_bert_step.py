@@ -103,14 +103,12 @@ def run_loupe(loop: str) -> None:
 
     from data.batch import Batch
     from data.config import TextData
+    from experiments.bench_step import stepper
     from model.families import bert
     from model.stack import Stack
     from train.config import Experiment
     from train.objectives import MaskedLM
     from train.optimizers import AdamW
-    from train.sharding import MeshShape, batch_sharding, make_mesh, place_batch, replicated
-    from train.state import build, init_state
-    from train.step import StepOptions, make_step
 
     experiment = Experiment(
         data=TextData(row_length=LENGTH, batch_size=ROWS),
@@ -120,15 +118,6 @@ def run_loupe(loop: str) -> None:
         steps=1_000,
         compute_dtype="float32",
     )
-    built = build(experiment, make_mesh(MeshShape()))
-    make = lambda rngs: experiment.objective.build(experiment.model, rngs)  # noqa: E731
-    state = init_state(make, experiment.seed, built.optimizer, built.target)
-    options = StepOptions(experiment.seed, experiment.accumulate, experiment.compute_dtype)
-    schedule = experiment.optimizer.schedule.build(experiment.steps)
-    function = make_step(built.parts, experiment.objective, built.optimizer, schedule, options)
-    where = jax.tree.map(lambda leaf: leaf.sharding, built.target)
-    jitted = jax.jit(function, donate_argnums=0, out_shardings=(where, replicated(built.mesh)))
-
     draw = np.random.default_rng(0)
     tokens, types = draw.integers(1_000, VOCABULARY, (ROWS, LENGTH)), np.arange(LENGTH) >= LENGTH // 2
     places = np.sort([draw.permutation(LENGTH)[:TARGETS] for _ in range(ROWS)])
@@ -148,15 +137,6 @@ def run_loupe(loop: str) -> None:
         },
         token_types=np.tile(types.astype(np.int32), (ROWS, 1)),
     )
-    placed = place_batch(batch, batch_sharding(built.mesh))
-    with jax.set_mesh(built.mesh):
-        compiled = jitted.lower(built.target, placed).compile()
-
-    def step() -> None:
-        nonlocal state
-        state, scalars = compiled(state, placed)
-        jax.block_until_ready((state, scalars))
-
     matrix = jnp.ones((PEAK_SIZE, PEAK_SIZE), jnp.float32)
     product = jax.jit(lambda a: a @ a).lower(matrix).compile()
 
@@ -164,7 +144,7 @@ def run_loupe(loop: str) -> None:
         return 2 * PEAK_SIZE**3 / seconds_of(lambda: product(matrix).block_until_ready()) / 1e9
 
     peak()
-    serve(step, peak)
+    serve(stepper(experiment, batch), peak)
 
 
 def run_torch(gather: bool) -> None:

@@ -53,7 +53,7 @@ class Workbench:
             self.prepared.train,
             self.experiment.data,
             objective.packing(),
-            objective.corrupt(self.tokenizer),
+            objective.corrupt(self.tokenizer, self.experiment.data.row_length),
             seed=self.experiment.seed,
             workers=workers,
         )

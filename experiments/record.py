@@ -44,7 +44,7 @@ def record(folder: RunFolder) -> Path:
         "minutes": round(sum(line["seconds"] for line in steps) / 60, 1),
         "tokens_per_second_median": round(statistics.median(line["tokens_per_second"] for line in steps)),
         "evaluations": [
-            {name: line[name] for name in ("step", "valid_loss", "masked_accuracy") if name in line}
+            {name: line[name] for name in ("step", "valid_loss", "masked_accuracy", "accuracy") if name in line}
             for line in lines
             if "valid_loss" in line and "event" not in line
         ],

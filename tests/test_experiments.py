@@ -32,7 +32,8 @@ def batch_shapes(experiment: Experiment):
     data = dataclasses.replace(experiment.data, source=Synthetic(documents=64), tokenizer=Bytes(), valid_fraction=0.5)
     prepared = prepare(data, say=lambda text: None)
     objective = experiment.objective
-    batch = next(eval_batches(prepared.valid, data, objective.packing(), objective.corrupt(prepared.tokenizer), seed=0))
+    corrupt = objective.corrupt(prepared.tokenizer, data.row_length)
+    batch = next(eval_batches(prepared.valid, data, objective.packing(), corrupt, seed=0))
     return jax.tree.map(lambda rows: jax.ShapeDtypeStruct(rows.shape, rows.dtype), batch)
 
 

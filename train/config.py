@@ -13,7 +13,7 @@ from data.config import TextData
 from data.sources import parse_source
 from model.config import TransformerConfig, choice_name
 from model.positions import LearnedPositions
-from train.objectives import MaskedLM
+from train.objectives import MaskedLM, NextToken, PrefixLM, SequenceToSequence, SpanCorruption
 from train.optimizers import LAMB, SGD, AdamW, Lion
 from train.tree import differences
 
@@ -48,7 +48,7 @@ class Experiment:
     """Text, tokenizer, and the shape of a batch."""
     model: TransformerConfig
     """The shape of the transformer."""
-    objective: MaskedLM
+    objective: MaskedLM | NextToken | PrefixLM | SpanCorruption | SequenceToSequence
     """What is hidden and what is asked."""
     optimizer: AdamW | Lion | LAMB | SGD
     """How a gradient becomes an update, and the learning rate over the run."""
@@ -58,6 +58,8 @@ class Experiment:
     """Updates on a GPU or TPU, when `--steps` is not given; None: as many as on a CPU."""
     evaluate_every: int = 100
     """Steps between evaluations on the held-out documents; the end is always evaluated."""
+    evaluate_rows: int = 128
+    """Held-out rows of those evaluations; the closing one takes them all."""
     checkpoint_every: int = 100
     """Steps between checkpoints; the end is always kept."""
     seed: int = 0
@@ -70,21 +72,24 @@ class Experiment:
     """What to do about a loss that is not finite."""
 
     def __post_init__(self):
-        for name in ("steps", "evaluate_every", "checkpoint_every", "accumulate"):
+        for name in ("steps", "evaluate_every", "evaluate_rows", "checkpoint_every", "accumulate"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
         if self.accelerator_steps is not None and self.accelerator_steps < 1:
             raise ValueError(f"accelerator_steps={self.accelerator_steps} must be at least 1, or None")
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"seed={self.seed} must lie in [0, 2^32)")
-        rows, length, places = self.data.batch_size, self.data.row_length, self.model.positions
+        rows, places = self.data.batch_size, self.model.positions
         if rows % self.accumulate:
             raise ValueError(
                 f"data.batch_size={rows} is not a multiple of accumulate={self.accumulate}; use {divisors(rows)}"
             )
+        length = self.objective.longest(self.data.row_length)
         if isinstance(places, LearnedPositions) and length > places.max_length:
+            side = "" if length == self.data.row_length else f" has a target side of {length} places, which"
             raise ValueError(
-                f"data.row_length={length} is longer than model.positions.max_length={places.max_length}; "
+                f"data.row_length={self.data.row_length}{side} is longer than "
+                f"model.positions.max_length={places.max_length}; "
                 f"shorten the rows, or use --model.positions.max_length {length}"
             )
 

@@ -1,6 +1,7 @@
 """The evaluator: parameters scored on held-out documents, during training and after it."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import jax
@@ -8,17 +9,16 @@ import numpy as np
 
 from data.batch import Batch
 from data.documents import Documents
-from data.masking import Mode
+from data.modes import Mode
 from data.pipeline import eval_batches
 from data.tokenizers import Tokenizer
 from train.config import Experiment
-from train.metrics import add_up, divide, unigram_entropy
-from train.objectives import Means
+from train.metrics import add_up, divide
+from train.objectives import HeldOut, Means, Sample
+from train.objectives.scoring import likeliest
 from train.sharding import batch_sharding, place_batch
 from train.state import Built, Params
 from train.step import cast, make_measure
-
-QUICK_ROWS = 128  # of the held-out rows, at each evaluation during training; the closing one takes them all
 
 
 class Evaluator:
@@ -36,7 +36,7 @@ class Evaluator:
             self._documents,
             experiment.data,
             experiment.objective.packing(),
-            experiment.objective.corrupt(self._tokenizer, mode=mode),
+            experiment.objective.corrupt(self._tokenizer, experiment.data.row_length, mode),
             seed=experiment.seed,
             batch_size=experiment.data.batch_size,
             limit_rows=limit_rows,
@@ -44,55 +44,57 @@ class Evaluator:
 
     def quick(self, params: Params) -> Means:
         """The headline figures on the first rows only: a look during training that costs little."""
-        mode = self._experiment.objective.modes[0]
-        return self._experiment.objective.scores({mode: self._means(params, mode, QUICK_ROWS)})
+        return self.headline(params, self._experiment.evaluate_rows)
+
+    def headline(self, params: Params, limit_rows: int | None = None) -> Means:
+        """The headline figures, without those that need other ways of corrupting a row; on all rows, or the first."""
+        objective = self._experiment.objective
+        return objective.scores({objective.modes[0]: self._means(params, objective.modes[0], limit_rows)})
 
     def full(self, params: Params) -> Means:
-        """Every figure on every held-out row, beside the floors that they should be read against.
-
-        `unigram_entropy` is that of the held-out tokens themselves: the loss of the best guess that ignores the row.
-        """
+        """Every figure on every held-out row, beside the floors that they should be read against."""
         objective = self._experiment.objective
-        scores = objective.scores({mode: self._means(params, mode, None) for mode in objective.modes})
-        targets = np.concatenate([objective.targets(batch) for batch in self.batches(objective.modes[0])])
-        counts = np.zeros(self._tokenizer.vocab_size, np.int64)
+        seen = {mode: self._means(params, mode, None) for mode in objective.modes}
+        token_counts, target_counts = np.zeros((2, self._tokenizer.vocab_size), np.int64)
+        for batch in self.batches(objective.modes[0]):
+            np.add.at(target_counts, objective.targets(batch), 1)
         for index in range(len(self._documents)):
-            np.add.at(counts, self._documents.ids(index), 1)
-        return scores | {
-            "nats_per_byte": scores["valid_loss"] * self._documents.tokens / self._documents.bytes,
-            "unigram_entropy": unigram_entropy(counts),
+            np.add.at(token_counts, self._documents.ids(index), 1)
+        return objective.scores(seen, HeldOut(self._documents.bytes, token_counts, target_counts)) | {
             "held_out_documents": len(self._documents),
-            "held_out_targets": len(targets),
+            "held_out_targets": int(target_counts.sum()),
         }
 
     def samples(self, params: Params, rows: int = 6, places: int = 6, guesses: int = 5) -> list[dict[str, Any]]:
-        """What the model fills in: a few held-out rows with their hidden words and the likeliest guesses."""
-        batch = next(iter(self.batches(self._experiment.objective.modes[0], rows)))
+        """What the model fills in: a few held-out rows, tokens that it is asked for, and its likeliest guesses."""
+        objective, token = self._experiment.objective, self._tokenizer.token
+        batch = next(iter(self.batches(objective.modes[0], rows)))
+        used = min(rows, int((batch.segments.max(axis=1) > 0).sum()))
+        samples = [objective.sample(batch, row, places) for row in range(used)]
+        asked = np.zeros((len(batch.tokens), places), np.int32)
+        for row, sample in enumerate(samples):
+            asked[row, : len(sample.places)] = sample.places
         model = self._built.parts.merge(cast(params, self._experiment.compute_dtype))
-        predict = jax.jit(self._experiment.objective.predictions, static_argnums=2)
-        probabilities, ids = jax.device_get(predict(model, place_batch(batch, self._placing), guesses))
-        token = self._tokenizer.token
-        found = []
-        for row in range(min(rows, int((batch.segments.max(axis=1) > 0).sum()))):
-            length = int((batch.segments[row] > 0).sum())
-            asked = np.flatnonzero(batch.labels["masked_weights"][row])[:places]
-            found.append(
+        predict = jax.jit(partial(likeliest, objective, min(guesses, self._tokenizer.vocab_size)))
+        placed = place_batch((batch, asked), self._placing)
+        probabilities, ids = jax.device_get(predict(model, *placed))
+
+        def told(row: int, sample: Sample) -> dict[str, Any]:
+            questions = [
                 {
-                    "tokens": [token(int(i)) for i in batch.tokens[row, :length]],
-                    "places": [
-                        {
-                            "token_index": int(batch.labels["masked_places"][row, slot]),
-                            "target": token(int(batch.labels["masked_targets"][row, slot])),
-                            "predictions": [
-                                [token(int(i)), round(float(p), 4)]
-                                for i, p in zip(ids[row, slot], probabilities[row, slot], strict=True)
-                            ],
-                        }
-                        for slot in asked
+                    "token_index": int(at),
+                    "target": token(int(target)),
+                    "predictions": [
+                        [token(int(i)), round(float(p), 4)]
+                        for i, p in zip(ids[row, slot], probabilities[row, slot], strict=True)
                     ],
                 }
-            )
-        return found
+                for slot, (at, target) in enumerate(zip(sample.shown_at, sample.targets, strict=True))
+            ]
+            source = {} if sample.source is None else {"source": [token(int(i)) for i in sample.source]}
+            return source | {"tokens": [token(int(i)) for i in sample.tokens], "places": questions}
+
+        return [told(row, sample) for row, sample in enumerate(samples)]
 
     def _means(self, params: Params, mode: Mode, limit_rows: int | None) -> Means:
         placed = (place_batch(batch, self._placing) for batch in self.batches(mode, limit_rows))

@@ -202,7 +202,7 @@ def batch_facts(batch: Batch) -> dict[str, Any]:
     """What a line says of the batch: tokens that are not padding, the epoch of its first row, and a hash of its ids."""
     ids = np.stack([batch.epochs, batch.example_ids]).astype(np.int64)
     return {
-        "tokens": int(np.count_nonzero(batch.segments)),
+        "tokens": int(sum(np.count_nonzero(s) for s in (batch.segments, batch.source_segments) if s is not None)),
         "epoch": int(batch.epochs[0]),
         "batch_hash": f"{zlib.crc32(ids.tobytes()):08x}",
     }

@@ -1,6 +1,5 @@
 """Metrics as (sum, count) pairs: exact across batches, devices and padding, and divided only to be read."""
 
-import math
 from collections.abc import Iterable
 
 import jax
@@ -25,13 +24,3 @@ def divide(totals: dict[str, tuple[float, float]]) -> Means:
     {'masked': 2.0}
     """
     return {name: total / count for name, (total, count) in totals.items() if count}
-
-
-def unigram_entropy(counts) -> float:
-    """Entropy in nats of the distribution given by counts [V]: what the best constant guess scores on those very tokens.
-
-    >>> round(unigram_entropy([1, 1, 2, 0]), 4)
-    1.0397
-    """
-    total = float(sum(counts))
-    return -sum(count / total * math.log(count / total) for count in map(float, counts) if count)

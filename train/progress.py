@@ -16,10 +16,14 @@ LABELS = {
 }
 SCORES = {
     "valid_loss": "valid loss",
+    "perplexity": "perplexity",
+    "accuracy": "accuracy",
+    "bits_per_byte": "bits per byte",
     "context_gain": "context gain",
     "unigram_entropy": "unigram entropy",
     "masked_accuracy": "masked accuracy",
     "next_sentence_accuracy": "next-sentence accuracy",
+    "sentence_order_accuracy": "sentence-order accuracy",
 }
 
 

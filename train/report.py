@@ -18,6 +18,7 @@ from train.lines import replace_text
 from train.page import page
 from train.progress import duration
 from train.record import Record, flatten
+from train.report_words import words_of
 
 REPORT_FILE = "report.html"
 MOST_MARKS = 100
@@ -65,8 +66,7 @@ def render(record: Record) -> str:
         (
             "predictions",
             "What it fills in",
-            "Held-out text. The marked words were hidden: green, the first guess is right; yellow, one of the five; red, "
-            "none.",
+            words_of(record).predictions,
             sections.predictions,
         ),
         ("configuration", "Configuration", configuration_lead(record), sections.settings),
@@ -123,13 +123,16 @@ def tiles(record: Record) -> str:
     found = []
     loss, entropy, gain = record.score("valid_loss"), record.fact("unigram_entropy"), record.score("context_gain")
     if loss is not None:
-        under = "every target hidden"
+        under = words_of(record).under
         if entropy is not None:
             side = "under" if loss <= entropy else "over"
             under = f"{abs(entropy - loss):.3f} {side} the unigram entropy, {entropy:.3f}"
         found.append(tile("Held-out loss (nats)", f"{loss:.3f}", under, first=True))
     if gain is not None:
         found.append(tile("Context gain (nats)", f"{gain:+.3f}", "what the order of the words is worth"))
+    if (perplexity := record.score("perplexity")) is not None:
+        bits = record.score("bits_per_byte")
+        found.append(tile("Perplexity", f"{perplexity:,.2f}", "" if bits is None else f"{bits:.3f} bits per byte"))
     if speeds := record.values("tokens_per_second"):
         under = f"{duration(sum(record.values('seconds')))} in steps" if record.values("seconds") else ""
         found.append(tile("Tokens a second", f"{median(speeds):,.0f}", under))
@@ -160,15 +163,17 @@ def curves(record: Record) -> str:
     def chart(name: str, title: str, *series: Series, **options) -> str:
         return draw(Chart(f"{record.ident}-{name}", title, series, marks=marks[:MOST_MARKS], steps=span, **options))
 
-    training = "masked" if record.values("masked") else "loss"
-    label = "training, masked words" if training == "masked" else "training"
+    words = words_of(record)
+    names = [f"{words.term}_nll", words.term, "loss"]  # the plain loss, if that is not what is minimised
+    training = next((name for name in names if record.values(name)), "loss")
+    label = "training" if training == "loss" else words.training
     note = "Dotted lines: resumes and skipped steps" if marks else ""
     found = [
         chart(
             "loss",
             "Loss (nats)",
             Series(label, record.curve(training), 1),
-            Series("held out, every target hidden", record.curve("valid_loss", held_out), 2, "dots"),
+            Series(words.held_out, record.curve("valid_loss", held_out), 2, "dots"),
             levels=[("unigram entropy", entropy)] if entropy is not None else [],
             clip=True,
             wide=True,
@@ -176,25 +181,26 @@ def curves(record: Record) -> str:
         ),
         chart(
             "accuracy",
-            "Masked accuracy",
-            Series("training", record.curve("masked_accuracy"), 1),
-            Series("held out", record.curve("masked_accuracy", held_out), 2, "dots"),
+            words.accuracy_title,
+            Series("training", record.curve(words.accuracy), 1),
+            Series("held out", record.curve(words.accuracy, held_out), 2, "dots"),
             unit="%",
             zero=True,
         ),
     ]
-    if record.values("next_sentence_accuracy"):
-        found.append(
-            chart(
-                "pairs",
-                "Next-sentence accuracy",
-                Series("training", record.curve("next_sentence_accuracy"), 1),
-                Series("held out", record.curve("next_sentence_accuracy", held_out), 2, "dots"),
-                unit="%",
-                levels=[("chance", 0.5)],
+    for name, title in (("next_sentence", "Next-sentence accuracy"), ("sentence_order", "Sentence-order accuracy")):
+        if record.values(f"{name}_accuracy"):
+            found.append(
+                chart(
+                    "pairs",
+                    title,
+                    Series("training", record.curve(f"{name}_accuracy"), 1),
+                    Series("held out", record.curve(f"{name}_accuracy", held_out), 2, "dots"),
+                    unit="%",
+                    levels=[("chance", 0.5)],
+                )
             )
-        )
-    if training == "masked":
+    if record.curve("loss") != record.curve(training):
         found.append(chart("total", "Loss, all terms", Series("training", record.curve("loss"), 1), clip=True))
     found += [
         chart("rate", "Learning rate", Series("rate", record.curve("learning_rate"), 3, "plain"), zero=True),
@@ -212,8 +218,9 @@ def result_lead(record: Record) -> str:
     """On how much text the scores rest."""
     documents, targets = record.fact("held_out_documents"), record.fact("held_out_targets")
     if documents is None or targets is None:
-        return "Losses in nats a word piece, with every target hidden."
-    return f"On {documents:,.0f} documents that were never trained on, {targets:,.0f} of their word pieces hidden."
+        return f"Losses in nats a {words_of(record).unit}."
+    asked = words_of(record).asked.format(f"{targets:,.0f}")
+    return f"On {documents:,.0f} documents that were never trained on, {asked}."
 
 
 def configuration_lead(record: Record) -> str:

@@ -10,20 +10,9 @@ from typing import Any
 
 from train.progress import duration
 from train.record import Record, flatten, number
+from train.report_words import SCORES, words_of
 
 MOST_ROWS = 40
-# Score: heading, what it means. What is not listed is shown under its own name.
-SCORES = {
-    "valid_loss": ("Held-out loss", "in nats a word piece, every target hidden"),
-    "valid_loss_80_10_10": ("Held-out loss, 80/10/10", "as trained: a tenth of the targets stays visible"),
-    "valid_loss_shuffled": ("Held-out loss, shuffled", "the visible words of each row in random order"),
-    "context_gain": ("Context gain", "shuffled minus held-out loss: what the order of the words is worth"),
-    "unigram_entropy": ("Unigram entropy", "what the best guess scores that never looks at the row"),
-    "nats_per_byte": ("Nats per byte", "comparable between vocabularies"),
-    "masked_accuracy": ("Masked accuracy", "hidden targets named exactly"),
-    "next_sentence_loss": ("Next-sentence loss", "nats a pair"),
-    "next_sentence_accuracy": ("Next-sentence accuracy", "one half is chance"),
-}
 CLOSING = frozenset(".,;:!?)]}'\u2019-_/")
 OPENING = frozenset("([{'-_/")
 SPECIAL = re.compile(r"^(\[[A-Za-z]+\]|<[/a-z|_]+>)$")
@@ -47,11 +36,11 @@ def result(record: Record) -> str:
 
 def ladder(record: Record) -> str:
     """The held-out loss among the losses of those who know less: bars on one scale."""
-    size = number(flatten(record.config).get("model.vocab_size"))
+    size, words = number(flatten(record.config).get("model.vocab_size")), words_of(record)
     rungs = [
-        ("every word piece equally likely", math.log(size) if size and size > 1 else None, ""),
+        (f"every {words.unit} equally likely", math.log(size) if size and size > 1 else None, ""),
         ("word frequencies alone", record.fact("unigram_entropy"), "floor"),
-        ("this model, visible words shuffled", record.score("valid_loss_shuffled"), ""),
+        (words.shuffled, record.score("valid_loss_shuffled"), ""),
         ("this model", record.score("valid_loss"), "ours"),
     ]
     known = [(label, value, kind) for label, value, kind in rungs if value is not None]
@@ -63,7 +52,7 @@ def ladder(record: Record) -> str:
         f'<span class="track"><i style="width:{100 * max(value, 0) / most:.1f}%"></i></span></li>'
         for label, value, kind in known
     )
-    text = "Nats a word piece; shorter is better. "
+    text = f"Nats a {words.unit}; shorter is better. "
     loss, entropy, gain = record.score("valid_loss"), record.fact("unigram_entropy"), record.score("context_gain")
     if loss is not None and entropy is not None:
         text += (
@@ -72,7 +61,7 @@ def ladder(record: Record) -> str:
             else "The model has not yet reached what word frequencies alone give. "
         )
     if gain is not None:
-        text += f"Of what it knows, {gain:.3f} nats rest on the order of the words around a gap, and are lost with it."
+        text += words.gain.format(f"{gain:.3f}")
     return f'<div class="ladder"><h3>How to read the loss</h3><p>{escape(text)}</p><ol>{bars}</ol></div>'
 
 
@@ -138,25 +127,31 @@ def predictions(record: Record) -> str:
 
 
 def sample_card(sample: Mapping[str, Any]) -> str:
-    """One row: its text with numbered blanks, then the guesses for each."""
+    """One row: what an encoder reads, if there is one; the text with numbered blanks; then the guesses for each."""
     places = sorted(sample["places"], key=lambda place: int(place["token_index"]))[:12]
     asked = {int(place["token_index"]): (index, place) for index, place in enumerate(places, 1)}
+    source = f'<p class="aside">{as_text(sample["source"], {})}</p>' if sample.get("source") else ""
+    guesses = "".join(guess_list(index, place) for index, place in asked.values())
+    text = as_text(sample["tokens"], asked)
+    return f'<article class="sample">{source}<p>{text}</p><div class="guesses">{guesses}</div></article>'
+
+
+def as_text(tokens: Sequence[Any], asked: Mapping[int, tuple[int, Mapping[str, Any]]]) -> str:
+    """Word pieces as running text, those at the places in `asked` as numbered blanks."""
     words = []
-    for at, token in enumerate(sample["tokens"]):
+    for at, token in enumerate(tokens):
         if at in asked:
             index, place = asked[at]
             text = f'<span class="blank {grade(place)}"><sup>{index}</sup>{escape(bare(place["target"]))}</span>'
-            words.append((text, glued(str(place["target"]), sample["tokens"][:at], sample["tokens"])))
+            words.append((text, glued(str(place["target"]), tokens[:at], tokens)))
         elif SPECIAL.match(str(token)):
             if "mask" in str(token).lower():
                 words.append(('<span class="blank other">&hellip;</span>', False))
-            elif str(token).lower() in ("[sep]", "</s>") and at + 1 < len(sample["tokens"]):
+            elif str(token).lower() in ("[sep]", "</s>") and at + 1 < len(tokens):
                 words.append(('<span class="other">&#8214;</span>', False))
         else:
-            words.append((escape(bare(token)), glued(str(token), sample["tokens"][:at], sample["tokens"])))
-    text = "".join(word if joined or not position else " " + word for position, (word, joined) in enumerate(words))
-    guesses = "".join(guess_list(index, place) for index, place in asked.values())
-    return f'<article class="sample"><p>{text}</p><div class="guesses">{guesses}</div></article>'
+            words.append((escape(bare(token)), glued(str(token), tokens[:at], tokens)))
+    return "".join(word if joined or not position else " " + word for position, (word, joined) in enumerate(words))
 
 
 def guess_list(index: int, place: Mapping[str, Any]) -> str:

@@ -183,10 +183,12 @@ class Run:
         """The documents kept from training."""
         return open_held_out(self.folder.path, self.tokenizer)
 
-    def evaluate(self, documents: Documents | None = None, data: TextData | None = None) -> dict[str, float]:
-        """Every score of the objective on the held-out documents, or on others; rows are shaped by `data`."""
+    def evaluator(self, documents: Documents | None = None, data: TextData | None = None) -> Evaluator:
+        """What scores parameters on the held-out documents, or on others; rows are shaped by `data`."""
         experiment = dataclasses.replace(self.experiment, data=data or self.experiment.data)
-        documents = self.held_out if documents is None else documents
         check_batch(experiment.data.batch_size, 1, self.built.mesh)
-        evaluator = Evaluator(self.built, experiment, self.tokenizer, documents)
-        return evaluator.full(self.params)
+        return Evaluator(self.built, experiment, self.tokenizer, self.held_out if documents is None else documents)
+
+    def evaluate(self, documents: Documents | None = None, data: TextData | None = None) -> dict[str, float]:
+        """Every score of the objective."""
+        return self.evaluator(documents, data).full(self.params)

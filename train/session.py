@@ -26,6 +26,7 @@ from train.environment import write_environment
 from train.evaluator import Evaluator
 from train.loop import Loop
 from train.options import RunOptions
+from train.progress import SCORES
 from train.report import LiveReport, write_report
 from train.run import Run, RunError, RunFolder
 from train.sharding import MeshShape, batch_sharding, check_batch, make_mesh, place_batch, replicated
@@ -53,13 +54,14 @@ def train_run(request, started: float) -> int:
         if folder.exists():
             experiment = agree(folder, experiment, request.name)
             if is_finished(folder, experiment):
-                print(closing_line(folder, folder.read("scores.json") or {}) + " (finished before)")
+                print(closing_line(folder, folder.read("scores.json") or {}, experiment) + " (finished before)")
                 return 0
         console = stack.enter_context(Console.open(experiment.steps, title=request.name, enabled=is_first_process()))
         console.say(f"{request.name} on {describe_devices()}, into {folder.path}")
         prepared = open_data(folder, experiment, console)
         tokenizer = prepared.tokenizer
         experiment = experiment.with_vocabulary(tokenizer.vocab_size)
+        corrupt = experiment.objective.corrupt(tokenizer, experiment.data.row_length)  # fails before the run begins
         built = build(experiment, mesh)
         init = agreed_init(folder, options.init)
         checkpoints = Checkpoints(folder.path, Keep(options.keep_last, 1, options.keep_every, options.keep == "log"))
@@ -97,7 +99,7 @@ def train_run(request, started: float) -> int:
             prepared.train,
             experiment.data,
             experiment.objective.packing(),
-            experiment.objective.corrupt(tokenizer),
+            corrupt,
             seed=experiment.seed,
             start=0 if restored is None else restored.position["batch"],
             anchor=None if restored is None else restored.position["anchor"],
@@ -127,7 +129,7 @@ def train_run(request, started: float) -> int:
             scores = finish(folder, loop, evaluator)
             tracker.close("done")
             console.close()
-            print(closing_line(folder, scores))
+            print(closing_line(folder, scores, experiment))
             return 0
         tracker.event("stop", step=int(loop.state.step))
         tracker.close("stopped")
@@ -171,7 +173,7 @@ def agreed_init(folder: RunFolder, init: str | None) -> str | None:
 def is_finished(folder: RunFolder, experiment: Experiment) -> bool:
     """Whether all steps of the experiment have been taken and scored."""
     done = [line["step"] for line in read_metrics(folder.path) if line.get("event") == "done"]
-    scored = {"valid_loss", "unigram_entropy", "context_gain"} <= set(folder.read("scores.json") or {})
+    scored = {"valid_loss", "held_out_targets"} <= set(folder.read("scores.json") or {})
     return bool(done) and done[-1] >= experiment.steps and scored  # a result that is lost is made again
 
 
@@ -244,7 +246,7 @@ def compile_step(experiment: Experiment, built: Built, evaluator: Evaluator, con
     begin = time.perf_counter()
     with jax.set_mesh(built.mesh):
         compiled = jitted.lower(built.target, batch).compile()
-    tokens = batch.tokens.size
+    tokens = sum(side.size for side in (batch.tokens, batch.source_tokens) if side is not None)
     console.say(
         f"{parameter_count(built.parts.params) / 1e6:.1f} M parameters, {tokens} tokens a step, {experiment.steps} steps, "
         f"mesh {dict(built.mesh.shape)}, {experiment.compute_dtype}; compiled in {time.perf_counter() - begin:.1f} s"
@@ -257,7 +259,7 @@ def finish(folder: RunFolder, loop: Loop, evaluator: Evaluator) -> dict[str, flo
     step, params = int(loop.state.step), loop.state.params
     loop.console.status("evaluating on all held-out rows")
     scores = evaluator.full(params)
-    if not any(line["step"] == step and "valid_loss_80_10_10" in line for line in read_metrics(folder.path)):
+    if not any(line["step"] == step and "held_out_targets" in line for line in read_metrics(folder.path)):
         loop.record_scores(step, scores)
     loop.save(step)
     loop.checkpoints.wait()
@@ -269,10 +271,11 @@ def finish(folder: RunFolder, loop: Loop, evaluator: Evaluator) -> dict[str, flo
     return scores
 
 
-def closing_line(folder: RunFolder, scores: dict[str, float]) -> str:
-    """Where the run is and what it scored, in one line."""
-    extras = [f"unigram entropy {scores['unigram_entropy']:.3f}", f"context gain {scores['context_gain']:.3f}"]
-    return f"{folder.path}: held-out loss {scores['valid_loss']:.3f} nats ({', '.join(extras)}); see {folder / 'report.html'}"
+def closing_line(folder: RunFolder, scores: dict[str, float], experiment: Experiment) -> str:
+    """Where the run is and what it scored, in one line: the loss, and what the objective names beside it."""
+    named = [f"{SCORES[name]} {scores[name]:.3f}" for name in experiment.objective.headline if name in scores]
+    extras = f" ({', '.join(named)})" if named else ""
+    return f"{folder.path}: held-out loss {scores['valid_loss']:.3f} nats{extras}; see {folder / 'report.html'}"
 
 
 def first_difference(theirs, ours) -> str:

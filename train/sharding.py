@@ -176,6 +176,12 @@ def gather_unstacked(params):
     return jax.tree_util.tree_map_with_path(gather, params)
 
 
+def batch_ways() -> int:
+    """Into how many parts the rows of a batch are split; 1 where no mesh is set."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return 1 if mesh.empty else math.prod(mesh.shape[name] for name in RULES["batch"])
+
+
 def replicated(mesh: Mesh) -> NamedSharding:
     """The same array on every device."""
     return NamedSharding(mesh, PartitionSpec())

@@ -60,6 +60,7 @@ ALIASES = {
     "mlm_probability": "objective.masking.rate",
     "masking_rate": "objective.masking.rate",
     "nsp": "objective.next_sentence",
+    "sop": "objective.sentence_order",
     "d_model": "model.hidden_size",
     "n_embd": "model.hidden_size",
     "dim": "model.hidden_size",

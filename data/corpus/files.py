@@ -38,43 +38,61 @@ def match(pattern: str) -> list[Path]:
 
 def fingerprint(paths: list[Path], source: Files) -> str:
     """A hash of what the files hold and of how they are read; their names and dates do not matter."""
-    digest = hashlib.sha256(f"{source.field} {source.blank_lines}\n".encode())
+    how = f"{source.field} {True if source.blank_lines else 'exact'}"
+    return f"files {digest(paths, how)}"
+
+
+def digest(paths: list[Path], how: str) -> str:
+    """A hash of files and of how they are read."""
+    found = hashlib.sha256(f"{how}\n".encode())
     memory = _DigestMemory()
     for path in paths:
-        kind = "jsonl" if _is_jsonl(path) else "text"
-        digest.update(f"{kind} {memory.digest(path)}\n".encode())
+        kind = "jsonl" if is_jsonl(path) else "text"
+        found.update(f"{kind} {memory.digest(path)}\n".encode())
     memory.save()
-    return f"files {digest.hexdigest()[:32]}"
+    return found.hexdigest()[:32]
 
 
 def read(paths: list[Path], source: Files) -> Iterator[str]:
     """The documents of all files in order."""
     for path in paths:
         empty = True
-        for text in _jsonl(path, source.field) if _is_jsonl(path) else _text(path, source.blank_lines):
+        for text in _texts(path, source):
             empty = False
             yield text
         if empty:
             raise DataError(f"{path} holds no text; remove it, or name only files that do")
 
 
-def _text(path: Path, blank_lines: bool) -> Iterator[str]:
-    """Runs of lines between blank ones, or the whole file."""
-    lines: list[str] = []
-    for _, line in _lines(path):
+def _texts(path: Path, source: Files) -> Iterator[str]:
+    if is_jsonl(path):
+        return (text for _, (text,) in objects(path, [source.field]) if text)
+    return _blocks(path) if source.blank_lines else _whole(path)
+
+
+def _blocks(path: Path) -> Iterator[str]:
+    """Runs of lines between blank ones."""
+    block: list[str] = []
+    for _, line in lines(path):
         if line and not line.isspace():
-            lines.append(line)
-        elif blank_lines and lines:
-            yield "\n".join(lines)
-            lines = []
-        elif lines:
-            lines.append("")
-    if lines:
-        yield "\n".join(lines).rstrip("\n")
+            block.append(line)
+        elif block:
+            yield "\n".join(block)
+            block = []
+    if block:
+        yield "\n".join(block)
 
 
-def _jsonl(path: Path, field: str) -> Iterator[str]:
-    for number, line in _lines(path):
+def _whole(path: Path) -> Iterator[str]:
+    """The file as it is, but for a byte-order mark; nothing if it holds white space only."""
+    text = "".join(line for _, line in lines(path, ends=True))
+    if text and not text.isspace():
+        yield text
+
+
+def objects(path: Path, fields: list[str]) -> Iterator[tuple[int, list[str]]]:
+    """Numbered lines of a .jsonl file, each the texts of these fields."""
+    for number, line in lines(path):
         if not line or line.isspace():
             continue
         try:
@@ -82,16 +100,18 @@ def _jsonl(path: Path, field: str) -> Iterator[str]:
         except json.JSONDecodeError as error:
             raise DataError(f"{path} line {number} is not JSON ({error.msg} at column {error.colno}); a .jsonl file has "
                             "one object a line") from error  # fmt: skip
-        if not isinstance(content, dict) or not isinstance(content.get(field), str):
-            has = f"it has {', '.join(map(str, content))}" if isinstance(content, dict) else "it is not an object"
-            raise DataError(f"{path} line {number} has no text in the field '{field}' ({has}); name the field, "
-                            f"as in 'files:{path}#content'")  # fmt: skip
-        if text := content[field].encode("utf-8", "replace").decode():  # lone surrogates are not text
-            yield text
+        for field in fields:
+            if not isinstance(content, dict) or not isinstance(content.get(field), str):
+                has = f"it has {', '.join(map(str, content))}" if isinstance(content, dict) else "it is not an object"
+                said = f"'pairs:{path}#de>en'" if len(fields) == 2 else f"'files:{path}#content'"
+                raise DataError(f"{path} line {number} has no text in the field '{field}' ({has}); name the "
+                                f"field{'s' if len(fields) == 2 else ''}, as in {said}")  # fmt: skip
+        # Lone surrogates are not text.
+        yield number, [content[field].encode("utf-8", "replace").decode() for field in fields]
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Numbered lines without their ends; a byte-order mark is dropped, and what is not UTF-8 named by its byte."""
+def lines(path: Path, ends: bool = False) -> Iterator[tuple[int, str]]:
+    """Numbered lines, with their `ends` or without; a byte-order mark is dropped, what is not UTF-8 named by its byte."""
     offset = 0
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
@@ -103,14 +123,15 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
                     raise DataError(f"{path} is not UTF-8 {where}; convert it, for instance with: "
                                     f"iconv -f ISO-8859-1 -t UTF-8 {path} > new.txt") from error  # fmt: skip
                 offset += len(raw)
-                yield number, (line.removeprefix("\ufeff") if number == 1 else line).rstrip("\r\n")
+                line = line.removeprefix("\ufeff") if number == 1 else line
+                yield number, line if ends else line.rstrip("\r\n")
     except (gzip.BadGzipFile, zlib.error, EOFError) as error:
         raise DataError(f"{path} is not a whole gzip file ({error}); copy it again, or name it without .gz") from error
     except PermissionError as error:
         raise DataError(f"{path} may not be read; change its permissions with chmod") from error
 
 
-def _is_jsonl(path: Path) -> bool:
+def is_jsonl(path: Path) -> bool:
     return path.name.removesuffix(".gz").endswith((".jsonl", ".ndjson"))
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from data.errors import DataError, NotPrepared
+from data.sentences import PAIR
 from data.sources import TFDS
 
 
@@ -57,9 +58,11 @@ def open_named(source: TFDS, *, fetch: bool, say: Callable[[str], None] = print)
         raise DataError(f"{source} was prepared as {info.file_format.value}, which needs TensorFlow to read; move "
                         f"{builder.data_path} away, and prepare it again")  # fmt: skip
     features = getattr(info.features, "keys", list)()
-    if source.field not in features:
-        raise DataError(f"{source} has no feature '{source.field}'; choose one of {', '.join(sorted(features))}, "
-                        f"as in tfds:{source.dataset}#{sorted(features)[0]}")  # fmt: skip
+    fields = source.field.split(">")
+    for field in fields:
+        if field not in features:
+            raise DataError(f"{source} has no feature '{field}'; choose one of {', '.join(sorted(features))}, "
+                            f"as in tfds:{source.dataset}#{'>'.join(sorted(features)[: len(fields)])}")  # fmt: skip
     if source.split not in info.splits:
         raise DataError(f"{source} has no split '{source.split}'; choose one of {', '.join(info.splits)}")
     split = info.splits[source.split]
@@ -67,12 +70,19 @@ def open_named(source: TFDS, *, fetch: bool, say: Callable[[str], None] = print)
 
     def read() -> Iterator[str]:
         for example in read_version(Path(builder.data_path), source.split):
-            value = example[source.field]
-            if not isinstance(value, bytes | str):
-                raise DataError(f"feature '{source.field}' of {source} is not text but {type(value).__name__}")
-            yield value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+            texts = [_text(example[field], field, source) for field in fields]
+            if len(fields) == 1:
+                yield texts[0]
+            elif all(sides := [text.replace(PAIR, " ").strip() for text in texts]):  # some published pairs lack a side
+                yield PAIR.join(sides)
 
     return Named(fingerprint, read)
+
+
+def _text(value: object, field: str, source: TFDS) -> str:
+    if not isinstance(value, bytes | str):
+        raise DataError(f"feature '{field}' of {source} is not text but {type(value).__name__}")
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
 
 def _builder(source: TFDS):

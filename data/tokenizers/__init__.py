@@ -8,12 +8,22 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from data.errors import DataError
-from data.tokenizers.choices import Bytes, Characters, SentencePiece, TokenizerChoice, TokenizerJSON, WordPiece
+from data.tokenizers.choices import (
+    ByteBPE,
+    Bytes,
+    Characters,
+    SentencePiece,
+    TokenizerChoice,
+    TokenizerJSON,
+    WordPiece,
+    Words,
+)
 from data.tokenizers.interface import SPECIAL_TOKENS, SpecialIds, Tokenizer
 from data.tokenizers.words import WordTable
 
 __all__ = [
     "SPECIAL_TOKENS",
+    "ByteBPE",
     "Bytes",
     "Characters",
     "SentencePiece",
@@ -23,6 +33,7 @@ __all__ = [
     "TokenizerJSON",
     "WordPiece",
     "WordTable",
+    "Words",
     "load_tokenizer",
     "open_tokenizer",
     "train_tokenizer",
@@ -31,7 +42,7 @@ __all__ = [
 
 def train_tokenizer(choice: TokenizerChoice, texts: Iterable[str]) -> Tokenizer:
     """The tokenizer of this choice: trained on `texts` where it has to be, otherwise opened."""
-    from data.tokenizers import library, plain, sentence_piece
+    from data.tokenizers import byte_pairs, library, plain, sentence_piece
 
     if (opened := open_tokenizer(choice)) is not None:
         return opened
@@ -40,14 +51,18 @@ def train_tokenizer(choice: TokenizerChoice, texts: Iterable[str]) -> Tokenizer:
             return library.train_wordpiece(choice, texts)
         case SentencePiece():
             return sentence_piece.train_sentencepiece(choice, texts)
+        case ByteBPE():
+            return byte_pairs.train_byte_pairs(choice, texts)
         case Characters():
-            return plain.CharacterTokenizer.train(texts)
+            return plain.CharacterTokenizer.train(texts, choice.specials)
+        case Words():
+            return plain.WordTokenizer.train(texts, choice.specials)
     raise TypeError(f"{choice!r} is not a choice of tokenizer")
 
 
 def open_tokenizer(choice: TokenizerChoice) -> Tokenizer | None:
     """The tokenizer of a choice that needs no training, or None where it does."""
-    from data.tokenizers import library, plain, sentence_piece
+    from data.tokenizers import byte_pairs, library, plain, sentence_piece
 
     match choice:
         case Bytes():
@@ -57,33 +72,33 @@ def open_tokenizer(choice: TokenizerChoice) -> Tokenizer | None:
         case WordPiece(path=str(path)):
             return library.read_vocabulary(_existing(path, "vocab.txt"), lowercase=choice.lowercase)
         case SentencePiece(path=str(path)):
-            return sentence_piece.SentencePieceTokenizer.load(_existing(path, "tokenizer.model"))
+            return sentence_piece.read_model(_existing(path, sentence_piece.FILE), sentinels=choice.sentinels)
+        case ByteBPE(path=str(path)):
+            return byte_pairs.read_byte_pairs(_existing(path, "tokenizer.json", "vocab.json"), choice.specials)
     return None
 
 
 def load_tokenizer(folder: str | Path) -> Tokenizer:
-    """Open what `tokenizer.save(folder)` wrote; published folders with one of these files open too."""
-    from data.tokenizers import library, plain, sentence_piece
+    """Open what `tokenizer.save(folder)` wrote, or a published folder: see `data.tokenizers.published`."""
+    from data.tokenizers import plain, published
 
     folder = Path(folder)
-    if (folder / "tokenizer.json").is_file():
-        return library.read_tokenizer_json(folder / "tokenizer.json")
-    for name in (sentence_piece.FILE, "spiece.model", "sentencepiece.bpe.model"):
-        if (folder / name).is_file():
-            return sentence_piece.SentencePieceTokenizer.load(folder / name)
-    if (folder / "plain.json").is_file():
+    if (folder / plain.FILE).is_file():
         return plain.PlainTokenizer.load(folder)
-    raise DataError(f"{folder} holds no tokenizer: none of tokenizer.json, {sentence_piece.FILE}, plain.json is there; "
-                    "name the tokenizer folder of a run")  # fmt: skip
+    if (opened := published.open_published(folder)) is not None:
+        return opened
+    raise DataError(f"{folder} holds no tokenizer: none of tokenizer.json, vocab.txt, vocab.json with merges.txt, "
+                    f"tokenizer.model, spiece.model, {plain.FILE} is there; name a run's or a published folder")  # fmt: skip
 
 
-def _existing(path: str, example: str) -> Path:
-    """The file, or the file of the usual name inside the folder, that a choice names."""
+def _existing(path: str, *usual: str) -> Path:
+    """The file that a choice names, or the first of the usual names inside the folder that it names."""
     found = Path(os.path.expanduser(path))
-    if found.is_dir() and (found / example).is_file():
-        return found / example
     if found.is_dir():
-        raise DataError(f"{path} is a folder without {example}; name the tokenizer's file itself")
+        for name in usual:
+            if (found / name).is_file():
+                return found / name
+        raise DataError(f"{path} is a folder without {' or '.join(usual)}; name the tokenizer's file itself")
     if not found.is_file():
-        raise DataError(f"there is no tokenizer file {path}; name an existing {example} with --data.tokenizer.path")
+        raise DataError(f"there is no tokenizer file {path}; name an existing {usual[0]} with --data.tokenizer.path")
     return found

@@ -7,15 +7,18 @@ the vocabulary a function of the text; a test trains twice in two processes.
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from data.errors import DataError
 from data.tokenizers.choices import WordPiece
-from data.tokenizers.interface import SPECIAL_TOKENS, SpecialIds, Tokenizer
+from data.tokenizers.interface import SPECIAL_TOKENS, SpecialIds, Tokenizer, sentinel_ids
+from data.tokenizers.settings import Settings
 from data.tokenizers.words import ALONE, BEGINS, CLOSED, CONTINUES, LETTER, OPEN, WordTable, code_text, stands_alone
 
 ROLES = {
@@ -29,13 +32,19 @@ ROLES = {
 }
 
 
+_UNUSED = re.compile(r"\[unused\d+\]|<unused ?\d+>")
+
+
 class LibraryTokenizer(Tokenizer):
     """A tokenizer of the `tokenizers` library, from the text of its tokenizer.json.
 
-    Padding and truncation stored in that file are switched off: they belong to whoever wrote it, not to the ids.
+    Padding and truncation stored in that file are switched off: they belong to whoever wrote it, not to the ids. The
+    special tokens put around a text are those of its post-processor; a WordPiece file without one gets BERT's.
+
+    Roles are those that `settings` names, where the folder of the file says so, and otherwise told by the usual names.
     """
 
-    def __init__(self, content: str, named: str = "this"):
+    def __init__(self, content: str, named: str = "this", settings: Settings = Settings()):
         import tokenizers
 
         try:
@@ -47,17 +56,32 @@ class LibraryTokenizer(Tokenizer):
         inner.encode_special_tokens = True  # text that spells "[MASK]" is text
         self.inner = inner
         vocabulary = inner.get_vocab(with_added_tokens=True)
+        if not vocabulary:
+            raise DataError(f"{named} has an empty vocabulary; name a tokenizer.json that was trained")
         self.pieces = [f"<unused {index}>" for index in range(max(vocabulary.values()) + 1)]
         for piece, index in vocabulary.items():
             self.pieces[index] = piece
-        self._added = {i for i, token in inner.get_added_tokens_decoder().items() if token.special}
-        self.special = SpecialIds(
-            **{role: next((vocabulary[n] for n in names if n in vocabulary), None) for role, names in ROLES.items()}
-        )
+        added = {i for i, token in inner.get_added_tokens_decoder().items() if token.special}
+        self.settings = settings
+        self.special = find_roles(vocabulary, settings.roles)
+        self._marked = added | self.special.ids
         self._parts = json.loads(inner.to_str())
+        if self._parts["model"]["type"] == "WordPiece" and inner.post_processor is None:
+            self._wrap_as_bert()
 
     def __reduce__(self):
-        return LibraryTokenizer, (self.inner.to_str(),)
+        return LibraryTokenizer, (self.inner.to_str(), "this", self.settings)
+
+    def _wrap_as_bert(self) -> None:
+        from tokenizers.processors import TemplateProcessing
+
+        if self.special.cls is not None and self.special.sep is not None:
+            cls, sep = self.pieces[self.special.cls], self.pieces[self.special.sep]
+            self.inner.post_processor = TemplateProcessing(
+                single=f"{cls} $A {sep}",
+                pair=f"{cls} $A {sep} $B:1 {sep}:1",
+                special_tokens=[(cls, self.special.cls), (sep, self.special.sep)],
+            )
 
     @property
     def normalisation(self) -> str:
@@ -67,7 +91,25 @@ class LibraryTokenizer(Tokenizer):
 
     def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
         encodings = self.inner.encode_batch_fast(list(texts), add_special_tokens=False)
-        return [np.array(encoding.ids, np.int32) for encoding in encodings]
+        return [self._spelt_out(np.array(encoding.ids, np.int32))[0] for encoding in encodings]
+
+    def encode(self, text: str, special_tokens: bool = False) -> np.ndarray:
+        if not special_tokens:
+            return self.encode_batch([text])[0]
+        encoding = self.inner.encode(text, add_special_tokens=True)
+        return self._spelt_out(np.array(encoding.ids, np.int32), encoding.special_tokens_mask)[0]
+
+    def encode_marked(self, text: str, special_tokens: bool = False) -> np.ndarray:
+        self.inner.encode_special_tokens = False
+        try:
+            return np.array(self.inner.encode(text, add_special_tokens=special_tokens).ids, np.int32)
+        finally:
+            self.inner.encode_special_tokens = True
+
+    def encode_pair(self, first: str, second: str) -> tuple[np.ndarray, np.ndarray]:
+        encoding = self.inner.encode(first, second, add_special_tokens=True)
+        ids, origin = self._spelt_out(np.array(encoding.ids, np.int32), encoding.special_tokens_mask)
+        return ids, np.array(encoding.type_ids, np.int32)[origin]
 
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
         return self.inner.decode([int(i) for i in ids], skip_special_tokens=False)
@@ -75,6 +117,7 @@ class LibraryTokenizer(Tokenizer):
     def save(self, folder: str | Path) -> None:
         Path(folder).mkdir(parents=True, exist_ok=True)
         (Path(folder) / "tokenizer.json").write_text(self.inner.to_str(pretty=True), encoding="utf-8")
+        self.settings.write(Path(folder))
         if self._parts["model"]["type"] == "WordPiece":
             (Path(folder) / "vocab.txt").write_text("\n".join(self.pieces) + "\n", encoding="utf-8")
 
@@ -90,7 +133,7 @@ class LibraryTokenizer(Tokenizer):
 
     def _is_special(self, index: int) -> bool:
         piece = self.pieces[index]
-        return index in self._added or index in self.special or piece.startswith(("[unused", "<unused"))
+        return index in self._marked or bool(_UNUSED.fullmatch(piece))
 
     def _codes(self, index: int) -> tuple[int, int]:
         if self._is_special(index):
@@ -103,6 +146,35 @@ class LibraryTokenizer(Tokenizer):
             return LETTER if first == BEGINS else first, CLOSED if ends or last == CLOSED else OPEN
         return first, last
 
+    def _spelt_out(self, ids: np.ndarray, added: Sequence[int] = ()) -> tuple[np.ndarray, np.ndarray]:
+        """Ids in which special tokens are those that were `added` around the text, and the place that each comes from.
+
+        A unigram model finds the pieces of special tokens in the text itself; there they are spelt letter by letter.
+        """
+        places = np.arange(len(ids))
+        if self._parts["model"]["type"] != "Unigram":
+            return ids, places
+        found = np.isin(ids, self._reserved)
+        found[: len(added)] &= np.array(added) == 0
+        if not found.any():
+            return ids, places
+        unknown = self.special.unk
+        spelt: list[tuple[int, int]] = []
+        for place, index in enumerate(ids.tolist()):
+            for piece in self.pieces[index] if found[place] else [self.pieces[index]]:
+                number = self.inner.token_to_id(piece)
+                number = unknown if number is None else number
+                if number is not None and not (
+                    found[place] and number == unknown and spelt and spelt[-1][0] == unknown
+                ):
+                    spelt.append((number, place))
+        changed, origin = np.array(spelt, np.int32).reshape(-1, 2).T
+        return changed, origin
+
+    @cached_property
+    def _reserved(self) -> np.ndarray:
+        return np.array(sorted(self._marked - {self.special.unk}), np.int32)
+
     @cached_property
     def _continuing(self) -> str | None:
         return self._parts["model"].get("continuing_subword_prefix") or None
@@ -114,7 +186,7 @@ class LibraryTokenizer(Tokenizer):
     @cached_property
     def _byte_level(self) -> dict[str, int] | None:
         parts = json.dumps([self._parts.get("pre_tokenizer"), self._parts.get("decoder")])
-        return _gpt2_bytes() if '"ByteLevel"' in parts else None
+        return gpt2_bytes() if '"ByteLevel"' in parts else None
 
     def _surface(self, index: int) -> bytes:
         """The bytes of text that an id stands for, as far as the vocabulary tells."""
@@ -130,33 +202,49 @@ class LibraryTokenizer(Tokenizer):
         return piece.replace("\u2581", " ").encode("utf-8", "replace")
 
 
-def wordpiece_from_vocabulary(pieces: Sequence[str], *, lowercase: bool) -> LibraryTokenizer:
-    """BERT's tokenizer around a vocabulary, in the order of its ids."""
+def find_roles(vocabulary: Mapping[str, int], roles: Mapping[str, str | None]) -> SpecialIds:
+    """Which ids have a role: as `roles` says, and by the usual names where it says nothing.
+
+    Where it says anything, <s> and </s> are [CLS] and [SEP] only if it says that too: Llama and T5 have neither.
+    """
+    usual = ROLES | {"cls": ("[CLS]",), "sep": ("[SEP]",)} if roles else ROLES
+    found = {role: next((vocabulary[n] for n in names if n in vocabulary), None) for role, names in usual.items()}
+    for role, name in roles.items():
+        found[role] = None if name is None else vocabulary.get(name)
+    if found["unk"] == found["eos"]:
+        found["unk"] = None  # GPT-2 names <|endoftext|> for it, but of bytes nothing is unknown
+    return SpecialIds(**found, sentinels=sentinel_ids(vocabulary))
+
+
+def wordpiece_from_vocabulary(
+    pieces: Sequence[str], *, lowercase: bool, settings: Settings = Settings(), named: str = "the vocabulary"
+) -> LibraryTokenizer:
+    """BERT's tokenizer around a vocabulary, in the order of its ids; `settings` may refine how text is cleaned."""
     from tokenizers import AddedToken, decoders, models
 
     missing = [name for name in SPECIAL_TOKENS if name not in set(pieces)]
     if missing:
-        raise DataError(f"the vocabulary lacks {', '.join(missing)}; a vocab.txt of BERT has one piece a line, "
+        raise DataError(f"{named} lacks {', '.join(missing)}; a vocab.txt of BERT has one piece a line, "
                         "these among them")  # fmt: skip
-    tokenizer = _bert_basics(lowercase)
+    tokenizer = _bert_basics(lowercase, settings.options)
     vocabulary = {piece: index for index, piece in enumerate(pieces)}
     tokenizer.model = models.WordPiece(vocabulary, unk_token="[UNK]", max_input_chars_per_word=100)
     tokenizer.decoder = decoders.WordPiece()
     tokenizer.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in SPECIAL_TOKENS])
-    return LibraryTokenizer(tokenizer.to_str())
+    return LibraryTokenizer(tokenizer.to_str(), settings=settings)
 
 
-def read_tokenizer_json(path: Path) -> LibraryTokenizer:
+def read_tokenizer_json(path: Path, settings: Settings = Settings()) -> LibraryTokenizer:
     """A tokenizer.json, published or saved."""
-    return LibraryTokenizer(_utf8(path), named=str(path))
+    return LibraryTokenizer(read_utf8(path), str(path), settings)
 
 
-def read_vocabulary(path: Path, *, lowercase: bool) -> LibraryTokenizer:
+def read_vocabulary(path: Path, *, lowercase: bool, settings: Settings = Settings()) -> LibraryTokenizer:
     """BERT's tokenizer around a published vocab.txt."""
-    pieces = [line.rstrip("\r") for line in _utf8(path).split("\n")]
+    pieces = [line.rstrip("\r") for line in read_utf8(path).split("\n")]
     while pieces and not pieces[-1]:
         pieces.pop()
-    return wordpiece_from_vocabulary(pieces, lowercase=lowercase)
+    return wordpiece_from_vocabulary(pieces, lowercase=lowercase, settings=settings, named=str(path))
 
 
 def train_wordpiece(choice: WordPiece, texts: Iterable[str]) -> LibraryTokenizer:
@@ -214,26 +302,29 @@ def _letters(counts: dict[str, int], most: int) -> tuple[list[str], list[str]]:
     return sorted(letters), sorted(inside)
 
 
-def _bert_basics(lowercase: bool):
+def _bert_basics(lowercase: bool, options: Mapping[str, Any] = {}):
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
     tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(
-        clean_text=True, handle_chinese_chars=True, strip_accents=lowercase, lowercase=lowercase
+        clean_text=True,
+        handle_chinese_chars=options.get("tokenize_chinese_chars", True),
+        strip_accents=options.get("strip_accents", lowercase),
+        lowercase=lowercase,
     )
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     return tokenizer
 
 
-def _utf8(path: Path) -> str:
+def read_utf8(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 at byte {error.start}; name a vocab.txt or a tokenizer.json") from error
 
 
-def _gpt2_bytes() -> dict[str, int]:
-    """GPT-2's printable stand-ins for the 256 bytes (Radford et al. 2019), from character to byte."""
+def gpt2_bytes() -> dict[str, int]:
+    """GPT-2's printable stand-ins for the 256 bytes (Radford et al. 2019), from character to byte, in their order."""
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     others = [value for value in range(256) if value not in printable]
     table = {chr(value): value for value in printable}

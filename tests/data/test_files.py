@@ -19,7 +19,15 @@ def test_blank_lines_end_a_document(tmp_path):
     path = tmp_path / "a.txt"
     path.write_bytes(b"\xef\xbb\xbf\r\none\r\nstill one\r\n \t\r\n\r\ntwo\r\n")
     assert read(path) == ["one\nstill one", "two"]
-    assert read(path, blank_lines=False) == ["one\nstill one\n\n\ntwo"]
+
+
+def test_a_whole_file_is_kept_to_the_character(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"\xef\xbb\xbf\r\none\n \t\n\n\n two\x0b\n\n")
+    assert read(path, blank_lines=False) == ["\r\none\n \t\n\n\n two\x0b\n\n"]
+    path.write_bytes(b"\n \n")
+    with pytest.raises(DataError, match="holds no text"):
+        read(path, blank_lines=False)
 
 
 def test_jsonl_has_a_document_a_line(tmp_path):

@@ -8,8 +8,10 @@ import pytest
 from data.batch import Row
 from data.errors import DataError
 from data.masking import Masking, MaskRows, Spans, Tokens, Words
-from data.packing import PackPlan, Passages, SentencePairs
+from data.packing import PackPlan
+from data.passages import Passages
 from data.randomness import generator
+from data.sentence_pairs import SentencePairs
 from data.tokenizers import Bytes, SentencePiece, WordPiece, train_tokenizer
 from data.tokenizers.library import wordpiece_from_vocabulary
 
@@ -31,7 +33,7 @@ def hidden(row: Row) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("mode", ["train", "as_trained", "all_masked", "shuffled"])
 def test_targets_are_the_tokens_that_were_there_and_the_rest_stays(rows, prepared, unit, mode):
     corrupt = MaskRows(Masking(unit=unit), prepared.tokenizer, mode)
-    special = [index for index in prepared.tokenizer.special if index is not None]
+    special = sorted(prepared.tokenizer.special.ids)
     for number, row in enumerate(rows[:200]):
         before = row.tokens.copy()
         masked = corrupt(row, generator(0, "corrupt", 0, number))

@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 
 from data.documents import MemoryDocuments, Part
 from data.errors import DataError
-from data.packing import START, Anchor, DocumentOrder, PackPlan, Passages, SentencePairs, pack
+from data.packing import START, Anchor, DocumentOrder, PackPlan, pack
+from data.passages import Passages
+from data.sentence_pairs import SentencePairs
 from data.sentences import Encoded
 from data.tokenizers import SpecialIds
 
@@ -106,13 +108,38 @@ def test_pairs_are_what_their_labels_say(shape, row_length, seed):
                 assert first[-1] < second[0]
 
 
+@settings(deadline=None, max_examples=40)
+@given(shapes, st.integers(16, 64), st.integers(0, 10**6))
+def test_swapped_pairs_are_two_pieces_of_one_document_in_the_order_that_their_labels_say(shape, row_length, seed):
+    """Sentence order, arXiv:1909.11942, section 3.1: positives and negatives hold the same two pieces, only turned round."""
+    documents = documents_of(*shape)
+    plan = PackPlan(documents, SentencePairs(negatives="swapped"), row_length=row_length, window=6, seed=seed)
+    for row in filled(plan):
+        check_layout(row)
+        assert not any(name.startswith("next_sentence") for name in row.labels)
+        targets = row.labels["sentence_order_targets"][row.labels["sentence_order_weights"] > 0]
+        for segment, target in enumerate(targets.tolist(), start=1):
+            inside, types = row.tokens[row.segments == segment], row.token_types[row.segments == segment]
+            parts = [inside[types == 0][1:-1], inside[types == 1][:-1]]
+            first, second = reversed(parts) if target else parts
+            assert len(first) > 0 and len(second) > 0
+            assert (np.diff(first) == 1).all() and (np.diff(second) == 1).all()
+            assert first[-1] < second[0]
+
+
+def test_half_of_the_pairs_are_swapped(python_docs):
+    plan = PackPlan(python_docs.train, SentencePairs(negatives="swapped"), row_length=128, window=4_096, seed=0)
+    swapped = np.array([segment.is_negative for epoch in range(2) for row in plan.window(epoch, 0) for segment in row])
+    assert swapped.mean() == pytest.approx(0.5, abs=4 * 0.5 / np.sqrt(len(swapped)))
+
+
 def test_half_of_the_pairs_are_random_and_length_does_not_tell(python_docs):
     plan = PackPlan(python_docs.train, SentencePairs(), row_length=128, window=4_096, seed=0)
     segments = [segment for epoch in range(3) for row in plan.window(epoch, 0) for segment in row]
-    is_random = np.array([segment.is_random for segment in segments])
-    assert is_random.mean() == pytest.approx(0.5, abs=4 * 0.5 / np.sqrt(len(segments)))
+    is_negative = np.array([segment.is_negative for segment in segments])
+    assert is_negative.mean() == pytest.approx(0.5, abs=4 * 0.5 / np.sqrt(len(segments)))
     first = np.array([segment.first.stop - segment.first.start for segment in segments])
-    assert abs(np.corrcoef(first, is_random)[0, 1]) < 0.1
+    assert abs(np.corrcoef(first, is_negative)[0, 1]) < 0.1
     assert plan.density() > 0.95
     read = sum(s.first.stop - s.first.start + s.second.stop - s.second.start for s in segments)
     assert read > 0.9 * 3 * python_docs.train.tokens
@@ -188,6 +215,14 @@ def test_too_little_text_is_told():
     with pytest.raises(DataError, match=r"the tokenizer has no \[SEP\], which packing documents needs"):
         one.special = SpecialIds(pad=0, cls=1)
         PackPlan(one, Passages(), row_length=32, window=4, seed=0)
+    with pytest.raises(
+        DataError, match="row_length=4 is too short for the 3 special tokens of a pair and two sentences"
+    ):
+        PackPlan(documents_of([4]), SentencePairs(), row_length=4, window=4, seed=0)
+    with pytest.raises(
+        DataError, match="row_length=2 is too short for the 2 special tokens of a passage and text; use 3"
+    ):
+        PackPlan(documents_of([4]), Passages(), row_length=2, window=4, seed=0)
 
 
 @settings(deadline=None, max_examples=20)

@@ -15,8 +15,9 @@ import pytest
 from data.batch import PADDING_ROW
 from data.errors import DataError
 from data.masking import Masking, MaskRows
-from data.packing import Passages, SentencePairs
+from data.passages import Passages
 from data.pipeline import BatchSource, TrainStream, eval_batches
+from data.sentence_pairs import SentencePairs
 
 ROOT = Path(__file__).parents[2]
 
@@ -240,7 +241,7 @@ weakref.finalize(weakref, int)  # weakref's exit handler is in place before mult
 import os, signal, sys, time
 from data.config import TextData
 from data.masking import Masking, MaskRows
-from data.packing import SentencePairs
+from data.sentence_pairs import SentencePairs
 from data.pipeline import TrainStream
 from data.prepared import open_prepared
 from data.sources import Synthetic

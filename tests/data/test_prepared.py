@@ -18,11 +18,12 @@ from data.config import TextData
 from data.documents import RECORD_TOKENS, Piece
 from data.errors import DataError, NotPrepared
 from data.held_out import HELD_OUT, held_out_from_source, open_held_out, write_held_out
-from data.packing import Passages, SentencePairs
+from data.passages import Passages
 from data.prepared import open_prepared, prepare
+from data.sentence_pairs import SentencePairs
 from data.sentences import encode_documents
 from data.sources import Files, Mixture, Synthetic
-from data.tokenizers import Bytes, SentencePiece, WordPiece
+from data.tokenizers import Bytes, Characters, SentencePiece, WordPiece
 
 ROOT = Path(__file__).parents[2]
 
@@ -105,6 +106,38 @@ def test_the_held_out_split_follows_the_text_not_its_place(tmp_path):
     assert len(fewer - one) <= 10  # ten documents less: the others keep their side but for the last few
     tail = {text for text in texts[180:]}
     assert len(one & tail) < 10
+
+
+def test_tails_are_the_last_characters_of_each_document(tmp_path):
+    texts = ["0123456789" * 7 + "\n", "ab\ncdé", "x"]
+    for number, text in enumerate(texts):
+        (tmp_path / f"{number}.txt").write_text(text, encoding="utf-8")
+    source = Files(str(tmp_path / "*.txt"), blank_lines=False)
+    data = TextData(source, Characters(), row_length=16, valid_split="tail", valid_fraction=0.1)
+    prepared = open_prepared(data)
+    cuts = [int(len(text) * 0.9) for text in texts]  # as nanoGPT rounds
+    assert texts_of(prepared) == [text[:cut] for text, cut in zip(texts, cuts, strict=True) if cut]
+    assert prepared.valid_texts() == [text[cut:] for text, cut in zip(texts, cuts, strict=True)]
+    assert [prepared.tokenizer.decode(prepared.valid.ids(i)) for i in range(2)] == [texts[0][63:], "[UNK]"]
+    assert "é" not in prepared.tokenizer.pieces  # which is never trained on, not even by the tokenizer
+    other = open_prepared(TextData(source, Characters(), row_length=16, valid_split="tail", valid_fraction=0.2))
+    assert other.fingerprint != prepared.fingerprint
+
+
+def test_shakespeare_is_split_as_in_nanogpt(published):
+    path = published("tinyshakespeare/input.txt")
+    data = TextData(
+        Files(str(path), blank_lines=False),
+        Characters(specials=False),
+        row_length=64,
+        valid_split="tail",
+        valid_fraction=0.1,
+    )
+    prepared = open_prepared(data)
+    assert (len(prepared.train), prepared.train.tokens, prepared.valid.tokens) == (1, 1_003_854, 111_540)
+    assert prepared.tokenizer.vocab_size == 65
+    text = path.read_text(encoding="utf-8")
+    assert prepared.tokenizer.decode(prepared.train.ids(0)) + prepared.valid_texts()[0] == text
 
 
 def test_a_mixture_holds_out_of_each_source(tmp_path):

@@ -15,14 +15,17 @@ from data.corpus.synthetic import read
 from data.errors import DataError
 from data.sources import Synthetic
 from data.tokenizers import (
+    ByteBPE,
     Bytes,
     Characters,
     SentencePiece,
     TokenizerJSON,
     WordPiece,
+    Words,
     load_tokenizer,
     train_tokenizer,
 )
+from data.tokenizers.interface import Template
 
 TEXTS = [*read(Synthetic(120)), "世界 hello-World, 今天天气很好。", "naïve café (x + 1) don't"]
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -31,8 +34,14 @@ TRAINED = [
     WordPiece(600, lowercase=False),
     SentencePiece(700),
     SentencePiece(700, kind="bpe"),
+    SentencePiece(700, sentinels=20),
+    ByteBPE(600),
+    ByteBPE(600, "roberta"),
     Bytes(),
     Characters(),
+    Characters(specials=False),
+    Words(),
+    Words(specials=False),
 ]
 
 
@@ -92,13 +101,15 @@ def test_a_saved_tokenizer_is_the_same(tokenizer, tmp_path):
 
 
 def test_text_cannot_produce_special_ids(tokenizer):
-    special = {index for index in tokenizer.special if index is not None} - {tokenizer.special.unk}
-    for name in (*SPECIAL, "<mask>", "<|endoftext|>", "</s>", "<s>", "<pad>"):
+    special = tokenizer.special.ids - {tokenizer.special.unk}
+    if not special:
+        return  # nothing but text, in which what is unknown is an error
+    for name in (*SPECIAL, "<mask>", "<|endoftext|>", "</s>", "<s>", "<pad>", "<extra_id_0>", "[unused0]"):
         assert not special & set(tokenizer.encode(f"a {name} b{name}").tolist())
 
 
 def test_ordinary_ids_are_those_that_stand_for_text(tokenizer):
-    special = {index for index in tokenizer.special if index is not None}
+    special = tokenizer.special.ids
     assert not special & set(tokenizer.ordinary.tolist())
     seen = set(np.concatenate(tokenizer.encode_batch(TEXTS)).tolist()) - special
     assert seen <= set(tokenizer.ordinary.tolist())
@@ -109,7 +120,7 @@ def test_bytes_of_ids_add_up_to_the_text(tokenizer):
     counted = tokenizer.token_bytes(tokenizer.encode(text)).sum()
     spaces = text.count(" ")
     assert counted in {len(text) - spaces, len(text), len(text) + 1}  # SentencePiece opens with a space of its own
-    if type(tokenizer).__name__ in ("ByteTokenizer", "CharacterTokenizer"):
+    if type(tokenizer).__name__ in ("ByteTokenizer", "CharacterTokenizer") or tokenizer.special.eos == 599:
         assert all(tokenizer.token_bytes(tokenizer.encode(t)).sum() == len(t.encode()) for t in TEXTS)
 
 
@@ -129,7 +140,7 @@ TRAIN_AGAIN = """
 from data.corpus.synthetic import read
 from data.sources import Synthetic
 from data.tokenizers import *
-for choice in (WordPiece(600), SentencePiece(400), SentencePiece(400, kind="bpe")):
+for choice in (WordPiece(600), SentencePiece(400), SentencePiece(400, kind="bpe"), ByteBPE(600), Words()):
     print(train_tokenizer(choice, read(Synthetic(120))).fingerprint)
 """
 
@@ -141,7 +152,7 @@ def test_training_gives_the_same_vocabulary_in_every_process():
         ).stdout
         for _ in range(3)
     ]
-    assert len(runs[0].split()) == 3
+    assert len(runs[0].split()) == 5
     assert runs[0] == runs[1] == runs[2]
 
 
@@ -151,12 +162,90 @@ def _root():
     return Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("choice", [Bytes(), Characters()], ids=str)
+@pytest.mark.parametrize("choice", [Bytes(), Characters(), Characters(specials=False), ByteBPE(300)], ids=str)
 @settings(deadline=None, max_examples=50)
 @given(text=st.text(st.characters(codec="utf-8"), max_size=40))
-def test_bytes_and_characters_are_exact(choice, text):
+def test_bytes_and_characters_and_byte_pairs_are_exact(choice, text):
     tokenizer = train_tokenizer(choice, [text + "a"])
     assert tokenizer.decode(tokenizer.encode(text)) == text
+
+
+def test_special_tokens_go_around_one_text_and_two(tokenizer):
+    """[CLS] A [SEP] B [SEP] with BERT's token types, or what the family of the tokenizer has; the texts stay."""
+    special, (one, two) = tokenizer.special, tokenizer.encode_batch(TEXTS[:2])
+    single, (both, types) = tokenizer.encode(TEXTS[0], special_tokens=True), tokenizer.encode_pair(*TEXTS[:2])
+    assert single.dtype == both.dtype == types.dtype == np.int32
+    if special.sentinels:
+        expected, pair, second = [*one, special.eos], [*one, special.eos, *two, special.eos], len(both)
+    elif special.cls is None:
+        expected, pair, second = [*one], [*one, *two], len(both)
+    elif special.bos is not None and special.bos == special.cls:  # RoBERTa has one token type
+        pair = [special.cls, *one, special.sep, special.sep, *two, special.sep]
+        expected, second = [special.cls, *one, special.sep], len(both)
+    else:
+        expected, second = [special.cls, *one, special.sep], len(one) + 2
+        pair = [*expected, *two, special.sep]
+    assert (single.tolist(), both.tolist()) == (expected, pair)
+    if special.cls is not None:
+        assert types.tolist() == [0] * second + [1] * (len(both) - second)
+
+
+def test_a_template_with_a_role_that_is_missing_is_told():
+    with pytest.raises(DataError, match=r"no \[EOS\], which its template needs"):
+        Template("A eos").fill(train_tokenizer(Bytes(), []).special, np.arange(3))
+
+
+def test_sentinels_stand_last_in_falling_order():
+    tokenizer = train_tokenizer(SentencePiece(700, sentinels=20), TEXTS)
+    assert tokenizer.vocab_size == 700
+    assert tokenizer.special.sentinels == tuple(range(699, 679, -1))
+    assert [tokenizer.token(i) for i in (699, 680)] == ["<extra_id_0>", "<extra_id_19>"]
+    assert not set(tokenizer.special.sentinels) & set(tokenizer.ordinary.tolist())
+    ids = [*tokenizer.encode("kou"), 699, *tokenizer.encode("nou")]
+    assert tokenizer.decode(ids) == "kou <extra_id_0> nou"
+    assert tokenizer.word_starts(np.array(ids))[-len(tokenizer.encode("nou")) - 1]
+
+
+@pytest.mark.parametrize("specials", ["gpt2", "roberta"])
+def test_byte_pairs_have_the_order_of_the_published_files(specials):
+    tokenizer = train_tokenizer(ByteBPE(600, specials), TEXTS)
+    front = [] if specials == "gpt2" else ["<s>", "<pad>", "</s>", "<unk>"]
+    assert tokenizer.pieces[: len(front) + 3] == [*front, "!", '"', "#"]
+    assert tokenizer.pieces[599] == ("<|endoftext|>" if specials == "gpt2" else "<mask>")
+    assert tokenizer.vocab_size == 600
+    small = train_tokenizer(ByteBPE(600, specials), ["aaab"])  # supports two merges: the rest is kept free
+    assert small.vocab_size == 600 and "[unused0]" in small.pieces
+    assert len(small.ordinary) < 262
+
+
+def test_words_are_what_white_space_separates():
+    tokenizer = train_tokenizer(Words(), ["12 / 4 = 3", "1 / 1 = 1"])
+    assert tokenizer.pieces == [*SPECIAL, "/", "1", "3", "4", "=", "12"]
+    assert tokenizer.encode(" 4\n/ 99").tolist() == [8, 5, 1]
+    assert tokenizer.word_starts(np.array([5, 6, 7])).all()
+    assert tokenizer.decode([6, 9]) == "1 ="
+
+
+def test_without_special_tokens_there_are_none_and_the_unknown_is_told(tmp_path):
+    for choice, told in ((Characters(specials=False), "character '!'"), (Words(specials=False), "word 'hey!'")):
+        tokenizer = train_tokenizer(choice, ["hey you"])
+        assert not tokenizer.special.ids
+        assert tokenizer.encode("you hey").min() == 0 if choice == Words(specials=False) else tokenizer.vocab_size == 6
+        with pytest.raises(DataError, match=f"no {told} and no unknown token"):
+            tokenizer.encode("hey!")
+    (tmp_path / "plain.json").write_text('{"kind": "words"}')
+    with pytest.raises(DataError, match="is damaged"):
+        load_tokenizer(tmp_path)
+
+
+def test_published_byte_pairs_give_published_ids(published):
+    tokenizer = train_tokenizer(ByteBPE(path=str(published("tokenizers/gpt2_vocab.json"))), [])
+    published("tokenizers/gpt2_merges.txt")
+    assert tokenizer.vocab_size == 50_257
+    assert tokenizer.special.bos == tokenizer.special.eos == 50_256
+    assert tokenizer.encode("Hello world! It's 2019, naïve café\n\n  世界", special_tokens=True).tolist() == [
+        15496, 995, 0, 632, 338, 13130, 11, 41492, 40304, 628, 220, 220, 10310, 244, 45911, 234,
+    ]  # fmt: skip
 
 
 def test_published_vocabularies_give_published_ids(published):
@@ -175,6 +264,7 @@ def test_published_vocabularies_give_published_ids(published):
         (SentencePiece(30_000), "use --data.tokenizer.vocab_size"),
         (SentencePiece(30_000, kind="bpe"), "use --data.tokenizer.vocab_size"),
         (SentencePiece(16), "is too small for this text"),
+        (SentencePiece(120, sentinels=100), "is too small for this text"),
         (WordPiece(path="/no/such/vocab.txt"), "there is no tokenizer file /no/such/vocab.txt"),
         (TokenizerJSON("/no/such/tokenizer.json"), "there is no tokenizer file"),
     ],
@@ -198,11 +288,12 @@ def test_files_that_are_no_tokenizers(tmp_path):
     (tmp_path / "bad.json").write_text(json.dumps({"not": "a tokenizer"}))
     (tmp_path / "latin.json").write_bytes(b"caf\xe9")
     for choice, told in [
-        (WordPiece(path=str(tmp_path / "vocab.txt")), r"the vocabulary lacks \[PAD\]"),
+        (WordPiece(path=str(tmp_path / "vocab.txt")), r"vocab.txt lacks \[PAD\]"),
         (TokenizerJSON(str(tmp_path / "bad.json")), "not a tokenizer.json"),
         (TokenizerJSON(str(tmp_path / "latin.json")), "not UTF-8 at byte 3"),
         (SentencePiece(path=str(tmp_path / "vocab.txt")), "not a sentencepiece model"),
         (TokenizerJSON(str(tmp_path)), "a folder without tokenizer.json"),
+        (ByteBPE(path=str(tmp_path)), "a folder without tokenizer.json or vocab.json"),
     ]:
         with pytest.raises(DataError, match=told):
             train_tokenizer(choice, [])

@@ -1,6 +1,7 @@
 """Attention: every implementation equals the reference, in values and gradients, at ragged sizes."""
 
 import itertools
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -116,3 +117,33 @@ def test_cudnn_obstacles(call, reason):
 
 def test_cudnn_serves_what_it_can():
     assert cudnn_obstacle("gpu", "bfloat16", 64, False) is None
+
+
+@pytest.mark.parametrize(
+    "shaping", [{"bias": 1}, {"soft_cap": 2.0}, {"sinks": 1}, {"bias": 1, "soft_cap": 2.0, "sinks": 1}], ids=str
+)
+def test_shaped_scores_equal_the_definition_in_values_and_gradients(shaping):
+    draw = np.random.default_rng(0)
+    query, key, value = (jnp.asarray(draw.standard_normal((2, 5, heads, 4)), jnp.float32) for heads in (4, 2, 2))
+    mask = jnp.asarray(draw.random((2, 1, 5, 5)) < 0.7)
+    arrays = {"bias": draw.standard_normal((1, 4, 5, 5)), "sinks": draw.standard_normal(4)}
+    shaping = {name: jnp.asarray(arrays[name], jnp.float32) if name in arrays else cap for name, cap in shaping.items()}
+    traced = {name: value for name, value in shaping.items() if name != "soft_cap"}
+
+    def total(implementation, query, key, value, traced):
+        mixed = attention(query, key, value, mask, implementation=implementation, **(shaping | traced))
+        return (mixed * jnp.cos(jnp.arange(mixed.size)).reshape(mixed.shape)).sum()
+
+    results = [
+        jax.value_and_grad(partial(total, implementation), argnums=(0, 1, 2, 3))(query, key, value, traced)
+        for implementation in ("reference", "xla")
+    ]
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-5), *results)
+
+
+def test_a_sink_is_a_key_without_a_value():
+    draw = np.random.default_rng(1)
+    query, key, value = (jnp.asarray(draw.standard_normal((1, 3, 1, 4)), jnp.float32) for _ in range(3))
+    with_sink = attention(query, key, value, sinks=jnp.zeros(1))
+    more = [jnp.concatenate([x, jnp.zeros((1, 1, 1, 4))], 1) for x in (key, value)]
+    np.testing.assert_allclose(with_sink, attention(query, *more), rtol=1e-5, atol=1e-6)

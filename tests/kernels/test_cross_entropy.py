@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kernels.cross_entropy import cross_entropy, is_highest
+from kernels.cross_entropy import cross_entropy, cross_entropy_and_log_sum, is_highest, regularised
 
 
 def reference(logits, targets):
@@ -58,3 +58,28 @@ def test_half_precision_is_summed_in_float32():
 def test_hit_is_the_arg_max():
     logits, targets = sample((50, 4))
     np.testing.assert_array_equal(is_highest(logits, targets), logits.argmax(-1) == targets)
+
+
+@pytest.mark.parametrize(("z_loss", "label_smoothing"), [(0.0, 0.0), (0.3, 0.0), (0.0, 0.1), (0.3, 0.1)])
+def test_z_loss_and_label_smoothing_equal_their_definition_in_values_and_gradients(z_loss, label_smoothing):
+    logits, targets = sample((2, 5, 31))
+    weights = jnp.cos(jnp.arange(targets.size)).reshape(targets.shape)
+
+    def ours(logits):
+        pair = cross_entropy_and_log_sum(logits, targets)
+        return regularised(*pair, logits, z_loss=z_loss, label_smoothing=label_smoothing)
+
+    def plain(logits):
+        smooth = (1 - label_smoothing) * jax.nn.one_hot(targets, 31) + label_smoothing / 31
+        cross = -(smooth * jax.nn.log_softmax(logits)).sum(-1)
+        return cross + z_loss * jax.nn.logsumexp(logits, -1) ** 2
+
+    np.testing.assert_allclose(ours(logits), plain(logits), rtol=1e-5, atol=1e-6)
+    found, expected = (jax.grad(lambda x, f=f: (f(x) * weights).sum())(logits) for f in (ours, plain))
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_log_sum_moves_with_the_likelihoods():
+    logits, targets = sample((4, 9))
+    gradient = jax.grad(lambda x: cross_entropy_and_log_sum(x, targets)[1].sum())(logits)
+    np.testing.assert_allclose(gradient, jax.nn.softmax(logits), atol=1e-6)

@@ -130,6 +130,7 @@ def test_compare_names_a_choice_that_was_swapped_and_its_fields():
         "data.tokenizer.name: was sentence_piece, now bytes",
         "data.tokenizer.vocab_size: was 4096, now absent",
         "data.tokenizer.kind: was unigram, now absent",
+        "data.tokenizer.sentinels: was 0, now absent",
         "data.tokenizer.path: was None, now absent",
     ]
 

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from train.metrics import add_up, divide, unigram_entropy
-from train.objectives import MaskedLM, Measured, gather
+from train.metrics import add_up, divide
+from train.objectives import MaskedLM, Measured
+from train.objectives.scoring import gather, unigram_entropy
 
 
 @pytest.fixture(scope="module")
