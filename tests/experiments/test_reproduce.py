@@ -1,0 +1,103 @@
+"""The ledger of claims: criteria decide the verdict, failures are recorded, and a stopped reproduction goes on."""
+
+import dataclasses
+import json
+
+import pytest
+
+from data.config import TextData
+from data.synthetic_tasks import CopyTask
+from data.tokenizers.choices import Words
+from experiments import reproduce
+from experiments.papers import copy_task, grokking
+from experiments.reproduction import Criterion, Reproduction, summarise
+from train.charts import Chart, Series
+from train.lines import read_metrics
+
+CLAIMS = [path.stem for path in reproduce.claims()]
+
+
+@pytest.fixture
+def claim():
+    """Two steps of a copying model, with a criterion that holds and one that cannot."""
+    tiny = dataclasses.replace(
+        copy_task.copies,
+        data=TextData(CopyTask(documents=64), Words(), row_length=11, batch_size=8, valid_fraction=0.25),
+        model=dataclasses.replace(copy_task.copies.model, hidden_size=16, num_layers=1),
+        steps=2,
+        evaluate_every=1,
+        checkpoint_every=2,
+    )
+    other = dataclasses.replace(tiny, optimizer=dataclasses.replace(tiny.optimizer, b1=0.5))
+    return Reproduction(
+        paper="none",
+        claim="a claim",
+        published={"loss": 0.0},
+        departs="everything",
+        variants={"a": tiny, "b": other},
+        measure=lambda finished: {"loss": finished.scores["valid_loss"], "steps": float(finished.scores["step"])},
+        criteria=(
+            Criterion("two steps", lambda values: set(values["a"]["steps"]) == {2.0}),
+            Criterion("b learns at once", lambda values: max(values["b"]["loss"]) < 0.1),
+        ),
+        floor=lambda: {"loss": 2.4},
+        control="b",
+        curves=lambda runs: [Chart("loss", "Loss", [Series("a", runs[0].training("loss"))])],
+        seeds=(0, 1),
+    )
+
+
+def test_a_claim_that_fails_is_recorded_as_failed_with_every_figure(claim, tmp_path, capsys):
+    runs, out = tmp_path / "runs", tmp_path / "out"
+    assert reproduce.reproduce("mine", claim, (0,), ["a"], runs, out) == 0 and not out.exists()  # no verdict yet
+    assert reproduce.reproduce("mine", claim, (0, 1), ["a", "b"], runs, out) == 0
+    result = json.loads((out / "mine.json").read_text())
+    assert result["verdict"] == "not reproduced" and "FAILS  b learns at once" in capsys.readouterr().out
+    assert [item["holds"] for item in result["criteria"]] == [True, False]
+    losses = [
+        [line["valid_loss"] for line in read_metrics(runs / "mine" / f"b-seed{seed}") if "valid_loss" in line][-1]
+        for seed in (0, 1)
+    ]
+    assert result["measured"]["b"]["loss"] == summarise(losses)
+    known = {"claim", "published", "floor", "control", "seeds", "seconds", "environment"}
+    assert known <= result.keys() and {"command", "git_revision"} <= result["environment"].keys()
+    page = (out / "mine.html").read_text()
+    assert "not reproduced" in page and "<svg" in page and "http" not in page.replace("http-equiv", "")
+    held = dataclasses.replace(claim, criteria=claim.criteria[:1])
+    assert reproduce.reproduce("mine", held, (0,), ["a", "b"], runs, out) == 0
+    assert json.loads((out / "mine.json").read_text())["verdict"] == "reproduced, on fewer seeds than declared"
+
+
+@pytest.mark.parametrize("name", CLAIMS)
+def test_every_claim_is_whole(name):
+    import importlib
+
+    module = importlib.import_module(f"experiments.papers.{name}")
+    claim = module.reproduction
+    assert f"python -m experiments.reproduce {name}" in module.__doc__ and len(claim.seeds) >= 3
+    assert any("control" in item.text for item in claim.criteria) and claim.control in claim.variants
+    assert all(claim.variants[a] != claim.variants[b] for a in claim.variants for b in claim.variants if a != b)
+
+
+def test_list_names_every_claim_and_mistakes_are_one_line(capsys):
+    assert reproduce.main(["--list"]) == 0
+    listed = capsys.readouterr().out
+    assert all(name in listed for name in CLAIMS)
+    for words, error in {
+        ("groking",): "did you mean grokking",
+        (): "which claim",
+        ("grokking", "--seeds", "a"): "whole numbers",
+        ("grokking", "--variants", "c"): "is not one of weight_decay_1, weight_decay_0",
+    }.items():
+        with pytest.raises(ValueError, match=error):
+            reproduce.main(list(words))
+
+
+def test_a_claim_needs_a_control_that_is_run(claim):
+    with pytest.raises(ValueError, match="control='c' is not one of the variants a, b"):
+        dataclasses.replace(claim, control="c")
+
+
+def test_first_step_of_grokking():
+    assert grokking.first_step([(50, 0.1), (100, 0.995), (150, 0.2)], 0.99) == 100
+    assert grokking.first_step([(50, 0.1)], 0.99) == float("inf")
