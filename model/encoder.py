@@ -6,7 +6,7 @@ from jaxtyping import Array, Float, Int, UInt32
 from kernels.dropout import fold
 from model.config import TransformerConfig
 from model.embeddings import Embeddings
-from model.heads import PairHead, TokenHead
+from model.heads import PairHead, Pooler, TokenHead
 from model.transformer import Transformer
 
 # Words that part the random streams of embeddings and layers; a run's masks depend on them.
@@ -14,11 +14,14 @@ EMBEDDINGS, LAYERS = 0, 1
 
 
 class Encoder(Transformer):
-    """Embeddings and a stack of blocks in which every token of a segment sees every other."""
+    """Embeddings and a stack of blocks in which every token of a segment sees every other; with `pooler`, also a layer that
+    sums a row up from its first token.
+    """
 
-    def __init__(self, config: TransformerConfig, *, rngs: nnx.Rngs):
+    def __init__(self, config: TransformerConfig, pooler: bool = False, *, rngs: nnx.Rngs):
         self.embeddings = Embeddings(config, rngs=rngs)
         super().__init__(config, causal=False, rngs=rngs)
+        self.pooler = Pooler(config, rngs=rngs) if pooler else None
 
     def __call__(
         self,
@@ -37,6 +40,12 @@ class Encoder(Transformer):
         x = self.embeddings(tokens, positions, token_types, dropout_keys=first)
         return self.run(x, positions, segments, dropout_keys=others)[0]
 
+    def pool(self, hidden: Float[Array, "B T D"]) -> Float[Array, "B D"]:
+        """A vector for each row, from its first place."""
+        if self.pooler is None:
+            raise ValueError("this model was made without a pooler; make it with pooler=True")
+        return self.pooler(hidden[:, :1])[:, 0]
+
 
 class MaskedLanguageModel(Encoder):
     """The encoder with a head for hidden tokens, and one for pairs of sentences.
@@ -44,8 +53,10 @@ class MaskedLanguageModel(Encoder):
     Reference: Devlin et al., arXiv:1810.04805, section 3.1; the heads as in the authors' code.
     """
 
-    def __init__(self, config: TransformerConfig, next_sentence: bool = True, *, rngs: nnx.Rngs):
-        super().__init__(config, rngs=rngs)
+    def __init__(
+        self, config: TransformerConfig, next_sentence: bool = True, pooler: bool = False, *, rngs: nnx.Rngs
+    ):
+        super().__init__(config, pooler, rngs=rngs)
         self.token_head = TokenHead(config, rngs=rngs)
         self.pair_head = PairHead(config, rngs=rngs) if next_sentence else None
 

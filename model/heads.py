@@ -44,14 +44,26 @@ class TokenHead(nnx.Module):
         return tap(self, "output", scores)
 
 
-class PairHead(nnx.Module):
-    """logits = tanh(x P + p) C + c: BERT's pooler on the first token of a pair, and a classifier of two classes."""
+class Pooler(Linear):
+    """tanh(x P + p): BERT's summary of a row, from the state of its first token."""
 
     def __init__(self, config: TransformerConfig, *, rngs: nnx.Rngs):
         width = config.hidden_size
-        axes = {"D": width, "E": width, "C": 2}
-        self.pooler = Linear("BTD,DE->BTE", axes, initializer=config.draw("input", width, width), rngs=rngs)
-        self.classifier = Linear("BTE,EC->BTC", axes, initializer=config.draw("input", width, 2), rngs=rngs)
+        drawn = config.draw("input", width, width)
+        super().__init__("BTD,DE->BTE", {"D": width, "E": width}, initializer=drawn, rngs=rngs)
+
+    def __call__(self, x: Float[Array, "B P D"]) -> Float[Array, "B P D"]:
+        return tap(self, "output", jnp.tanh(super().__call__(x)))
+
+
+class PairHead(nnx.Module):
+    """logits = pooler(x) C + c: two classes from BERT's pooler on the first token of a pair."""
+
+    def __init__(self, config: TransformerConfig, *, rngs: nnx.Rngs):
+        axes = {"E": config.hidden_size, "C": 2}
+        self.pooler = Pooler(config, rngs=rngs)
+        drawn = config.draw("input", config.hidden_size, 2)
+        self.classifier = Linear("BTE,EC->BTC", axes, initializer=drawn, rngs=rngs)
 
     def __call__(self, x: Float[Array, "B P D"]) -> Float[Array, "B P C"]:
-        return self.classifier(jnp.tanh(self.pooler(x))).astype(jnp.float32)
+        return self.classifier(self.pooler(x)).astype(jnp.float32)

@@ -8,6 +8,7 @@ from kernels.dropout import dropout
 from model.capture import tap
 from model.config import TransformerConfig
 from model.encoder import part
+from model.heads import Pooler
 from model.linear import Embedding, Linear
 from model.patches import cut
 from model.positions import LearnedPositions
@@ -51,11 +52,12 @@ class PatchEmbeddings(nnx.Module):
 class VisionTransformer(Transformer):
     """Patches, pre-norm blocks, and a linear classifier on the first place (Dosovitskiy et al., arXiv:2010.11929)."""
 
-    def __init__(self, config: TransformerConfig, num_classes: int = 0, *, rngs: nnx.Rngs):
+    def __init__(self, config: TransformerConfig, num_classes: int = 0, pooler: bool = False, *, rngs: nnx.Rngs):
         self.embeddings = PatchEmbeddings(config, rngs=rngs)
         super().__init__(config, causal=False, rngs=rngs)
         axes, drawn = {"D": config.hidden_size, "C": num_classes}, config.draw("input", config.hidden_size, num_classes)
         self.classifier = Linear("BTD,DC->BTC", axes, initializer=drawn, rngs=rngs) if num_classes else None
+        self.pooler = Pooler(config, rngs=rngs) if pooler else None
 
     def __call__(
         self, images: Float[Array, "B C Y X"], *, dropout_keys: UInt32[Array, " B"] | None = None
@@ -71,3 +73,9 @@ class VisionTransformer(Transformer):
         if self.classifier is None:
             raise ValueError("this model was made without a classifier; make it with num_classes=...")
         return self.classifier(hidden[:, :1])[:, 0].astype(jnp.float32)
+
+    def pool(self, hidden: Float[Array, "B T D"]) -> Float[Array, "B D"]:
+        """A vector for each image, from its first place."""
+        if self.pooler is None:
+            raise ValueError("this model was made without a pooler; make it with pooler=True")
+        return self.pooler(hidden[:, :1])[:, 0]

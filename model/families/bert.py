@@ -5,15 +5,32 @@ section 3. All have heads of 64 and a feed-forward of four times the width.
 """
 
 import dataclasses
+from collections.abc import Collection
 from typing import Any
 
 from model.attention import MultiHead
 from model.config import TransformerConfig
+from model.encoder import Encoder, MaskedLanguageModel
 from model.initializers import TruncatedNormal
 from model.mlp import PlainMLP
 from model.norms import LayerNorm
 from model.output import Output
 from model.positions import LearnedPositions
+from model.published import (
+    ACTIVATION_WORDS,
+    ACTIVATIONS,
+    Architecture,
+    Family,
+    Fields,
+    Row,
+    Site,
+    attention,
+    class_name,
+    dense,
+    need,
+    norm,
+    table,
+)
 
 SIZES = {  # name: (layers, width, heads)
     "tiny": (2, 128, 2),
@@ -50,3 +67,132 @@ def config(size: str, *, vocab_size: int = 30_522, max_length: int = 512, **over
         output=Output(transform=True, bias=True),
     )
     return dataclasses.replace(published, **overrides)
+
+
+def read(fields: Fields, names: Collection[str]) -> Architecture:
+    """The model that a published BERT's config.json and the names in its file describe."""
+    has_head = any(name.startswith("cls.predictions.") for name in names)
+    has_pooler = any(name.endswith("pooler.dense.weight") for name in names)
+    next_sentence = "cls.seq_relationship.weight" in names
+    config = read_encoder(fields, norm_epsilon=1e-12)
+    positions = LearnedPositions(fields.take("max_position_embeddings", 512))
+    config = dataclasses.replace(config, positions=positions)
+    if has_head:
+        options = {"next_sentence": next_sentence} | ({"pooler": True} if has_pooler and not next_sentence else {})
+        return Architecture(MaskedLanguageModel, config, options)
+    return Architecture(Encoder, dataclasses.replace(config, output=Output()), {"pooler": has_pooler})
+
+
+def read_encoder(fields: Fields, norm_epsilon: float) -> TransformerConfig:
+    """What the config.json of BERT and of RoBERTa say alike."""
+    fields.only(position_embedding_type="absolute")
+    fields.skip("directionality", "pooler_fc_size", "pooler_num_attention_heads", "pooler_num_fc_layers")
+    fields.skip("pooler_size_per_head", "pooler_type", "layer_norm_type")
+    return TransformerConfig(
+        vocab_size=fields.take("vocab_size", 30_522),
+        hidden_size=fields.take("hidden_size", 768),
+        num_layers=fields.take("num_hidden_layers", 12),
+        attention=MultiHead(
+            fields.take("num_attention_heads", 12), dropout_rate=fields.take("attention_probs_dropout_prob", 0.1)
+        ),
+        mlp=PlainMLP(
+            fields.take("intermediate_size", 3_072), activation=fields.choose("hidden_act", "gelu", ACTIVATIONS)
+        ),
+        norm=LayerNorm(epsilon=fields.take("layer_norm_eps", norm_epsilon)),
+        norm_placement="post",
+        num_token_types=fields.take("type_vocab_size", 2),
+        norm_embeddings=True,
+        dropout_rate=fields.take("hidden_dropout_prob", 0.1),
+        initializer=TruncatedNormal(fields.take("initializer_range", 0.02)),
+        output=Output(transform=True, bias=True, tied=fields.take("tie_word_embeddings", True)),
+    )
+
+
+def write(architecture: Architecture) -> dict[str, Any]:
+    """The fields of config.json that say a model of this shape."""
+    masked = "BertForPreTraining" if architecture.options.get("next_sentence", True) else "BertForMaskedLM"
+    name = class_name(architecture, "bert", {MaskedLanguageModel: masked, Encoder: "BertModel"})
+    positions = need(architecture.config.positions, LearnedPositions, "positions", "bert")
+    said = {"architectures": [name], "max_position_embeddings": positions.max_length, "pad_token_id": 0}
+    return said | write_encoder(architecture.config, "bert")
+
+
+def write_encoder(config: TransformerConfig, family: str) -> dict[str, Any]:
+    """What the config.json of BERT and of RoBERTa say alike."""
+    mlp = need(config.mlp, PlainMLP, "mlp", family)
+    return {
+        "model_type": family,
+        "vocab_size": config.vocab_size,
+        "hidden_size": config.hidden_size,
+        "num_hidden_layers": config.num_layers,
+        "num_attention_heads": config.attention.num_heads,
+        "intermediate_size": mlp.intermediate_size,
+        "hidden_act": ACTIVATION_WORDS[mlp.activation],
+        "hidden_dropout_prob": config.dropout_rate,
+        "attention_probs_dropout_prob": config.attention.dropout_rate,
+        "type_vocab_size": config.num_token_types,
+        "layer_norm_eps": config.norm.epsilon,
+        "tie_word_embeddings": config.output.tied,
+    }
+
+
+def encoder_table(prefix: str) -> list[Row]:
+    """The rows of BERT's and RoBERTa's encoder."""
+    layer = prefix + "encoder.layer.{}."
+    return [
+        *table("embeddings.tokens", prefix + "embeddings.word_embeddings"),
+        *table("embeddings.positions", prefix + "embeddings.position_embeddings"),
+        *table("embeddings.token_types", prefix + "embeddings.token_type_embeddings"),
+        *norm("embeddings.norm", prefix + "embeddings.LayerNorm"),
+        *attention(
+            "layers.attention",
+            layer + "attention.",
+            query="self.query",
+            key="self.key",
+            value="self.value",
+            out="output.dense",
+        ),
+        *norm("layers.attention_norm", layer + "attention.output.LayerNorm"),
+        *dense("layers.mlp.up", layer + "intermediate.dense"),
+        *dense("layers.mlp.down", layer + "output.dense", "D F -> F D", "D -> D"),
+        *norm("layers.mlp_norm", layer + "output.LayerNorm"),
+        *dense("pooler", prefix + "pooler.dense", "E D -> D E", "E -> E"),
+    ]
+
+
+def encoder_sites(prefix: str) -> list[Site]:
+    """The sites of BERT's and RoBERTa's encoder."""
+    layer = prefix + "encoder.layer.{}."
+    return [
+        Site("embeddings.output", prefix + "embeddings"),
+        Site("layers.{}.attention.output", layer + "attention.output.dense"),
+        Site("layers.{}.attention_norm.output", layer + "attention.output.LayerNorm"),
+        Site("layers.{}.mlp.inner", layer + "intermediate"),
+        Site("layers.{}.mlp.output", layer + "output.dense"),
+        Site("layers.{}.mlp_norm.output", layer + "output.LayerNorm"),
+    ]
+
+
+FAMILY = Family(
+    model_type="bert",
+    prefix="bert.",
+    base="BertModel",
+    read=read,
+    write=write,
+    table=[
+        *encoder_table("bert."),
+        *dense("pair_head.pooler", "bert.pooler.dense", "E D -> D E", "E -> E"),
+        *dense("pair_head.classifier", "cls.seq_relationship", "C E -> E C", "C -> C"),
+        *dense("token_head.transform", "cls.predictions.transform.dense", "E D -> D E", "E -> E"),
+        *norm("token_head.norm", "cls.predictions.transform.LayerNorm"),
+        *table("token_head.table", "cls.predictions.decoder"),
+        Row("token_head.bias", "cls.predictions.bias", "V -> V"),
+    ],
+    sites=[*encoder_sites("bert."), Site("token_head.output", "cls.predictions")],
+    copies={
+        "cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight",
+        "cls.predictions.decoder.bias": "cls.predictions.bias",
+    },
+    buffers=["bert.embeddings.position_ids", "bert.embeddings.token_type_ids"],
+    renamed={"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"},
+)

@@ -1,0 +1,33 @@
+"""T5, 2 + 2 x 128: spans of a text hidden behind sentinels, and written by the decoder.
+
+Paper:   Raffel et al., arXiv:1910.10683.
+Departs: the documentation of the running Python as its text, a SentencePiece vocabulary of 4,096 with the hundred sentinels
+         in it, rows of 128, no dropout, AdamW in the place of Adafactor.
+Run:     python -m train.pretrain --exp=t5_tiny
+Try:     python -m train.pretrain --exp=t5_tiny --objective.mean-span 2
+Result:  experiments/results/t5_tiny.json
+"""
+
+from data.config import TextData
+from data.sources import PythonDocs
+from data.tokenizers.choices import SentencePiece
+from model.families import t5
+from model.stack import Stack
+from train.config import Experiment
+from train.objectives import SpanCorruption
+from train.optimizers import AdamW
+from train.schedules import WarmupLinear
+
+experiment = Experiment(
+    data=TextData(
+        source=PythonDocs(), tokenizer=SentencePiece(vocab_size=4_096, sentinels=100), row_length=128, batch_size=32
+    ),
+    model=t5.config("tiny", vocab_size=4_096, dropout_rate=0.0, stack=Stack(loop="unroll")),
+    objective=SpanCorruption(rate=0.15, mean_span=3.0),
+    optimizer=AdamW(schedule=WarmupLinear(peak=2e-3, warmup_steps=100), b2=0.98, weight_decay=0.01, clip_norm=1.0),
+    steps=1_500,
+    accelerator_steps=6_000,
+    evaluate_every=150,
+    checkpoint_every=150,
+    seed=0,
+)

@@ -1,0 +1,156 @@
+"""The files of a published folder: config.json and safetensors, in and out; the one door to `safetensors`.
+
+Nothing of a file is held longer than it is used: tensors are read in parts, and written a file at a time. What stands in the
+files is the business of model/weights.py.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from model.published import HubError, several
+
+CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}  # of the floating-point types that are read
+FILE_BYTES = 5_000_000_000  # of a file that is written; what is more goes to another
+
+
+class Tensors:
+    """The tensors of one or several safetensors files by name, read in parts and never all at once."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self._file: dict[str, Path] = {}
+        self._shape: dict[str, tuple[int, ...]] = {}
+        self._kind: dict[str, str] = {}
+        listed = self._listed()
+        for path in sorted({*listed.values()} or {folder / WEIGHTS}):
+            self._note(path)
+        if missing := sorted(set(listed) - set(self._file)):
+            raise HubError(
+                f"{folder / INDEX} lists tensors that are in no file: {several(missing)}; copy the folder again"
+            )
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._file)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._file
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Shape of a tensor."""
+        return self._shape[name]
+
+    def kind(self, name: str) -> str:
+        """The type of a tensor's numbers in the words of the format, as F32."""
+        return self._kind[name]
+
+    def bytes(self, name: str) -> int:
+        """Bytes of a tensor."""
+        return math.prod(self._shape[name]) * BYTES.get(self._kind[name], 1)
+
+    def read(self, name: str, box: tuple[slice, ...]) -> np.ndarray:
+        """A part of a tensor. The file is opened for it alone: pages that stay mapped would count as memory in use."""
+        with opened(self._file[name]) as file:
+            return np.asarray(file.get_slice(name)[box] if box else file.get_tensor(name))
+
+    def _listed(self) -> dict[str, Path]:
+        """Files by the names of their tensors, as an index lists them; nothing where there is but one file."""
+        folder = self.folder
+        if (folder / INDEX).is_file():
+            weight_map = read_json(folder / INDEX).get("weight_map")
+            if not isinstance(weight_map, dict) or not all(isinstance(file, str) for file in weight_map.values()):
+                raise HubError(f"{folder / INDEX} has no weight_map from tensors to files; copy it again")
+            files = {name: folder / Path(file).name for name, file in weight_map.items()}
+            if missing := sorted({path.name for path in files.values() if not path.is_file()}):
+                raise HubError(f"{folder} lacks {several(missing)}, which its {INDEX} lists; copy the missing files too")
+            return files
+        if (folder / WEIGHTS).is_file():
+            return {}
+        pickles = sorted(path.name for path in folder.iterdir() if path.suffix in PICKLES)
+        if pickles:
+            raise HubError(
+                f"{folder} has its weights in {pickles[0]}, a pickle, which may run any program when it is opened; if you "
+                f"trust it, have transformers write {WEIGHTS}: from_pretrained(...) and then save_pretrained(...)"
+            )
+        raise HubError(f"{folder} has no weights, neither {WEIGHTS} nor {INDEX}; copy them too")
+
+    def _note(self, path: Path) -> None:
+        with opened(path) as file:
+            for name in file.keys():  # noqa: SIM118 (it is no mapping)
+                if name in self._file:
+                    raise HubError(f"{self.folder} has {name} in {self._file[name].name} and in {path.name}; keep one")
+                part = file.get_slice(name)
+                self._file[name], self._shape[name] = path, tuple(part.get_shape())
+                self._kind[name] = part.get_dtype()
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Any]:
+    """A safetensors file, its header checked against its size. HubError if it is damaged."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "np") as file:
+            yield file
+    except SafetensorError as error:
+        raise HubError(f"{path} is truncated or damaged ({error}); copy it again") from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object, or HubError."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise HubError(f"{path} is not JSON ({error}); copy it again") from error
+    if not isinstance(value, dict):
+        raise HubError(f"{path} is not a JSON object; copy it again")
+    return value
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file as the published tools do."""
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def write_tensors(folder: Path, tensors: Iterable[tuple[str, np.ndarray]], *, file_bytes: int = FILE_BYTES) -> None:
+    """Write tensors into one file, or into several with an index where they are more than `file_bytes`."""
+    groups: list[Path] = []
+    held: dict[str, np.ndarray] = {}
+    where: dict[str, int] = {}
+    total = held_bytes = 0
+
+    def close() -> None:
+        groups.append(folder / f"part-{len(groups)}.safetensors")
+        _save(groups[-1], held)
+        where.update(dict.fromkeys(held, len(groups) - 1))
+        held.clear()
+
+    for name, tensor in tensors:
+        if held and held_bytes + tensor.nbytes > file_bytes:
+            close()
+            held_bytes = 0
+        held[name] = tensor
+        held_bytes, total = held_bytes + tensor.nbytes, total + tensor.nbytes
+    close()
+    if len(groups) == 1:
+        groups[0].replace(folder / WEIGHTS)
+        return
+    names = [f"model-{number:05}-of-{len(groups):05}.safetensors" for number in range(1, len(groups) + 1)]
+    for path, name in zip(groups, names, strict=True):
+        path.replace(folder / name)
+    weight_map = {name: names[number] for name, number in sorted(where.items())}
+    write_json(folder / INDEX, {"metadata": {"total_size": total}, "weight_map": weight_map})
+
+
+def _save(path: Path, tensors: dict[str, np.ndarray]) -> None:
+    from safetensors.numpy import save_file
+
+    # The library writes the memory of an array as it lies: one that is not contiguous would come out permuted, silently.
+    save_file({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, path, metadata={"format": "pt"})
