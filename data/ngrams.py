@@ -30,6 +30,7 @@ def discounted_ngrams(
     order: int = 3,
     opening: int | None = None,
     closing: int | None = None,
+    first: bool = True,
 ) -> NGramScores:
     """Interpolated absolute discounting (Ney, Essen and Kneser 1994), orders 1 to `order`.
 
@@ -42,13 +43,15 @@ def discounted_ngrams(
 
     Documents are arrays of ids below `vocab_size` (V). A row that packs a document as [CLS] text [SEP] predicts [SEP]
     too and shows [CLS]: such tokens are `closing`, predicted after each document, and `opening`, which is seen before it
-    and not predicted.
+    and not predicted. With `first` False a document without an opening mark has its first token not predicted either.
 
     >>> text = [np.array([0, 1, 0, 1, 0, 1, 0, 2])]
     >>> [round(nats, 3) for nats in discounted_ngrams(text, text, vocab_size=3, order=2).nats]
     [0.974, 0.475]
     """
     seen, unseen = _stream(train, opening, closing, vocab_size), _stream(held_out, opening, closing, vocab_size)
+    if not first:
+        unseen = unseen._replace(predicted=unseen.before > 0)
     probability = np.full(len(unseen.tokens), 1.0 / vocab_size)
     nats = []
     for table, found in _orders(seen, unseen, vocab_size, order):

@@ -15,7 +15,10 @@ import numpy as np
 
 from data.batch import Row
 from data.documents import Documents, Piece
+from data.ngrams import NGramScores, all_ids, discounted_ngrams
 from data.segments import Packer, Role, Segment, first_run, mark, runs
+
+MARKING = "marking where documents begin and end"
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,14 @@ class Continuations:
     def packer(self, documents: Documents, row_length: int) -> "ContinuationPacker":
         return ContinuationPacker(self, documents, row_length)
 
+    def floor(self, train: Documents, held_out: Documents, vocab_size: int) -> NGramScores:
+        """What counts of the training documents score on the targets of held-out ones: orders 1 to 3, nats a token."""
+        opening, closing = (
+            mark(train.special, role, MARKING) if role else None for role in (self.opening, self.closing)
+        )
+        texts = all_ids(train), all_ids(held_out)
+        return discounted_ngrams(*texts, vocab_size=vocab_size, opening=opening, closing=closing, first=False)
+
 
 class ContinuationPacker(Packer):
     """Continuations in rows."""
@@ -95,9 +106,10 @@ class ContinuationPacker(Packer):
 
     def __init__(self, packing: Continuations, documents: Documents, row_length: int):
         super().__init__(documents, row_length)
-        purpose, special = "marking where documents begin and end", documents.special
-        marks = [[mark(special, role, purpose)] if role else [] for role in (packing.opening, packing.closing)]
-        self.opening, self.closing = (np.array(ids, np.int32) for ids in marks)
+        special = documents.special
+        opening = [mark(special, packing.opening, MARKING)] if packing.opening else []
+        closing = [mark(special, packing.closing, MARKING)] if packing.closing else []
+        self.opening, self.closing = np.array(opening, np.int32), np.array(closing, np.int32)
 
     def cut(self, documents: list[int], epoch: int, draw: random.Random) -> list[Segment]:
         before, after = len(self.opening), len(self.closing)

@@ -6,12 +6,13 @@ flax and may move.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 from flax import nnx
 from jaxtyping import Array
 
+M = TypeVar("M", bound=nnx.Module)
 STACKED = "layers"  # what is recorded below this word leads with an axis of layers
 
 
@@ -19,11 +20,11 @@ def tap(module: nnx.Module, name: str, value: Array) -> Array:
     """Let a capture see `value` as the site `name` of `module`; returns it unchanged."""
     if hasattr(module, "__captures__"):
         # The last value wins: a block that several layers share is called once for each, under a leading axis.
-        module.sow(nnx.Intermediate, name, value, reduce_fn=lambda _, last: last, init_fn=lambda: None)
+        module.sow(nnx.Intermediate, name, value, reduce_fn=lambda _, last: last, init_fn=lambda: value)
     return value
 
 
-def captured(model: nnx.Module, call: Callable[[nnx.Module], Any]) -> tuple[Any, dict[str, Array]]:
+def captured(model: M, call: Callable[[M], Any]) -> tuple[Any, dict[str, Array]]:
     """Run `call(model)` and collect every site that it passes: (result, {site: value}).
 
     Sites of stacked layers come apart, `layers.0.mlp.inner`, `layers.1.mlp.inner`, ... May be jitted with the model's parameters

@@ -81,9 +81,8 @@ def run_layers(
     def run(layer: M, x: Array, index: Array, kept: Any) -> tuple[Array, Any]:
         return call(layer, x, index, kept)
 
-    if shared:
-        layers = jax.tree.map(lambda leaf: leaf[0], layers)
-    return run(layers, x, jnp.arange(num_layers, dtype=jnp.uint32), kept)
+    stacked: Any = jax.tree.map(lambda leaf: leaf[0], layers) if shared else layers
+    return run(stacked, x, jnp.arange(num_layers, dtype=jnp.uint32), kept)
 
 
 def apart(layers: nnx.Module, num_layers: int) -> Any:

@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -45,6 +46,8 @@ def quieten_late_writers() -> None:
             before(unraisable)
 
     sys.unraisablehook = hook
+    # Nor what a writer that never began leaves behind when the interpreter ends.
+    warnings.filterwarnings("ignore", "coroutine 'async_serialize_from_host", RuntimeWarning)
 
 
 quieten_late_writers()

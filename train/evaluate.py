@@ -38,7 +38,7 @@ def main() -> int:
         )
     assert request.folder is not None  # parse_folder insists on one
     run = Run.open(request.folder, step=request.options.step, mesh=request.options.mesh)
-    name, documents = "scores.json", run.held_out
+    name, documents = "scores.json", None
     if request.experiment.data.source != request.base.data.source:
         from data.errors import NotPrepared
         from data.held_out import held_out_from_source

@@ -21,6 +21,7 @@ SCORES = {
     "bits_per_byte": "bits per byte",
     "context_gain": "context gain",
     "unigram_entropy": "unigram entropy",
+    "trigram_loss": "trigram loss",
     "masked_accuracy": "masked accuracy",
     "next_sentence_accuracy": "next-sentence accuracy",
     "sentence_order_accuracy": "sentence-order accuracy",

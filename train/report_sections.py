@@ -40,6 +40,7 @@ def ladder(record: Record) -> str:
     rungs = [
         (f"every {words.unit} equally likely", math.log(size) if size and size > 1 else None, ""),
         ("word frequencies alone", record.fact("unigram_entropy"), "floor"),
+        ("counts of three in a row", record.fact("trigram_loss"), "floor"),
         (words.shuffled, record.score("valid_loss_shuffled"), ""),
         ("this model", record.score("valid_loss"), "ours"),
     ]

@@ -102,6 +102,10 @@ class RunFolder:
         temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         temporary.replace(self / name)
 
+    def floors(self) -> dict[str, float]:
+        """What counting alone scores on the held-out documents, as it was taken when the run began."""
+        return (self.read("data.json") or {}).get("floors", {})
+
     def experiment(self) -> Experiment:
         """The experiment that ran here. RunError if this is no run folder or was written by another version."""
         config = self.read("config.json")
@@ -190,5 +194,6 @@ class Run:
         return Evaluator(self.built, experiment, self.tokenizer, self.held_out if documents is None else documents)
 
     def evaluate(self, documents: Documents | None = None, data: TextData | None = None) -> dict[str, float]:
-        """Every score of the objective."""
-        return self.evaluator(documents, data).full(self.params)
+        """Every score of the objective; on the run's own held-out documents also what counting alone reaches."""
+        scores = self.evaluator(documents, data).full(self.params)
+        return scores | (self.folder.floors() if documents is None else {})

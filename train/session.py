@@ -199,7 +199,9 @@ def begin(folder: RunFolder, experiment: Experiment, request, prepared: Prepared
     write_held_out(prepared, folder.path)
     folder.write(
         "data.json",
-        {"fingerprint": prepared.fingerprint} | prepared.describe(experiment.data, experiment.objective.packing()),
+        {"fingerprint": prepared.fingerprint}
+        | prepared.describe(experiment.data, experiment.objective.packing())
+        | {"floors": experiment.objective.floors(prepared.train, prepared.valid, prepared.tokenizer.vocab_size)},
     )
     folder.write("run.json", {"experiment": request.name, "init": request.options.init})
     folder.write("base.json", to_json(request.base))
@@ -258,7 +260,7 @@ def finish(folder: RunFolder, loop: Loop, evaluator: Evaluator) -> dict[str, flo
     """The closing evaluation, the last checkpoint, and the files of the result. Safe to repeat if it was cut off."""
     step, params = int(loop.state.step), loop.state.params
     loop.console.status("evaluating on all held-out rows")
-    scores = evaluator.full(params)
+    scores = evaluator.full(params) | folder.floors()
     if not any(line["step"] == step and "held_out_targets" in line for line in read_metrics(folder.path)):
         loop.record_scores(step, scores)
     loop.save(step)

@@ -42,13 +42,13 @@ __all__ = [
 
 def train_tokenizer(choice: TokenizerChoice, texts: Iterable[str]) -> Tokenizer:
     """The tokenizer of this choice: trained on `texts` where it has to be, otherwise opened."""
-    from data.tokenizers import byte_pairs, library, plain, sentence_piece
+    from data.tokenizers import byte_pairs, plain, sentence_piece, wordpiece
 
     if (opened := open_tokenizer(choice)) is not None:
         return opened
     match choice:
         case WordPiece():
-            return library.train_wordpiece(choice, texts)
+            return wordpiece.train_wordpiece(choice, texts)
         case SentencePiece():
             return sentence_piece.train_sentencepiece(choice, texts)
         case ByteBPE():
@@ -62,7 +62,7 @@ def train_tokenizer(choice: TokenizerChoice, texts: Iterable[str]) -> Tokenizer:
 
 def open_tokenizer(choice: TokenizerChoice) -> Tokenizer | None:
     """The tokenizer of a choice that needs no training, or None where it does."""
-    from data.tokenizers import byte_pairs, library, plain, sentence_piece
+    from data.tokenizers import byte_pairs, library, plain, sentence_piece, wordpiece
 
     match choice:
         case Bytes():
@@ -70,9 +70,10 @@ def open_tokenizer(choice: TokenizerChoice) -> Tokenizer | None:
         case TokenizerJSON(path):
             return library.read_tokenizer_json(_existing(path, "tokenizer.json"))
         case WordPiece(path=str(path)):
-            return library.read_vocabulary(_existing(path, "vocab.txt"), lowercase=choice.lowercase)
+            return wordpiece.read_vocabulary(_existing(path, "vocab.txt"), lowercase=choice.lowercase)
         case SentencePiece(path=str(path)):
-            return sentence_piece.read_model(_existing(path, sentence_piece.FILE), sentinels=choice.sentinels)
+            model = _existing(path, sentence_piece.FILE, sentence_piece.T5_FILE)
+            return sentence_piece.read_model(model, sentinels=choice.sentinels)
         case ByteBPE(path=str(path)):
             return byte_pairs.read_byte_pairs(_existing(path, "tokenizer.json", "vocab.json"), choice.specials)
     return None

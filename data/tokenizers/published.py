@@ -9,7 +9,7 @@ spiece.model, sentencepiece.bpe.model, tokenizer.model    T5, XLM-R, Llama 2: se
 from pathlib import Path
 
 from data.errors import DataError
-from data.tokenizers import byte_pairs, library, sentence_piece
+from data.tokenizers import byte_pairs, library, sentence_piece, wordpiece
 from data.tokenizers.interface import Tokenizer
 from data.tokenizers.settings import Settings
 
@@ -23,7 +23,7 @@ def open_published(folder: Path) -> Tokenizer | None:
         return library.read_tokenizer_json(path, settings)
     if (path := folder / "vocab.txt").is_file():
         lowercase = settings.options.get("do_lower_case", True)  # as published for BERT where nothing is said
-        return library.read_vocabulary(path, lowercase=lowercase, settings=settings)
+        return wordpiece.read_vocabulary(path, lowercase=lowercase, settings=settings)
     if (path := folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
         return _byte_pairs(path, settings)
     for name in (sentence_piece.T5_FILE, sentence_piece.XLM_R_FILE, sentence_piece.FILE):

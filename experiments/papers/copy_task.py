@@ -14,6 +14,7 @@ from data.tokenizers.choices import Words
 from experiments.reproduction import Criterion, Finished, Reproduction, least, worst
 from model.attention import MultiHead
 from model.config import TransformerConfig
+from model.encoder_decoder import EncoderDecoder
 from model.initializers import Xavier
 from model.mlp import PlainMLP
 from model.norms import LayerNorm
@@ -66,11 +67,12 @@ def measure(finished: Finished) -> dict[str, float]:
 
     A string is right so if and only if greedy decoding gives it: both go wrong at the same first place, or at none.
     """
-    run, objective = finished.run, finished.run.experiment.objective
+    run, model, objective = finished.run, finished.run.model, finished.run.experiment.objective
+    assert isinstance(model, EncoderDecoder) and isinstance(objective, SequenceToSequence)
     whole = right = digits = strings = 0.0
     for batch in run.evaluator().batches(objective.modes[0]):
-        hidden = objective.hidden(run.model, batch, None)
-        guesses = np.asarray(run.model.predict_tokens(hidden).argmax(-1))
+        hidden = objective.hidden(model, batch, None)
+        guesses = np.asarray(model.predict_tokens(hidden).argmax(-1))
         asked = batch.labels["next_weights"] > 0
         hits = (guesses == batch.labels["next_targets"]) & asked
         used = asked.any(1)

@@ -19,6 +19,7 @@ from kernels.cross_entropy import cross_entropy
 from model.attention import MultiHead
 from model.capture import captured
 from model.config import TransformerConfig
+from model.decoder import LanguageModel
 from model.initializers import Normal
 from model.masks import causal_mask
 from model.norms import LayerNorm
@@ -79,8 +80,9 @@ def measure(finished: Finished) -> dict[str, float]:
     positions = jnp.broadcast_to(jnp.arange(LENGTH - 1, dtype=jnp.int32)[None], (tokens.shape[0], LENGTH - 1))
     inputs = (tokens[:, :-1], positions, jnp.ones_like(positions))
     model = run.model
+    assert isinstance(model, LanguageModel)
 
-    def losses(model) -> jax.Array:
+    def losses(model: LanguageModel) -> jax.Array:
         return cross_entropy(model.predict_tokens(model(*inputs)), tokens[:, 1:])
 
     loss, sites = captured(model, losses)

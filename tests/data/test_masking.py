@@ -13,7 +13,7 @@ from data.passages import Passages
 from data.randomness import generator
 from data.sentence_pairs import SentencePairs
 from data.tokenizers import Bytes, SentencePiece, WordPiece, train_tokenizer
-from data.tokenizers.library import wordpiece_from_vocabulary
+from data.tokenizers.wordpiece import wordpiece_from_vocabulary
 
 UNITS = [Tokens(), Words(), Spans()]
 

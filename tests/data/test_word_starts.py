@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from tokenizers.pre_tokenizers import BertPreTokenizer
 
 from data.tokenizers import Bytes, Characters, SentencePiece, TokenizerJSON, WordPiece, train_tokenizer
-from data.tokenizers.library import wordpiece_from_vocabulary
+from data.tokenizers.wordpiece import wordpiece_from_vocabulary
 from data.tokenizers.words import code_text
 
 ALPHABET = "abcdeéß19 \n-.,'(日本語今天気世界。"

@@ -27,8 +27,9 @@ def test_a_run_scores_and_reports_in_its_own_words(name, here, tmp_path):
     assert ended.code == 0, ended.errors
     scores = json.loads((tmp_path / "scores.json").read_text())
     assert ended.output.splitlines()[-1].startswith(
-        f"{tmp_path}: held-out loss {scores['valid_loss']:.3f} nats (perplexity {scores['perplexity']:.3f}, accuracy "
+        f"{tmp_path}: held-out loss {scores['valid_loss']:.3f} nats (perplexity {scores['perplexity']:.3f}, "
     )
+    assert ("trigram_loss" in scores) == (name == "next_token")
     lines = read_metrics(tmp_path)
     assert [line["step"] for line in lines if "valid_loss" in line and "event" not in line] == [2, 4]
     steps = [line for line in lines if "loss" in line and "event" not in line]

@@ -7,6 +7,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from data.batch import Batch
+from data.documents import Documents
 from data.modes import Mode
 from data.pipeline import Corrupt
 from data.segments import Packing
@@ -95,6 +96,10 @@ class Objective(Protocol):
 
     def scores(self, seen: dict[str, Means], held_out: HeldOut | None = None) -> Means:
         """Flat scores, `valid_loss` among them, from the means of each mode; a mode that was not run leaves its own out."""
+        ...
+
+    def floors(self, train: Documents, held_out: Documents, vocab_size: int) -> Means:
+        """What counting alone scores, by name, where there is something to count; taken once, when a run begins."""
         ...
 
     def targets(self, batch: Batch) -> np.ndarray:

@@ -8,6 +8,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from data.batch import Batch
+from data.documents import Documents
 from data.masking import Masking, MaskRows
 from data.modes import Mode
 from data.passages import Passages
@@ -114,6 +115,9 @@ class MaskedLM:
             scores["nats_per_byte"] = loss * float(held_out.token_counts.sum()) / held_out.bytes
             scores["unigram_entropy"] = unigram_entropy(held_out.token_counts)
         return scores
+
+    def floors(self, train: Documents, held_out: Documents, vocab_size: int) -> Means:
+        return {}
 
     def targets(self, batch: Batch) -> np.ndarray:
         return batch.labels["masked_targets"][batch.labels["masked_weights"] > 0]

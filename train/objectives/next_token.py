@@ -9,6 +9,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from data.batch import Batch, segment_spans
+from data.documents import Documents
 from data.modes import Mode
 from data.next_token import NextTokens, Prefixes
 from data.passages import Continuations
@@ -18,6 +19,8 @@ from model.config import TransformerConfig
 from model.decoder import LanguageModel
 from train.objectives.interface import HeldOut, Means, Measured, Sample
 from train.objectives.scoring import check_options, next_token_scores, plain_loss, score_tokens, spread
+
+MOST_COUNTED = 4_000_000  # tokens: counting more takes longer than a user should wait without having asked
 
 
 class PredictsNext:
@@ -52,6 +55,9 @@ class PredictsNext:
             scores["context_gain"] = scores["valid_loss_shuffled"] - scores["valid_loss"]
         return scores
 
+    def floors(self, train: Documents, held_out: Documents, vocab_size: int) -> Means:
+        return {}
+
     def targets(self, batch: Batch) -> np.ndarray:
         return batch.labels["next_targets"][batch.labels["next_weights"] > 0]
 
@@ -85,7 +91,7 @@ class NextToken(PredictsNext):
     """Share of each target that is spread over the vocabulary (arXiv:1512.00567); `valid_loss` is the plain loss."""
 
     modes: ClassVar[tuple[Mode, ...]] = ("as_trained", "second_half", "shuffled")
-    headline: ClassVar[tuple[str, ...]] = ("perplexity", "accuracy", "bits_per_byte", "unigram_entropy", "context_gain")
+    headline: ClassVar[tuple[str, ...]] = ("perplexity", "bits_per_byte", "trigram_loss", "context_gain")
 
     def packing(self) -> Continuations:
         return Continuations(self.opening, self.closing)
@@ -98,6 +104,13 @@ class NextToken(PredictsNext):
 
     def hidden(self, model: LanguageModel, batch: Batch, dropout_keys: Array | None) -> Float[Array, "B T D"]:
         return model(batch.tokens, batch.positions, batch.segments, dropout_keys=dropout_keys)
+
+    def floors(self, train: Documents, held_out: Documents, vocab_size: int) -> Means:
+        """Losses of counts of single tokens, pairs and triples (data/ngrams.py); none of a text too large to count."""
+        if self.answer_after is not None or train.tokens > MOST_COUNTED:
+            return {}
+        names = ("unigram_loss", "bigram_loss", "trigram_loss")
+        return dict(zip(names, self.packing().floor(train, held_out, vocab_size).nats, strict=True))
 
     def scores(self, seen: dict[str, Means], held_out: HeldOut | None = None) -> Means:
         """Flat scores. Losses per byte are given where every token is asked for: marks cost bits but are no bytes, and a
