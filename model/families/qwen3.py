@@ -49,7 +49,9 @@ def config(size: str, *, vocab_size: int | None = None, **overrides: Any) -> Tra
         vocab_size=vocabulary if vocab_size is None else vocab_size,
         hidden_size=width,
         num_layers=layers,
-        attention=MultiHead(heads, num_kv_heads=kv_heads, head_size=HEAD_SIZE, bias=False, dropout_rate=0.0, norm_query_key=True),
+        attention=MultiHead(
+            heads, num_kv_heads=kv_heads, head_size=HEAD_SIZE, bias=False, dropout_rate=0.0, norm_query_key=True
+        ),
         intermediate_size=inner,
         positions=Rotary(1e6),
         epsilon=1e-6,
