@@ -53,7 +53,9 @@ def tokenizer_json(tokenizer: Tokenizer) -> str:
         case PlainTokenizer():
             inner = _of_symbols(tokenizer)
         case _:
-            raise DataError(f"a {type(tokenizer).__name__} cannot be exported; train with another --data.tokenizer.name")
+            raise DataError(
+                f"a {type(tokenizer).__name__} cannot be exported; train with another --data.tokenizer.name"
+            )
     _add_special(inner, tokenizer)
     return inner.to_str(pretty=True)
 
