@@ -99,6 +99,8 @@ class Family:
     """Names of stored tables that are a function of their shape."""
     renamed: Mapping[str, str] = field(default_factory=dict)
     """Ends of names in old files, and what they are called now."""
+    kept: Collection[str] = ()
+    """Fields of config.json that change nothing here, and are written again as they were read."""
     base: str = ""
     """The published class without a head, whose names lack the prefix."""
     complete: Callable[[Architecture], Architecture] = lambda architecture: architecture

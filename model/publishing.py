@@ -137,7 +137,7 @@ def write_model(
         ".".join(map(str, path)): leaf.get_value() for path, leaf in nnx.to_flat_state(nnx.state(model, nnx.Param))
     }
     kinds = {str(leaf.dtype) for leaf in params.values()}
-    kept = {name: value for name, value in carried.items() if name in IRRELEVANT - SAID_ANEW}
+    kept = {name: value for name, value in carried.items() if name in (IRRELEVANT - SAID_ANEW) | set(family.kept)}
     write_json(folder / CONFIG, expressed.fields | kept | {"dtype": min(kinds) if len(kinds) == 1 else "float32"})
     known = family.sizes(expressed.architecture.config)
     shapes = abstract(expressed.architecture)[1]

@@ -4,15 +4,17 @@ The stored twins (tests/twins) need nothing installed; live random models need t
 encoder needs a package that holds it.
 """
 
+import copy
 import importlib.util
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from train.pretrained import Pretrained, load
+from train.pretrained import Pretrained, load, save
 
 TWINS = Path(__file__).parent / "twins"
 NAMES = sorted(path.name for path in TWINS.iterdir() if (path / "config.json").is_file())
@@ -55,6 +57,52 @@ def check(pretrained: Pretrained, arrays: dict[str, np.ndarray]) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_every_layer_of_a_twin_is_the_published_one(name):
     check(load(TWINS / name), load_file(TWINS / name / "expected.safetensors"))
+
+
+def older(fields: dict) -> dict:
+    """A config.json as transformers before version 5 wrote it: rotary positions, types and ties were said otherwise."""
+    fields = copy.deepcopy(fields) | {"transformers_version": "4.40.0"}
+    fields["torch_dtype"] = fields.pop("dtype")
+    fields.pop("layer_types", None)
+    if rope := fields.pop("rope_parameters", None):
+        fields["rope_theta"] = rope.pop("rope_theta")
+        kind = rope.pop("rope_type")
+        fields["rope_scaling"] = None if kind == "default" else {"type": kind, **rope}
+    if fields["model_type"] == "t5":
+        fields["tie_word_embeddings"] = fields.pop("scale_decoder_outputs")
+        del fields["dense_act_fn"], fields["is_gated_act"]
+    if fields["model_type"] in ("bert", "roberta", "xlm-roberta"):
+        del fields["tie_word_embeddings"]  # true was never written
+        fields |= {"position_embedding_type": "absolute", "gradient_checkpointing": False}
+    return fields
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_loaded_and_saved_is_the_same_to_the_bit(name, tmp_path):
+    """Also from an older form of config.json; and what was saved is loaded and saved once more."""
+    stored, fields = (
+        load_file(TWINS / name / "model.safetensors"),
+        json.loads((TWINS / name / "config.json").read_text()),
+    )
+    old = tmp_path / "old"
+    old.mkdir()
+    (old / "config.json").write_text(json.dumps(older(fields)))
+    shutil.copyfile(TWINS / name / "model.safetensors", old / "model.safetensors")
+    first = load(TWINS / name)
+    for number, source in enumerate((TWINS / name, old, tmp_path / "saved-0")):
+        pretrained = load(source)
+        assert pretrained.architecture == first.architecture
+        folder = save(pretrained, tmp_path / f"saved-{number}")
+        written = load_file(folder / "model.safetensors")
+        assert set(written) == set(stored)
+        for key, value in stored.items():
+            assert written[key].dtype == value.dtype and written[key].tobytes() == value.tobytes(), key
+        said = json.loads((folder / "config.json").read_text())
+        assert {key: said.get(key) for key in KEPT} == {key: fields.get(key) for key in KEPT}
+    assert load(tmp_path / "saved-2").architecture == first.architecture
+
+
+KEPT = ("max_position_embeddings", "pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id", "id2label")
 
 
 SHAPES = {  # twin: other shapes of it, by the words of tests/twins/make.py

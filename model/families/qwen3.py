@@ -13,6 +13,7 @@ from model.families import qwen2
 from model.families.rotary_decoders import (
     BUFFERS,
     COPIES,
+    KEPT,
     SITES,
     TABLE,
     decoder,
@@ -83,4 +84,5 @@ FAMILY = Family(
     sites=SITES,
     copies=COPIES,
     buffers=BUFFERS,
+    kept=KEPT,
 )

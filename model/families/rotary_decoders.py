@@ -265,3 +265,4 @@ SITES: list[Site] = [
 
 COPIES = {"lm_head.weight": "model.embed_tokens.weight"}
 BUFFERS = ["model.layers.*.self_attn.rotary_emb.inv_freq", "model.rotary_emb.inv_freq"]
+KEPT = ["max_position_embeddings"]

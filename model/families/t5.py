@@ -217,6 +217,7 @@ FAMILY = Family(
     copies=dict.fromkeys(
         ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "lm_head.weight"), "shared.weight"
     ),
+    kept=["n_positions"],
     # Stored in the oldest files of version 1.0, and used nowhere.
     buffers=["decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"],
 )

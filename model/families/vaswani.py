@@ -215,4 +215,5 @@ FAMILY = Family(
         ("model.encoder.embed_positions.weight", "model.decoder.embed_positions.weight"), sinusoid_table
     ),
     complete=complete,
+    kept=["max_position_embeddings"],
 )
