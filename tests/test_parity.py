@@ -159,6 +159,24 @@ def test_live_models_of_other_shapes(name, shape, make, tmp_path):
     check(load(tmp_path), arrays)
 
 
+@pytest.mark.filterwarnings("ignore")  # of torch and transformers, not ours
+@pytest.mark.parametrize("name", NAMES)
+def test_the_published_implementation_opens_what_is_saved(name, make, tmp_path):
+    """No key is missing or unexpected, no field of its config is another, and the answers are equal bit for bit."""
+    import transformers
+
+    folder = save(load(TWINS / name), tmp_path / "saved")
+    kind = getattr(transformers, make.FAMILIES[name].model)
+    theirs, report = kind.from_pretrained(folder, attn_implementation="eager", output_loading_info=True)
+    assert not any(report.values()), report
+    before, after = (kind.config_class.from_pretrained(path).to_dict() for path in (TWINS / name, folder))
+    own = {"transformers_version", "_name_or_path", "use_cache", "initializer_factor", "init_std", "max_window_layers"}
+    assert {key for key in before if before[key] != after.get(key)} <= own
+    arrays = load_file(TWINS / name / "expected.safetensors")
+    found = make.run(name, theirs.eval(), inputs_of(arrays))
+    assert all(np.abs(found[key] - arrays[key]).max() < 1e-6 for key in found)
+
+
 def test_every_twin_has_a_live_test():
     assert set(SHAPES) == set(NAMES)
 
