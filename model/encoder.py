@@ -53,9 +53,7 @@ class MaskedLanguageModel(Encoder):
     Reference: Devlin et al., arXiv:1810.04805, section 3.1; the heads as in the authors' code.
     """
 
-    def __init__(
-        self, config: TransformerConfig, next_sentence: bool = True, pooler: bool = False, *, rngs: nnx.Rngs
-    ):
+    def __init__(self, config: TransformerConfig, next_sentence: bool = True, pooler: bool = False, *, rngs: nnx.Rngs):
         super().__init__(config, pooler, rngs=rngs)
         self.token_head = TokenHead(config, rngs=rngs)
         self.pair_head = PairHead(config, rngs=rngs) if next_sentence else None

@@ -6,6 +6,7 @@ files is the business of model/weights.py.
 
 import json
 import math
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -69,7 +70,9 @@ class Tensors:
                 raise HubError(f"{folder / INDEX} has no weight_map from tensors to files; copy it again")
             files = {name: folder / Path(file).name for name, file in weight_map.items()}
             if missing := sorted({path.name for path in files.values() if not path.is_file()}):
-                raise HubError(f"{folder} lacks {several(missing)}, which its {INDEX} lists; copy the missing files too")
+                raise HubError(
+                    f"{folder} lacks {several(missing)}, which its {INDEX} lists; copy the missing files too"
+                )
             return files
         if (folder / WEIGHTS).is_file():
             return {}
@@ -117,6 +120,16 @@ def read_json(path: Path) -> dict[str, Any]:
 def write_json(path: Path, value: Any) -> None:
     """Write a JSON file as the published tools do."""
     path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def new_folder(path: str | Path) -> Path:
+    """A folder beside `path` to be filled before it takes that name; HubError if something is at `path` already."""
+    path = Path(path).expanduser()
+    if path.is_file() or (path.is_dir() and any(path.iterdir())):
+        raise HubError(f"{path} is there already and is not empty; name a new folder, or remove it yourself")
+    temporary = path.with_name(f".{path.name}-{os.getpid()}")
+    temporary.mkdir(parents=True)
+    return temporary
 
 
 def write_tensors(folder: Path, tensors: Iterable[tuple[str, np.ndarray]], *, file_bytes: int = FILE_BYTES) -> None:

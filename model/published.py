@@ -24,6 +24,14 @@ class HubError(ValueError):
     exit_code = 2
 
 
+class CannotExpress(HubError):
+    """What a family has no words for, field by field; `strange` if it has no such class of models at all."""
+
+    def __init__(self, family: str, *what: str, strange: bool = False):
+        super().__init__(f"{family} cannot express {', '.join(what)}")
+        self.family, self.what, self.strange = family, what, strange
+
+
 @dataclass(frozen=True)
 class Row:
     """One parameter: where it is in ours, what it is called as published, and how the two lie."""
@@ -38,6 +46,8 @@ class Row:
     """Which of several tensors of ours that lie in the published one."""
     beside: str = ""
     """A parameter without which this row does not hold; of two rows that hold, the later one does."""
+    repeated: str = ""
+    """Another name under which the published implementation stores such a tensor too, though it reads this one only."""
 
 
 @dataclass(frozen=True)
@@ -89,10 +99,12 @@ class Family:
     """Names of stored tables that are a function of their shape."""
     renamed: Mapping[str, str] = field(default_factory=dict)
     """Ends of names in old files, and what they are called now."""
+    kept: Collection[str] = ()
+    """Fields of config.json that change nothing here, and are written again as they were read."""
     base: str = ""
     """The published class without a head, whose names lack the prefix."""
-    zeros: Mapping[str, str] = field(default_factory=dict)
-    """Fields of our config that may be off though the family always has the parameter: that is then published as zeros."""
+    complete: Callable[[Architecture], Architecture] = lambda architecture: architecture
+    """The architecture with the parameters that its published class always has; those that ours lacks are written as zeros."""
     positions_count_tokens: bool = False
     """Whether padding inside a row takes no position (RoBERTa)."""
 
@@ -178,7 +190,7 @@ IRRELEVANT = frozenset(
     output_attentions output_hidden_states output_past output_scores pad_token_id prefix problem_type remove_invalid_values
     repetition_penalty return_dict return_dict_in_generate sep_token_id suppress_tokens task_specific_params temperature
     tokenizer_class top_k top_p torch_dtype torchscript transformers_version typical_p unk_token_id use_bfloat16 use_cache
-    """.split()
+    """.split()  # noqa: SIM905 (a table of words)
 )
 
 # Fields of any family that no model here makes use of, and the value that says so.
@@ -263,16 +275,15 @@ def attention(ours: str, theirs: str, query: str, key: str, value: str, out: str
 
 
 def need(value: Any, kind: Any, field_name: str, family: str) -> Any:
-    """`value` if it is of `kind`; HubError that names the field of our config that the family cannot express."""
+    """`value` if it is of `kind`; CannotExpress names the field of our config otherwise."""
     if not isinstance(value, kind):
-        raise HubError(f"{family} cannot express {field_name}={value!r}")
+        raise CannotExpress(family, f"{field_name}={value!r}")
     return value
 
 
 def class_name(architecture: Architecture, family: str, names: Mapping[Any, str]) -> str:
-    """The published class of a model; HubError where the family has none for its class."""
+    """The published class of a model; CannotExpress where the family has none for its class."""
     if architecture.make not in names:
         made = getattr(architecture.make, "__name__", architecture.make)
-        known = ", ".join(made.__name__ for made in names)
-        raise HubError(f"{family} cannot express a {made}; it has {known}")
+        raise CannotExpress(family, f"a {made}", strange=True)
     return names[architecture.make]

@@ -1,6 +1,5 @@
-"""Published weights in and out: every tensor finds its parameter and every parameter its tensor, or one error names them all."""
+"""Published weights read: every tensor finds its parameter and every parameter its tensor, or one error names them all."""
 
-import dataclasses
 import re
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
@@ -13,12 +12,11 @@ import numpy as np
 from flax import nnx
 from jax.sharding import Sharding
 
-from model.config import TransformerConfig, to_json
 from model.families import FAMILIES
 from model.filling import Box, fill
-from model.hub import BYTES, CONFIG, Tensors, read_json, write_json, write_tensors
+from model.hub import BYTES, CONFIG, Tensors, read_json
 from model.layout import Letters, layout
-from model.published import LAYER, Architecture, Family, Fields, HubError, Row, matches, several
+from model.published import LAYER, Architecture, CannotExpress, Family, Fields, HubError, Row, matches, several
 
 Placing = Callable[[str, tuple[int, ...]], Sharding]
 PIECE, LEAST = 16 << 20, 1 << 20  # bytes that are read at once: a tenth of the largest tensor, between these two
@@ -100,7 +98,9 @@ def read_model(published: Published, *, dtype: Any = "float32", placing: Placing
     tree: dict[str, Any] = {}
     for path, filling in plan.items():
         shape = shapes[path].shape
-        stored = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}[tensors.kind(filling.names[0])]
+        stored = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}[
+            tensors.kind(filling.names[0])
+        ]
         pieces = _pieces(tensors, filling, most // 4)
         where = None if placing is None else placing(path, shape)
         array = fill(shape, jnp.dtype(stored if dtype is None else dtype), where, pieces, most=most)
@@ -119,10 +119,10 @@ def abstract(architecture: Architecture) -> tuple[nnx.GraphDef, dict[str, jax.Sh
 
 
 def rows_of(family: Family, paths: Collection[str]) -> dict[str, Row]:
-    """The row of each parameter; HubError for those that the family has not."""
+    """The row of each parameter; CannotExpress for those that the family has not."""
     rows = {row.ours: row for row in family.table if row.ours in paths and (not row.beside or row.beside in paths)}
     if strange := [path for path in paths if path not in rows]:
-        raise HubError(f"{family.model_type} has no tensor for {several(strange)}")
+        raise CannotExpress(family.model_type, f"the parameter {several(strange)}")
     return rows
 
 
@@ -131,7 +131,11 @@ def canonical(name: str, family: Family) -> str:
     for old, new in family.renamed.items():
         if name.endswith(old):
             name = name.removesuffix(old) + new
-    roots = {row.theirs.removeprefix(family.prefix).split(".")[0] for row in family.table if row.theirs.startswith(family.prefix)}
+    roots = {
+        row.theirs.removeprefix(family.prefix).split(".")[0]
+        for row in family.table
+        if row.theirs.startswith(family.prefix)
+    }
     roots |= {name.removeprefix(family.prefix).split(".")[0] for name in (*family.buffers, *family.computed, *family.copies)
               if name.startswith(family.prefix)}  # fmt: skip
     return family.prefix + name if not name.startswith(family.prefix) and name.split(".")[0] in roots else name
@@ -154,11 +158,12 @@ def _plan(published: Published, shapes: dict[str, Any]) -> dict[str, _Filling]:
         names = []
         for number in layers:
             name = row.theirs.replace(LAYER, str(number))
-            name = name if name in sources else stand_ins.get(name, name)
+            if name not in sources:
+                name = stand_ins.get(name) or (row.repeated if row.repeated in sources else name)
             if name not in sources:
                 missing.append(name)
                 continue
-            used.add(name)
+            used |= {name, row.repeated}
             names.append(stored := sources[name])
             if tensors.shape(stored) != expected:
                 wrong.append(f"{stored} has shape {tensors.shape(stored)}, not {expected}")

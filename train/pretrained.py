@@ -1,37 +1,55 @@
-"""Models with their tokenizers, whoever trained them: folders as published, and run folders of ours.
+"""Models with their tokenizers, whoever trained them: folders as published, in and out, and run folders of ours.
 
-    from train.pretrained import load
-    bert = load("bert-base-uncased")                    # a folder, or the name of one on the Hugging Face hub
-    ids = bert.tokenizer.encode("A text.", special_tokens=True)
-    bert.outputs(input_ids=ids[None])["last_hidden_state"]
+from train.pretrained import load, save
+bert = load("google-bert/bert-base-uncased")        # a folder, or the name of one on the Hugging Face hub
+ids = bert.tokenizer.encode("A text.", special_tokens=True)
+bert.outputs(input_ids=ids[None])["last_hidden_state"]
+save(bert, "my/bert")                               # a folder that transformers opens
 """
 
-import functools
-from collections.abc import Callable, Collection
+import shutil
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 from jax.sharding import Mesh, NamedSharding
 
 from data.errors import DataError
+from data.text_pairs import start_of_target
 from data.tokenizers import Tokenizer, load_tokenizer
-from model.capture import captured
+from data.tokenizers.exporting import export_tokenizer
 from model.config import TransformerConfig
-from model.decoder import LanguageModel
-from model.encoder import Encoder, MaskedLanguageModel
 from model.encoder_decoder import EncoderDecoder
-from model.hub import CONFIG, read_json
+from model.hub import CONFIG, new_folder, read_json
 from model.positions import LearnedPositions
-from model.published import Architecture, Family, HubError
-from model.vision import VisionTransformer
+from model.published import Architecture, CannotExpress, Family, HubError
+from model.publishing import architecture_of, express, write_model
 from model.weights import open_published, read_model
+from train.outputs import outputs
 from train.run import Run
 from train.sharding import logical_axes, spec
+
+VOCABULARIES = (
+    "tokenizer.json",
+    "vocab.txt",
+    "vocab.json",
+    "tokenizer.model",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+)
+# Files of a published folder that belong to its model, whatever reads them: copied as they are.
+BESIDE = (
+    *VOCABULARIES,
+    "merges.txt",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+    "generation_config.json",
+    "preprocessor_config.json",
+)
 
 
 @dataclass(frozen=True)
@@ -44,7 +62,7 @@ class Pretrained:
         architecture: what the model is: class, config, options.
         family: how it is published.
         fields: its config.json.
-        name: what to call it.
+        folder: where it lies.
     """
 
     model: Any
@@ -52,12 +70,17 @@ class Pretrained:
     architecture: Architecture
     family: Family
     fields: dict[str, Any]
-    name: str
+    folder: Path
 
     @property
     def config(self) -> TransformerConfig:
         """The shape of the model, in our words."""
         return self.architecture.config
+
+    @property
+    def name(self) -> str:
+        """What to call it: the folder's name."""
+        return self.folder.name
 
     def outputs(
         self,
@@ -75,7 +98,7 @@ class Pretrained:
         `last_hidden_state` [B T D]; `logits` where it has a head ([B T V], or [B C] for images), `nsp_logits` [B 2],
         `pooler_output` [B D], `encoder_last_hidden_state` [B S D]; with `hidden_states` also lists of what enters the first
         layer and leaves each one, the last after the final norm where the published list has it so. Values at padded places
-        mean nothing. Each shape is compiled once.
+        mean nothing. Each shape is compiled once. ValueError for arrays that the model cannot take.
         """
         arrays = {
             "input_ids": input_ids,
@@ -85,38 +108,9 @@ class Pretrained:
             "decoder_attention_mask": decoder_attention_mask,
             "pixel_values": pixel_values,
         }
-        arrays = {name: np.asarray(value) for name, value in arrays.items() if value is not None}
-        graph, params = nnx.split(self.model)
-        offset = self.config.positions.offset if self._counts_tokens else None
-        found = _outputs(graph, params, self._checked(arrays), offset, hidden_states)
-        return jax.tree.map(lambda value: np.asarray(value, np.float32), jax.device_get(found))
-
-    @property
-    def _counts_tokens(self) -> bool:
-        return self.family.positions_count_tokens and isinstance(self.config.positions, LearnedPositions)
-
-    def _checked(self, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """The arrays in the types that the model takes; ValueError for those that it cannot take."""
-        kind = type(self.model)
-        wanted = {"pixel_values"} if kind is VisionTransformer else {"input_ids"}
-        wanted |= {"decoder_input_ids"} if kind is EncoderDecoder else set()
-        if missing := sorted(wanted - set(arrays)):
-            raise ValueError(f"{self.family.model_type} needs {' and '.join(missing)}; pass them as arrays")
-        allowed = wanted | {name.replace("input_ids", "attention_mask") for name in wanted if "ids" in name}
-        allowed |= {"token_type_ids"} if isinstance(self.model, Encoder) and self.config.num_token_types else set()
-        for name in [name for name in arrays if name not in allowed]:
-            if name != "token_type_ids" or arrays[name].any():
-                raise ValueError(f"{self.family.model_type} takes no {name}; it takes {', '.join(sorted(allowed))}")
-            del arrays[name]  # zeros say nothing
-        if kind is VisionTransformer:
-            return {"pixel_values": arrays["pixel_values"].astype(np.float32)}
-        for name, array in arrays.items():
-            if array.ndim != 2 or not np.issubdtype(array.dtype, np.integer):
-                raise ValueError(f"{name} must be integers [rows, tokens], not {array.dtype} {array.shape}")
-            limit = self.config.vocab_size if name.endswith("input_ids") else max(2, self.config.num_token_types)
-            if array.size and not (array.min() >= 0 and array.max() < limit):
-                raise ValueError(f"{name} has values from {array.min()} to {array.max()}; they must lie in [0, {limit})")
-        return {name: array.astype(np.int32) for name, array in arrays.items()}
+        given = {name: np.asarray(value) for name, value in arrays.items() if value is not None}
+        counts = self.family.positions_count_tokens
+        return outputs(self.model, given, counts_tokens=counts, hidden_states=hidden_states)
 
 
 def load(
@@ -145,8 +139,68 @@ def load(
         architecture=published.architecture,
         family=published.family,
         fields=published.fields,
-        name=Path(path).name,
+        folder=folder,
     )
+
+
+def save(model: Any, path: str | Path, *, tokenizer: Tokenizer | None = None, family: str | None = None) -> Path:
+    """Write a model as a published folder, config.json, safetensors and tokenizer files, which transformers opens too.
+
+    Args:
+        model: what `load`, `open_any` or `Run.open` gave, or one of the models of `model/` itself.
+        path: a new folder, or an empty one; it appears when all is written.
+        tokenizer: for a model that brings none.
+        family: `model_type` to publish it as; None: what it was loaded as, or else the first family that can say it.
+
+    Raises:
+        HubError: the family cannot express the model (every field of it that stands in the way is named), or `path` is taken.
+    """
+    pretrained = model.pretrained if isinstance(model, Opened) else model if isinstance(model, Pretrained) else None
+    if isinstance(model, Opened | Pretrained | Run):
+        tokenizer, model = tokenizer or model.tokenizer, model.model
+    known = None if pretrained is None else pretrained.family.model_type
+    expressed = express(architecture_of(model), family or known)
+    fields: dict[str, Any] = {} if pretrained is None else dict(pretrained.fields)
+    same_vocabulary = pretrained is not None and tokenizer is pretrained.tokenizer
+    if tokenizer is not None and not same_vocabulary:
+        fields |= token_ids(tokenizer, isinstance(model, EncoderDecoder))
+        if expressed.family.positions_count_tokens and fields["pad_token_id"] != expressed.fields["pad_token_id"]:
+            raise CannotExpress(
+                expressed.family.model_type,
+                f"a padding token of id {fields['pad_token_id']} with positions.offset={expressed.fields['pad_token_id'] + 1}",
+            )
+    temporary = new_folder(path)
+    try:
+        write_model(temporary, model, expressed, carried=fields)
+        if pretrained is not None and same_vocabulary:
+            for name in BESIDE:
+                if (pretrained.folder / name).is_file():
+                    shutil.copyfile(pretrained.folder / name, temporary / name)
+        elif tokenizer is not None:
+            config = expressed.architecture.config
+            check_vocabulary(tokenizer, config, "the tokenizer")
+            places = config.positions
+            export_tokenizer(
+                tokenizer,
+                temporary,
+                max_length=places.max_length if isinstance(places, LearnedPositions) else None,
+                token_types=config.num_token_types > 1,
+            )
+        target = Path(path).expanduser()
+        return temporary.replace(target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def token_ids(tokenizer: Tokenizer, two_sided: bool) -> dict[str, int | None]:
+    """The fields of config.json that name special tokens, as training here used them."""
+    special = tokenizer.special
+    ids = {
+        "pad_token_id": special.pad,
+        "bos_token_id": special.bos if special.bos is not None else special.cls,
+        "eos_token_id": special.eos if special.eos is not None else special.sep,
+    }
+    return ids | ({"decoder_start_token_id": start_of_target(special)} if two_sided else {})
 
 
 def find_folder(path: str | Path) -> Path:
@@ -172,16 +226,20 @@ def find_folder(path: str | Path) -> Path:
 
 def open_tokenizer(folder: Path, config: TransformerConfig) -> Tokenizer | None:
     """The tokenizer of a published folder, None where it has none; it must not have more tokens than the model."""
-    names = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model")
-    if not any((folder / name).is_file() for name in names):
+    if not any((folder / name).is_file() for name in VOCABULARIES):
         return None
     tokenizer = load_tokenizer(folder)
-    if config.vocab_size and tokenizer.vocab_size > config.vocab_size:
+    check_vocabulary(tokenizer, config, f"the tokenizer of {folder}")
+    return tokenizer
+
+
+def check_vocabulary(tokenizer: Tokenizer, config: TransformerConfig, named: str) -> None:
+    """DataError if a tokenizer gives ids that the model does not know; a model may have more rows than that."""
+    if tokenizer.vocab_size > config.vocab_size:
         raise DataError(
-            f"the tokenizer of {folder} has {tokenizer.vocab_size} tokens, its model only {config.vocab_size}; "
+            f"{named} has {tokenizer.vocab_size} tokens, its model only {config.vocab_size}; "
             "put the tokenizer's files there that the model was trained with"
         )
-    return tokenizer
 
 
 @dataclass(frozen=True)
@@ -223,88 +281,3 @@ def is_published(path: str | Path) -> bool:
     if not folder.exists():
         return str(path).count("/") == 1 and not str(path).startswith((".", "/", "~"))
     return (folder / CONFIG).is_file() and "model_type" in read_json(folder / CONFIG)
-
-
-@functools.partial(jax.jit, static_argnums=(0, 3, 4))
-def _outputs(graph, params, arrays: dict[str, jax.Array], offset: int | None, hidden_states: bool) -> dict[str, Any]:
-    model = nnx.merge(graph, params)
-    match model:
-        case VisionTransformer():
-            return _of_images(model, arrays, hidden_states)
-        case EncoderDecoder():
-            return _of_pairs(model, arrays, hidden_states)
-        case LanguageModel():
-            return _of_text(model, arrays, hidden_states)
-        case Encoder():
-            return _of_encoder(model, arrays, offset, hidden_states)
-    raise TypeError(f"no outputs are known for a {type(model).__name__}")
-
-
-def _of_encoder(model: Encoder, arrays, offset: int | None, hidden_states: bool) -> dict[str, Any]:
-    tokens, positions, segments = _side(arrays, "")
-    if offset is not None:
-        real = (tokens != offset - 1).astype(jnp.int32)  # the padding token has the row before the first position
-        positions = jnp.cumsum(real, axis=1) * real - 1
-    types = arrays.get("token_type_ids")
-    hidden, sites = _call(model, lambda model: model(tokens, positions, segments, types), hidden_states)
-    found: dict[str, Any] = {"last_hidden_state": hidden}
-    if isinstance(model, MaskedLanguageModel):
-        found["logits"] = model.predict_tokens(hidden)
-        if model.pair_head is not None:
-            found["nsp_logits"] = model.predict_next_sentence(hidden[:, :1])[:, 0]
-    if model.pooler is not None:
-        found["pooler_output"] = model.pool(hidden)
-    return found | ({"hidden_states": _layers(sites, "", model.num_layers)} if hidden_states else {})
-
-
-def _of_text(model: LanguageModel, arrays, hidden_states: bool) -> dict[str, Any]:
-    hidden, sites = _call(model, lambda model: model(*_side(arrays, "")), hidden_states)
-    found: dict[str, Any] = {"last_hidden_state": hidden}
-    if model.token_head is not None:
-        found["logits"] = model.predict_tokens(hidden)
-    return found | ({"hidden_states": [*_layers(sites, "", model.num_layers)[:-1], hidden]} if hidden_states else {})
-
-
-def _of_pairs(model: EncoderDecoder, arrays, hidden_states: bool) -> dict[str, Any]:
-    tokens, positions, segments = _side(arrays, "decoder_")
-    source = _side(arrays, "")
-    encoded, source_sites = _call(model, lambda model: model.encode(*source), hidden_states)
-
-    def decode(model: EncoderDecoder) -> jax.Array:
-        x = model.embeddings(tokens, positions)
-        return model.decoder.run(x, positions, segments, source=encoded, source_segments=source[2])[0]
-
-    hidden, sites = _call(model, decode, hidden_states)
-    found = {"last_hidden_state": hidden, "encoder_last_hidden_state": encoded, "logits": model.predict_tokens(hidden)}
-    if hidden_states:
-        before = _layers(source_sites, "encoder.", model.encoder.num_layers)
-        after = _layers(sites, "decoder.", model.decoder.num_layers)
-        found["encoder_hidden_states"] = [*before[:-1], encoded]
-        found["decoder_hidden_states"] = [*after[:-1], hidden]
-    return found
-
-
-def _of_images(model: VisionTransformer, arrays, hidden_states: bool) -> dict[str, Any]:
-    hidden, sites = _call(model, lambda model: model(arrays["pixel_values"]), hidden_states)
-    found: dict[str, Any] = {"last_hidden_state": hidden}
-    if model.classifier is not None:
-        found["logits"] = model.predict_class(hidden)
-    if model.pooler is not None:
-        found["pooler_output"] = model.pool(hidden)
-    return found | ({"hidden_states": _layers(sites, "", model.num_layers)} if hidden_states else {})
-
-
-def _call(model, call: Callable[[Any], jax.Array], hidden_states: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """The result of a call, and what its sites saw where that is wanted."""
-    return captured(model, call) if hidden_states else (call(model), {})
-
-
-def _side(arrays, prefix: str) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Tokens, positions and segments: padding is segment 0, and takes positions like everything else."""
-    tokens = arrays[f"{prefix}input_ids"]
-    positions = jnp.broadcast_to(jnp.arange(tokens.shape[1], dtype=jnp.int32)[None], tokens.shape)
-    return tokens, positions, arrays.get(f"{prefix}attention_mask", jnp.ones_like(tokens))
-
-
-def _layers(sites: dict[str, jax.Array], prefix: str, num_layers: int) -> list[jax.Array]:
-    return [sites["embeddings.output"], *(sites[f"{prefix}layers.{n}.residual"] for n in range(num_layers))]

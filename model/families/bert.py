@@ -20,6 +20,7 @@ from model.published import (
     ACTIVATION_WORDS,
     ACTIVATIONS,
     Architecture,
+    CannotExpress,
     Family,
     Fields,
     Row,
@@ -108,6 +109,13 @@ def read_encoder(fields: Fields, norm_epsilon: float) -> TransformerConfig:
     )
 
 
+def complete(architecture: Architecture) -> Architecture:
+    """With the pooler that the published class without a head always has."""
+    if architecture.make is not Encoder:
+        return architecture
+    return dataclasses.replace(architecture, options=architecture.options | {"pooler": True})
+
+
 def write(architecture: Architecture) -> dict[str, Any]:
     """The fields of config.json that say a model of this shape."""
     masked = "BertForPreTraining" if architecture.options.get("next_sentence", True) else "BertForMaskedLM"
@@ -120,6 +128,8 @@ def write(architecture: Architecture) -> dict[str, Any]:
 def write_encoder(config: TransformerConfig, family: str) -> dict[str, Any]:
     """What the config.json of BERT and of RoBERTa say alike."""
     mlp = need(config.mlp, PlainMLP, "mlp", family)
+    if not config.num_token_types:
+        raise CannotExpress(family, "num_token_types=0")
     return {
         "model_type": family,
         "vocab_size": config.vocab_size,
@@ -160,6 +170,15 @@ def encoder_table(prefix: str) -> list[Row]:
     ]
 
 
+def head_bias(prefix: str) -> list[Row]:
+    """Rows of the bias of each token's score: stored twice, and the one that is read depends on whether the output is tied."""
+    plain, inner = prefix + "bias", prefix + "decoder.bias"
+    return [
+        Row("token_head.bias", plain, "V -> V"),
+        Row("token_head.bias", inner, "V -> V", beside="token_head.table.embedding", repeated=plain),
+    ]
+
+
 def encoder_sites(prefix: str) -> list[Site]:
     """The sites of BERT's and RoBERTa's encoder."""
     layer = prefix + "encoder.layer.{}."
@@ -186,13 +205,14 @@ FAMILY = Family(
         *dense("token_head.transform", "cls.predictions.transform.dense", "E D -> D E", "E -> E"),
         *norm("token_head.norm", "cls.predictions.transform.LayerNorm"),
         *table("token_head.table", "cls.predictions.decoder"),
-        Row("token_head.bias", "cls.predictions.bias", "V -> V"),
+        *head_bias("cls.predictions."),
     ],
     sites=[*encoder_sites("bert."), Site("token_head.output", "cls.predictions")],
     copies={
         "cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight",
         "cls.predictions.decoder.bias": "cls.predictions.bias",
     },
+    complete=complete,
     buffers=["bert.embeddings.position_ids", "bert.embeddings.token_type_ids"],
     renamed={"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"},
 )

@@ -112,6 +112,18 @@ def write(architecture: Architecture) -> dict[str, Any]:
     }
 
 
+def complete(architecture: Architecture) -> Architecture:
+    """With the biases that the published class always has (nanoGPT's smallest models have none)."""
+    config = architecture.config
+    mlp, layer_norm = need(config.mlp, PlainMLP, "mlp", "gpt2"), need(config.norm, LayerNorm, "norm", "gpt2")
+    biased = {
+        "attention": dataclasses.replace(config.attention, bias=True),
+        "mlp": dataclasses.replace(mlp, bias=True),
+        "norm": dataclasses.replace(layer_norm, bias=True),
+    }
+    return dataclasses.replace(architecture, config=dataclasses.replace(config, **biased))
+
+
 def fused(ours: str, theirs: str) -> list[Row]:
     """Rows of queries, keys and values that lie side by side in one tensor, stored (in, out)."""
     return [
@@ -152,6 +164,7 @@ FAMILY = Family(
         Site("final_norm.output", "transformer.ln_f"),
         Site("token_head.output", "lm_head"),
     ],
+    complete=complete,
     sizes=lambda config: {"P": 3},
     copies={"lm_head.weight": "transformer.wte.weight"},
     buffers=["transformer.h.*.attn.bias", "transformer.h.*.attn.masked_bias"],

@@ -10,7 +10,7 @@ from typing import Any
 
 from model.attention import MultiHead
 from model.config import TransformerConfig
-from model.families.rotary_decoders import BUFFERS, COPIES, SITES, TABLE, decoder, read_decoder, write_decoder
+from model.families.rotary_decoders import BUFFERS, COPIES, KEPT, SITES, TABLE, decoder, read_decoder, write_decoder
 from model.mlp import GatedMLP
 from model.published import Architecture, Family, Fields, need
 from model.rotary import Llama3Scaling, Rotary
@@ -88,4 +88,5 @@ FAMILY = Family(
     sites=SITES,
     copies=COPIES,
     buffers=BUFFERS,
+    kept=KEPT,
 )

@@ -9,7 +9,7 @@ from typing import Any
 
 from model.attention import MultiHead, Window
 from model.config import TransformerConfig
-from model.families.rotary_decoders import BUFFERS, COPIES, SITES, TABLE, decoder, read_decoder, write_decoder
+from model.families.rotary_decoders import BUFFERS, COPIES, KEPT, SITES, TABLE, decoder, read_decoder, write_decoder
 from model.published import Architecture, Family, Fields
 from model.rotary import Rotary
 
@@ -68,4 +68,5 @@ FAMILY = Family(
     sites=SITES,
     copies=COPIES,
     buffers=BUFFERS,
+    kept=KEPT,
 )

@@ -12,6 +12,7 @@ from model.config import TransformerConfig
 from model.families.rotary_decoders import (
     BUFFERS,
     COPIES,
+    KEPT,
     SITES,
     TABLE,
     decoder,
@@ -86,4 +87,5 @@ FAMILY = Family(
     sites=SITES,
     copies=COPIES,
     buffers=BUFFERS,
+    kept=KEPT,
 )

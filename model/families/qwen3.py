@@ -13,6 +13,7 @@ from model.families import qwen2
 from model.families.rotary_decoders import (
     BUFFERS,
     COPIES,
+    KEPT,
     SITES,
     TABLE,
     decoder,
@@ -49,7 +50,9 @@ def config(size: str, *, vocab_size: int | None = None, **overrides: Any) -> Tra
         vocab_size=vocabulary if vocab_size is None else vocab_size,
         hidden_size=width,
         num_layers=layers,
-        attention=MultiHead(heads, num_kv_heads=kv_heads, head_size=HEAD_SIZE, bias=False, dropout_rate=0.0, norm_query_key=True),
+        attention=MultiHead(
+            heads, num_kv_heads=kv_heads, head_size=HEAD_SIZE, bias=False, dropout_rate=0.0, norm_query_key=True
+        ),
         intermediate_size=inner,
         positions=Rotary(1e6),
         epsilon=1e-6,
@@ -81,4 +84,5 @@ FAMILY = Family(
     sites=SITES,
     copies=COPIES,
     buffers=BUFFERS,
+    kept=KEPT,
 )

@@ -13,7 +13,7 @@ from model.families import bert
 from model.norms import LayerNorm
 from model.output import Output
 from model.positions import LearnedPositions
-from model.published import Architecture, Family, Fields, HubError, Row, Site, class_name, dense, need, norm, table
+from model.published import Architecture, CannotExpress, Family, Fields, Row, Site, class_name, dense, need, norm, table
 
 PADDING = 1  # the id of the padding token, as published; the row of its position comes before the first
 
@@ -55,7 +55,7 @@ def writer(model_type: str, masked: str, base: str) -> Callable[[Architecture], 
         """The fields of config.json that say a model of this shape."""
         name = class_name(architecture, model_type, {MaskedLanguageModel: masked, Encoder: base})
         if architecture.make is MaskedLanguageModel and architecture.options.get("next_sentence", True):
-            raise HubError(f"{model_type} cannot express a next-sentence head")
+            raise CannotExpress(model_type, "a next-sentence head")
         positions = need(architecture.config.positions, LearnedPositions, "positions", model_type)
         said = {
             "architectures": [name],
@@ -72,7 +72,7 @@ TABLE: list[Row] = [
     *dense("token_head.transform", "lm_head.dense", "E D -> D E", "E -> E"),
     *norm("token_head.norm", "lm_head.layer_norm"),
     *table("token_head.table", "lm_head.decoder"),
-    Row("token_head.bias", "lm_head.bias", "V -> V"),
+    *bert.head_bias("lm_head."),
 ]
 
 
@@ -91,6 +91,7 @@ def family(model_type: str, masked: str, base: str) -> Family:
             "lm_head.decoder.bias": "lm_head.bias",
         },
         buffers=["roberta.embeddings.position_ids", "roberta.embeddings.token_type_ids"],
+        complete=bert.complete,
         renamed=bert.FAMILY.renamed,
         positions_count_tokens=True,
     )

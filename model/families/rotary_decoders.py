@@ -14,8 +14,8 @@ from model.published import (
     ACTIVATION_WORDS,
     ACTIVATIONS,
     Architecture,
+    CannotExpress,
     Fields,
-    HubError,
     Row,
     Site,
     attention,
@@ -176,7 +176,7 @@ def write_rope(rotary: Rotary, family: str) -> dict[str, Any]:
         case YaRN():
             words, kind = YARN, "yarn"
         case _:
-            raise HubError(f"{family} cannot express positions.scaling={rotary.scaling!r}")
+            raise CannotExpress(family, f"positions.scaling={rotary.scaling!r}")
     values = {name: getattr(rotary.scaling, ours) for name, ours in words.items()}
     return said | {"rope_type": kind} | {name: value for name, value in values.items() if value is not None}
 
@@ -265,3 +265,4 @@ SITES: list[Site] = [
 
 COPIES = {"lm_head.weight": "model.embed_tokens.weight"}
 BUFFERS = ["model.layers.*.self_attn.rotary_emb.inv_freq", "model.rotary_emb.inv_freq"]
+KEPT = ["max_position_embeddings"]

@@ -21,14 +21,13 @@ from model.published import (
     ACTIVATION_WORDS,
     ACTIVATIONS,
     Architecture,
+    CannotExpress,
     Family,
     Fields,
-    HubError,
     Row,
     Site,
     attention,
     class_name,
-    dense,
     need,
     norm,
     table,
@@ -139,7 +138,7 @@ def write(architecture: Architecture) -> dict[str, Any]:
     if isinstance(mlp, GatedMLP):
         word = "gated-gelu" if word == "gelu_new" else f"gated-{word}"
     elif word == "gelu_new":
-        raise HubError("t5 cannot express mlp.activation='gelu_tanh' without a gate; use gated_mlp, or relu")
+        raise CannotExpress("t5", "mlp.activation='gelu_tanh' without a gate")
     scaled = config.output.scale != 1.0
     return {
         "model_type": "t5",
@@ -215,7 +214,10 @@ FAMILY = Family(
         *table("token_head.table", "lm_head"),
     ],
     sites=[*stack_sites("encoder", 1), *stack_sites("decoder", 2), Site("token_head.output", "lm_head")],
-    copies=dict.fromkeys(("encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "lm_head.weight"), "shared.weight"),
+    copies=dict.fromkeys(
+        ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "lm_head.weight"), "shared.weight"
+    ),
+    kept=["n_positions"],
     # Stored in the oldest files of version 1.0, and used nowhere.
     buffers=["decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"],
 )

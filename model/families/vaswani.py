@@ -147,6 +147,14 @@ def write(architecture: Architecture) -> dict[str, Any]:
     }
 
 
+def complete(architecture: Architecture) -> Architecture:
+    """With the bias of each token's score, which the published class always stores."""
+    config = architecture.config
+    return dataclasses.replace(
+        architecture, config=dataclasses.replace(config, output=dataclasses.replace(config.output, bias=True))
+    )
+
+
 def sinusoid_table(shape: tuple[int, ...]) -> np.ndarray:
     """The table that some files store: sines, then cosines, of each position.
 
@@ -206,5 +214,6 @@ FAMILY = Family(
     computed=dict.fromkeys(
         ("model.encoder.embed_positions.weight", "model.decoder.embed_positions.weight"), sinusoid_table
     ),
-    zeros={"output.bias": "token_head.bias"},
+    complete=complete,
+    kept=["max_position_embeddings"],
 )

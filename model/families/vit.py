@@ -1,4 +1,4 @@
-"""ViT: an encoder of image patches, pre-norm, learned positions, a class token (Dosovitskiy et al., arXiv:2010.11929, table 1)."""
+"""ViT: an encoder of image patches, pre-norm, with a class token (Dosovitskiy et al., arXiv:2010.11929, table 1)."""
 
 import dataclasses
 from collections.abc import Collection
@@ -129,6 +129,13 @@ def write(architecture: Architecture) -> dict[str, Any]:
     return said
 
 
+def complete(architecture: Architecture) -> Architecture:
+    """With the pooler that the published class without a classifier always has."""
+    if architecture.options.get("num_classes", 0):
+        return architecture
+    return dataclasses.replace(architecture, options=architecture.options | {"pooler": True})
+
+
 def sizes(config: TransformerConfig) -> dict[str, int]:
     """The axes of the convolution over patches."""
     patches = need(config.patches, Patches, "patches", "vit")
@@ -172,6 +179,7 @@ FAMILY = Family(
         Site("layers.{}.residual", LAYER.rstrip(".")),
         Site("final_norm.output", "vit.layernorm"),
     ],
+    complete=complete,
     sizes=sizes,
     buffers=["vit.embeddings.mask_token"],
 )

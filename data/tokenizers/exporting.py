@@ -1,0 +1,157 @@
+"""Any tokenizer as the files that the published libraries read: tokenizer.json, and tokenizer_config.json beside it.
+
+What encoding never does here (giving a special token for text that spells it) is the published libraries' habit; but for that
+the exported tokenizer gives the same ids.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from data.errors import DataError
+from data.tokenizers.interface import Tokenizer
+from data.tokenizers.library import LibraryTokenizer, gpt2_bytes
+from data.tokenizers.plain import ByteTokenizer, CharacterTokenizer, PlainTokenizer, WordTokenizer
+from data.tokenizers.sentence_piece import SentencePieceTokenizer
+from data.tokenizers.settings import CONFIG, ROLE_NAMES
+
+SPACE = "\u2581"  # what sentencepiece writes for a space
+
+
+def export_tokenizer(
+    tokenizer: Tokenizer, folder: str | Path, *, max_length: int | None = None, token_types: bool = False
+) -> None:
+    """Write the files that `AutoTokenizer.from_pretrained(folder)` and `load_tokenizer(folder)` open.
+
+    `max_length` is the longest text that the model reads, None where it has no end; `token_types` says whether it reads the
+    types of tokens, so that a tokenizer hands them over.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "tokenizer.json").write_text(tokenizer_json(tokenizer), encoding="utf-8")
+    if isinstance(tokenizer, LibraryTokenizer):
+        tokenizer.save(folder)
+    special = tokenizer.special
+    named = {role: getattr(special, role) for role in ROLE_NAMES}
+    inputs = ["input_ids", *(["token_type_ids"] if token_types else []), "attention_mask"]
+    settings = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": max_length if max_length is not None else 10**30,  # their word for no end
+        "model_input_names": inputs,
+        "clean_up_tokenization_spaces": False,
+    } | {f"{role}_token": tokenizer.pieces[index] for role, index in named.items() if index is not None}
+    (folder / CONFIG).write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def tokenizer_json(tokenizer: Tokenizer) -> str:
+    """The tokenizer in the form of the `tokenizers` library."""
+    match tokenizer:
+        case LibraryTokenizer():
+            return tokenizer.inner.to_str(pretty=True)
+        case SentencePieceTokenizer():
+            inner = _of_sentencepiece(tokenizer)
+        case PlainTokenizer():
+            inner = _of_symbols(tokenizer)
+        case _:
+            raise DataError(
+                f"a {type(tokenizer).__name__} cannot be exported; train with another --data.tokenizer.name"
+            )
+    _add_special(inner, tokenizer)
+    return inner.to_str(pretty=True)
+
+
+def _of_symbols(tokenizer: PlainTokenizer) -> Any:
+    """Bytes, characters and words: each symbol is a word of a vocabulary, cut out before it is looked up."""
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+
+    vocabulary = {piece: index for index, piece in enumerate(tokenizer.pieces)}
+    unknown = None if tokenizer.special.unk is None else tokenizer.pieces[tokenizer.special.unk]
+    if isinstance(tokenizer, ByteTokenizer):
+        names = {character: tokenizer.first + value for character, value in gpt2_bytes().items()}
+        vocabulary = {piece: index for piece, index in vocabulary.items() if index < tokenizer.first} | names
+        inner = Tokenizer(models.BPE(vocabulary, [], unk_token=unknown))
+        inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+        inner.decoder = decoders.ByteLevel()
+        return inner
+    inner = Tokenizer(models.WordLevel(vocabulary, unk_token=unknown or ""))
+    if isinstance(tokenizer, CharacterTokenizer):
+        inner.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+        inner.decoder = decoders.Fuse()
+    elif isinstance(tokenizer, WordTokenizer):
+        inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return inner
+
+
+def _of_sentencepiece(tokenizer: SentencePieceTokenizer) -> Any:
+    """Unigram or byte-pair pieces, with the model's own normalisation; the ids are those of `tokenizer`."""
+    from sentencepiece import sentencepiece_model_pb2
+    from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
+
+    model = sentencepiece_model_pb2.ModelProto.FromString(tokenizer.model)
+    scores = {piece.piece: piece.score for piece in model.pieces}
+    pieces, unknown = tokenizer.pieces, tokenizer.special.unk
+    byte_fallback = bool(model.trainer_spec.byte_fallback)
+    if model.trainer_spec.model_type == model.trainer_spec.UNIGRAM:
+        inner = Tokenizer(models.Unigram([(piece, scores.get(piece, 0.0)) for piece in pieces], unknown, byte_fallback))
+    elif model.trainer_spec.model_type == model.trainer_spec.BPE:
+        vocabulary = {piece: index for index, piece in enumerate(pieces)}
+        ordinary = {piece.piece for piece in model.pieces if piece.type == piece.NORMAL}
+        named = None if unknown is None else pieces[unknown]
+        inner = Tokenizer(
+            models.BPE(
+                vocabulary, _merges(scores, ordinary), unk_token=named, fuse_unk=True, byte_fallback=byte_fallback
+            )
+        )
+    else:
+        raise DataError("a sentencepiece model of words or characters cannot be exported; train one of unigram or bpe")
+    spec = model.normalizer_spec
+    steps: list[Any] = [normalizers.Precompiled(spec.precompiled_charsmap)] if spec.precompiled_charsmap else []
+    if spec.remove_extra_whitespaces:
+        steps += [normalizers.Strip(), normalizers.Replace(Regex(" {2,}"), " ")]
+    inner.normalizer = normalizers.Sequence(steps)
+    scheme = "always" if spec.add_dummy_prefix else "never"
+    inner.pre_tokenizer = pre_tokenizers.Metaspace(SPACE, prepend_scheme=scheme)
+    inner.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Metaspace(SPACE, prepend_scheme=scheme)])
+    return inner
+
+
+def _merges(scores: dict[str, float], ordinary: set[str]) -> list[tuple[str, str]]:
+    """The pairs of pieces that make a piece, the best first: sentencepiece merges by the score of what comes out.
+
+    >>> _merges({"a": -2.0, "b": -3.0, "ab": 0.0, "aab": -1.0}, {"a", "b", "ab", "aab"})
+    [('a', 'b'), ('a', 'ab')]
+    """
+    merges = [
+        (-scores[piece], piece[:cut], piece[cut:])
+        for piece in ordinary
+        for cut in range(1, len(piece))
+        if piece[:cut] in ordinary and piece[cut:] in ordinary
+    ]
+    return [(left, right) for _, left, right in sorted(merges)]
+
+
+def _add_special(inner: Any, tokenizer: Tokenizer) -> None:
+    """The special tokens, and what the tokenizer's template puts around texts."""
+    from tokenizers import AddedToken
+    from tokenizers.processors import TemplateProcessing
+
+    special = tokenizer.special
+    named = [tokenizer.pieces[index] for index in sorted(special.ids)]
+    inner.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in named])
+    template, used = tokenizer.template, []
+
+    def written(words: str) -> str:
+        said = []
+        for word in words.split():
+            role, _, kind = word.partition(":")
+            if role in ("A", "B"):
+                said.append(f"${role}:{kind or 0}")
+            else:
+                (index,) = special.need(role, purpose="its template")
+                used.append((tokenizer.pieces[index], index))
+                said.append(f"{tokenizer.pieces[index]}:{kind or 0}")
+        return " ".join(said)
+
+    single, pair = written(template.one), written(template.two)
+    if used:
+        inner.post_processor = TemplateProcessing(single=single, pair=pair, special_tokens=sorted(set(used)))
