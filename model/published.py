@@ -14,6 +14,7 @@ import numpy as np
 from flax import nnx
 
 from model.config import TransformerConfig
+from model.mlp import Activation
 
 LAYER = "{}"  # stands for the number of a layer in published names
 
@@ -202,7 +203,7 @@ UNUSED: dict[str, Any] = {
     "tie_encoder_decoder": False,
 }
 
-ACTIVATIONS = {
+ACTIVATIONS: dict[str, Activation] = {
     "gelu": "gelu",
     "gelu_new": "gelu_tanh",
     "gelu_pytorch_tanh": "gelu_tanh",

@@ -13,7 +13,7 @@ from flax import nnx
 from model.attention import PROJECTIONS
 from model.config import TransformerConfig, to_json
 from model.encoder import Encoder, MaskedLanguageModel
-from model.families import FAMILIES
+from model.families.known import FAMILIES
 from model.hub import CONFIG, FILE_BYTES, write_json, write_tensors
 from model.layout import layout
 from model.published import IRRELEVANT, LAYER, Architecture, CannotExpress, Family, Fields, HubError, Row

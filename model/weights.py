@@ -12,7 +12,7 @@ import numpy as np
 from flax import nnx
 from jax.sharding import Sharding
 
-from model.families import FAMILIES
+from model.families.known import FAMILIES
 from model.filling import Box, fill
 from model.hub import BYTES, CONFIG, Tensors, read_json
 from model.layout import Letters, layout

@@ -9,17 +9,25 @@ import pytest
 from data.pipeline import eval_batches
 from data.prepared import prepare
 from data.sources import Synthetic
-from data.tokenizers.choices import Bytes
+from data.synthetic_tasks import CopyTask
+from data.tokenizers.choices import Bytes, SentencePiece, Words
 from model.config import from_json, to_json
 from train.config import Experiment
+from train.objectives import SequenceToSequence
 from train.registry import entries
 from train.sharding import MeshShape, make_mesh, replicated
 from train.state import build, parameter_count
 from train.step import StepOptions, make_step
 
 NAMES = [entry.name for entry in entries()]
-# Published sizes, counted without the two heads' transforms: Turc et al., arXiv:1908.08962, and Devlin et al., arXiv:1810.04805.
-MILLIONS = {"bert_base": (108, 112)}
+# Published sizes: arXiv:1810.04805 (without the two heads' transforms), GPT-2's model card, arXiv:1910.10683, arXiv:1706.03762.
+MILLIONS = {
+    "bert_base": (108, 112),
+    "gpt2_124m": (124, 125),
+    "t5_small": (60, 61),
+    "transformer_base_wmt": (60, 66),
+    "shakespeare_char": (0.804, 0.805),
+}
 
 
 def load(name: str) -> tuple[Experiment, str]:
@@ -28,8 +36,14 @@ def load(name: str) -> tuple[Experiment, str]:
 
 
 def batch_shapes(experiment: Experiment):
-    """The shapes of a batch of this experiment; they do not depend on the text, so a synthetic one stands in for it."""
-    data = dataclasses.replace(experiment.data, source=Synthetic(documents=64), tokenizer=Bytes(), valid_fraction=0.5)
+    """The shapes of a batch of this experiment; they do not depend on the text, so one made by a seed stands in for it."""
+    paired = isinstance(experiment.objective, SequenceToSequence)
+    source = CopyTask() if paired else Synthetic(documents=64)
+    sentinels = getattr(experiment.data.tokenizer, "sentinels", 0)
+    tokenizer = SentencePiece(vocab_size=300 + sentinels, sentinels=sentinels) if sentinels else Bytes()
+    data = dataclasses.replace(
+        experiment.data, source=source, tokenizer=Words() if paired else tokenizer, valid_fraction=0.5
+    )
     prepared = prepare(data, say=lambda text: None)
     objective = experiment.objective
     corrupt = objective.corrupt(prepared.tokenizer, data.row_length)

@@ -22,6 +22,8 @@ DOORS = {
     "tensorflow_datasets": ("data/sources.py", "data/corpus/"),
     "sentencepiece": ("data/tokenizers/",),
     "tokenizers": ("data/tokenizers/",),
+    "safetensors": ("model/hub.py",),
+    "huggingface_hub": ("train/pretrained.py",),
     "grain": ("data/pipeline.py", "data/workers.py"),
     "orbax": ("train/checkpoint.py",),
     "wandb": ("train/tracking.py",),

@@ -84,10 +84,10 @@ def _of_symbols(tokenizer: PlainTokenizer) -> Any:
 
 def _of_sentencepiece(tokenizer: SentencePieceTokenizer) -> Any:
     """Unigram or byte-pair pieces, with the model's own normalisation; the ids are those of `tokenizer`."""
-    from sentencepiece import sentencepiece_model_pb2
+    from sentencepiece import sentencepiece_model_pb2 as messages
     from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
-    model = sentencepiece_model_pb2.ModelProto.FromString(tokenizer.model)
+    model = messages.ModelProto.FromString(tokenizer.model)  # pyright: ignore[reportAttributeAccessIssue] (made at run time)
     scores = {piece.piece: piece.score for piece in model.pieces}
     pieces, unknown = tokenizer.pieces, tokenizer.special.unk
     byte_fallback = bool(model.trainer_spec.byte_fallback)
