@@ -1,5 +1,6 @@
 """Masking: it hides the stated share, keeps the rest, and repeats for (seed, epoch, example)."""
 
+import dataclasses
 import pickle
 
 import numpy as np
@@ -10,12 +11,19 @@ from data.errors import DataError
 from data.masking import Masking, MaskRows, Spans, Tokens, Words
 from data.packing import PackPlan
 from data.passages import Passages
+from data.prepared import open_prepared
 from data.randomness import generator
 from data.sentence_pairs import SentencePairs
-from data.tokenizers import Bytes, SentencePiece, WordPiece, train_tokenizer
+from data.tokenizers import ByteBPE, Bytes, SentencePiece, WordPiece, train_tokenizer
 from data.tokenizers.wordpiece import wordpiece_from_vocabulary
 
 UNITS = [Tokens(), Words(), Spans()]
+
+
+@pytest.fixture(scope="module", params=[WordPiece(400), SentencePiece(300), ByteBPE(400, specials="roberta")], ids=str)
+def prepared(request, toy):
+    """The toy source under each kind of vocabulary: the laws hold for all of them alike."""
+    return open_prepared(dataclasses.replace(toy, tokenizer=request.param))
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +112,9 @@ def test_the_same_key_hides_the_same_in_every_mode(rows, prepared, unit):
 
 
 @pytest.mark.parametrize(
-    "choice", [WordPiece(400), SentencePiece(300), SentencePiece(300, kind="bpe"), Bytes()], ids=str
+    "choice",
+    [WordPiece(400), SentencePiece(300), SentencePiece(300, kind="bpe"), ByteBPE(400, specials="roberta"), Bytes()],
+    ids=str,
 )
 @pytest.mark.parametrize("unit", [Words(), Spans()], ids=str)
 def test_words_are_hidden_whole_or_not_at_all(prepared, choice, unit):
