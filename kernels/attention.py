@@ -93,6 +93,31 @@ def masked_softmax(
     return weights if mask is None else jnp.where(mask, weights, 0.0)
 
 
+def attention_scores(
+    query: Float[Array, "B T N H"],
+    key: Float[Array, "B S K H"],
+    scale: float,
+    *,
+    bias: Float[Array, "#B #N T S"] | None = None,
+    soft_cap: float | None = None,
+) -> Float[Array, "B N T S"]:
+    """What the softmax of attention sees, masks aside, in float32: beside a kernel that never holds it.
+
+    >>> attention_scores(jnp.ones((1, 2, 1, 4)), jnp.ones((1, 3, 1, 4)), 0.5).shape
+    (1, 1, 2, 3)
+    """
+    return shape_scores(_scores(query, key.transpose(0, 2, 1, 3)) * scale, bias, soft_cap)
+
+
+def mix_values(weights: Float[Array, "B N T S"], value: Float[Array, "B S K H"]) -> Float[Array, "B T N H"]:
+    """The second half of attention: values summed by weights that are given.
+
+    >>> mix_values(jnp.ones((1, 2, 1, 3)) / 3, jnp.ones((1, 3, 1, 4))).shape
+    (1, 1, 2, 4)
+    """
+    return _mix(weights.astype(value.dtype), value.transpose(0, 2, 1, 3))
+
+
 def xla_attention(
     query: Float[Array, "B T N H"],
     key: Float[Array, "B S K H"],
@@ -127,15 +152,24 @@ def heads_first_attention(
     sinks: Float[Array, " N"] | None = None,
 ) -> Float[Array, "B T N H"]:
     """Attention over keys and values that lie heads first already, as a cache of them does."""
+    weights = masked_softmax(shape_scores(_scores(query, key) * scale, bias, soft_cap), mask, sinks)
+    return _mix(dropout(weights, dropout_rate, dropout_keys).astype(value.dtype), value)
+
+
+def _scores(query: Float[Array, "B T N H"], key: Float[Array, "B K S H"]) -> Float[Array, "B N T S"]:
+    """Products of queries and keys; a group of query heads reads its key as one longer sequence."""
     (batch, length, heads, size), kv_heads = query.shape, key.shape[1]
     query = query.reshape(batch, length, kv_heads, heads // kv_heads, size).transpose(0, 2, 3, 1, 4)
-    query = query.reshape(batch, kv_heads, -1, size)  # B K GT H: a group reads its key as one longer sequence
+    query = query.reshape(batch, kv_heads, -1, size)
     scores = jnp.einsum("BKTH,BKSH->BKTS", query, key, preferred_element_type=jnp.float32)
-    shaped = shape_scores(scores.reshape(batch, heads, length, -1) * scale, bias, soft_cap)
-    weights = masked_softmax(shaped, mask, sinks)
-    weights = dropout(weights, dropout_rate, dropout_keys).astype(value.dtype)
-    mixed = jnp.einsum("BKTS,BKSH->BKTH", weights.reshape(scores.shape), value)
-    return mixed.reshape(batch, heads, length, size).transpose(0, 2, 1, 3)
+    return scores.reshape(batch, heads, length, -1)
+
+
+def _mix(weights: Float[Array, "B N T S"], value: Float[Array, "B K S H"]) -> Float[Array, "B T N H"]:
+    """Values summed by weights, heads first on the way."""
+    batch, heads, length, source = weights.shape
+    mixed = jnp.einsum("BKTS,BKSH->BKTH", weights.reshape(batch, value.shape[1], -1, source), value)
+    return mixed.reshape(batch, heads, length, -1).transpose(0, 2, 1, 3)
 
 
 def cudnn_attention(

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
-from kernels.attention import attention, heads_first_attention
+from kernels.attention import attention, attention_scores, heads_first_attention, masked_softmax, mix_values
 from model.cache import KeyValues
-from model.capture import tap
+from model.capture import tap, tap_made
 from model.initializers import Draw
 from model.linear import Linear
 from model.norms import LayerNorm, Norm, RMSNorm
@@ -150,7 +150,8 @@ class Attention(nnx.Module):
         key, value = self._keys_and_values(x if source is None else source, turned)
         dropping = {"dropout_rate": self.dropout_rate, "dropout_keys": dropout_keys}
         mixed = attention(query, key, value, mask, scale=self.scale, **self._shaping(bias), **dropping)
-        return self._out(mixed)
+        remixed = self._look(query, key, value, mask, bias)
+        return self._out(mixed if remixed is None else remixed)
 
     def extend(
         self,
@@ -196,6 +197,21 @@ class Attention(nnx.Module):
     def _recall(self, query: Float[Array, "B T N H"], memory: KeyValues, mask, bias) -> Float[Array, "B T D"]:
         key, value = (part.astype(query.dtype) for part in memory)
         return self._out(heads_first_attention(query, key, value, mask, self.scale, **self._shaping(bias)))
+
+    def _look(self, query, key, value, mask, bias) -> Float[Array, "B T N H"] | None:
+        """The sites `scores` and `weights`, made again from queries and keys beside the kernel that ran, only where a capture
+        asks; where it changes them, the values mixed by what came of it."""
+        sinks = None if self.sinks is None else self.sinks[...]
+
+        def make_scores() -> Float[Array, "B N T S"]:
+            return attention_scores(query, key, self.scale, bias=bias, soft_cap=self.soft_cap)
+
+        scores = tap_made(self, "scores", make_scores)
+        changed = scores is not None
+        weights = tap_made(
+            self, "weights", lambda: masked_softmax(scores if changed else make_scores(), mask, sinks), again=changed
+        )
+        return None if weights is None else mix_values(weights, value)
 
     def _shaping(self, bias) -> dict[str, Any]:
         return {"bias": bias, "soft_cap": self.soft_cap, "sinks": None if self.sinks is None else self.sinks[...]}

@@ -56,15 +56,15 @@ def run_layers(
 
     `index` is the layer's number, traced, so that what depends on the layer (its dropout keys) costs no second compilation.
     `kept` is what each layer keeps between calls, a cache, with a leading axis of layers; None where nothing is kept. With
-    `shared` all layers are the one layer that `layers` holds. Blocks may record values (`nnx.capture`) but not change their
-    structure; in exchange a model may be closed over by `jax.grad` and others. A plain sequence of layers, as `apart` makes
-    of a stack, is run one by one, `kept` being a tuple.
+    `shared` all layers are the one layer that `layers` holds. Blocks may not change their structure; in exchange a model may
+    be closed over by `jax.grad` and others. A plain sequence of layers, as `apart` makes of a stack, is run one by one, `kept`
+    being a tuple.
     """
     if isinstance(layers, (list, tuple, nnx.List)):
         after = []
         for number in range(num_layers):
             one = None if kept is None else kept[number]
-            x, one = call(layers[0 if shared else number], x, jnp.uint32(number), one)
+            x, one = call(layers[number % len(layers)], x, jnp.uint32(number), one)
             after.append(one)
         return x, None if kept is None else tuple(after)
     if choice.remat is not None:
@@ -86,7 +86,11 @@ def run_layers(
 
 
 def apart(layers: nnx.Module, num_layers: int) -> Any:
-    """The layers of a stack as an `nnx.List` of modules, each with its own arrays: what decoding on a CPU wants, where a slice of
-    stacked weights would be copied for every token."""
+    """The layers of a stack as an `nnx.List` of modules, each with its own arrays: what decoding on a CPU wants, where a slice
+    of stacked weights would be copied for every token, and what capturing wants, where each layer has a name. A stack of one
+    row, shared by all layers, comes apart as that row `num_layers` times."""
     graph, state = nnx.split(layers)
-    return nnx.List([nnx.merge(graph, jax.tree.map(lambda leaf, n=n: leaf[n], state)) for n in range(num_layers)])
+    rows = jax.tree.leaves(state)[0].shape[0]
+    return nnx.List(
+        [nnx.merge(graph, jax.tree.map(lambda leaf, n=n % rows: leaf[n], state)) for n in range(num_layers)]
+    )

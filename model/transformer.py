@@ -3,8 +3,10 @@
 From a residual stream to hidden states; encoder, decoder and both halves of an encoder-decoder are this one module.
 """
 
+from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int, UInt32
@@ -71,7 +73,79 @@ class Transformer(nnx.Module):
         if cache is not None:
             cache = cache.advance(positions, segments)
             source_segments = cache.source_segments
-        key_positions, key_segments = (positions, segments) if cache is None else (cache.positions, cache.segments)
+        keys = (positions, segments) if cache is None else (cache.positions, cache.segments)
+        call = self._caller(
+            positions,
+            segments,
+            *keys,
+            prefix=prefix,
+            source=source,
+            source_segments=source_segments,
+            start=start,
+            dropout_keys=dropout_keys,
+        )
+        x, kept = run_layers(
+            self.layers,
+            split_rows(x),
+            call,
+            self.num_layers,
+            self.config.stack,
+            shared=self.config.share_layers,
+            kept=None if cache is None else cache.layers,
+        )
+        return self._normed(x), None if cache is None else cache._replace(layers=kept)
+
+    def run_from(
+        self,
+        x: Float[Array, "B T D"],
+        layer: Int[Array, ""],
+        positions: Int[Array, "B T"],
+        segments: Int[Array, "B T"],
+        *,
+        source: Float[Array, "B C D"] | None = None,
+        source_segments: Int[Array, "B C"] | None = None,
+        first: Callable[[Block], None] | None = None,
+    ) -> Float[Array, "B T D"]:
+        """Hidden states from the stream that enters a layer, whose number is traced: one program for all of them.
+
+        `first` is told the block of that layer before it runs, to let something see or change what happens inside.
+        """
+        call = self._caller(positions, segments, positions, segments, source=source, source_segments=source_segments)
+        graph, rows = nnx.split(self.layers)
+
+        def block(number: Array) -> Block:
+            index = jnp.zeros_like(number) if self.config.share_layers else number
+            return nnx.merge(
+                graph, jax.tree.map(lambda leaf: jax.lax.dynamic_index_in_dim(leaf, index, 0, False), rows)
+            )
+
+        def step(number: Array, x: Array) -> Array:
+            return call(block(number), x, number.astype(jnp.uint32), None)[0]
+
+        if first is None:
+            return self._normed(jax.lax.fori_loop(layer, self.num_layers, step, x))
+        changed = block(layer)
+        first(changed)
+        x = call(changed, x, layer.astype(jnp.uint32), None)[0]
+        return self._normed(jax.lax.fori_loop(layer + 1, self.num_layers, step, x))
+
+    def _normed(self, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
+        return x if self.final_norm is None else self.final_norm(x)
+
+    def _caller(
+        self,
+        positions: Int[Array, "B T"],
+        segments: Int[Array, "B T"],
+        key_positions: Int[Array, "B S"],
+        key_segments: Int[Array, "B S"],
+        *,
+        prefix: Bool[Array, "B T"] | None = None,
+        source: Float[Array, "B C D"] | None = None,
+        source_segments: Int[Array, "B C"] | None = None,
+        start: Int[Array, ""] | None = None,
+        dropout_keys: UInt32[Array, " B"] | None = None,
+    ) -> Callable[[Block, Any, Array, Any], tuple[Any, Any]]:
+        """How a layer is called by its number: what it sees, what it drops, and what it keeps."""
         mask = self.visible(segments, key_segments, prefix, start)
         window, kinds = self.config.attention.window, self._is_local()
         near = None
@@ -97,17 +171,7 @@ class Transformer(nnx.Module):
                 y = jnp.where(stays, y, x)
             return split_rows(y), kept
 
-        x, kept = run_layers(
-            self.layers,
-            split_rows(x),
-            call,
-            self.num_layers,
-            self.config.stack,
-            shared=self.config.share_layers,
-            kept=None if cache is None else cache.layers,
-        )
-        x = x if self.final_norm is None else self.final_norm(x)
-        return x, None if cache is None else cache._replace(layers=kept)
+        return call
 
     def visible(
         self,

@@ -1,7 +1,6 @@
 """What a published model answers, by its published names: arrays in by theirs, arrays out by theirs."""
 
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -18,7 +17,6 @@ from model.positions import LearnedPositions
 from model.vision import VisionTransformer
 
 Sites = dict[str, Array]
-Call = Callable[[Any, Callable[[Any], Any]], tuple[Any, Sites]]
 Side = tuple[Int[Array, "B T"], Int[Array, "B T"], Int[Array, "B T"]]
 
 
@@ -78,20 +76,20 @@ def answer(
 ) -> tuple[dict[str, Array], Sites]:
     """The published outputs of one call, and the sites that it passed where `capture` is set.
 
-    `counts_tokens`: padding takes no position (RoBERTa). An encoder-decoder passes its embeddings twice: these sites are
-    `encoder.embeddings` and `decoder.embeddings`.
+    `counts_tokens`: padding takes no position (RoBERTa).
     """
-    call = captured if capture else _plain
     match model:
         case VisionTransformer():
-            return call(model, lambda model: _of_images(model, arrays))
+            call = _of_images
         case EncoderDecoder():
-            return _of_pairs(model, arrays, call)
+            call = _of_pairs
         case LanguageModel():
-            return call(model, lambda model: _of_text(model, arrays))
+            call = _of_text
         case Encoder():
-            return call(model, lambda model: _of_encoder(model, arrays, counts_tokens))
-    raise TypeError(f"no outputs are known of a {type(model).__name__}")
+            call = functools.partial(_of_encoder, counts_tokens=counts_tokens)
+        case _:
+            raise TypeError(f"no outputs are known of a {type(model).__name__}")
+    return captured(model, lambda model: call(model, arrays)) if capture else (call(model, arrays), {})
 
 
 @functools.partial(jax.jit, static_argnums=(0, 3, 4, 5))
@@ -125,19 +123,13 @@ def _of_text(model: LanguageModel, arrays: dict[str, Array]) -> dict[str, Array]
     return {"last_hidden_state": hidden, "logits": model.predict_tokens(hidden)}
 
 
-def _of_pairs(model: EncoderDecoder, arrays: dict[str, Array], call: Call) -> tuple[dict[str, Array], Sites]:
+def _of_pairs(model: EncoderDecoder, arrays: dict[str, Array]) -> dict[str, Array]:
     source, target = _side(arrays, ""), _side(arrays, "decoder_")
-
-    def decode(model: EncoderDecoder) -> dict[str, Array]:
-        x = model.embeddings(*target[:2])
-        hidden = model.decoder.run(x, *target[1:], source=encoded, source_segments=source[2])[0]
-        return {"last_hidden_state": hidden, "logits": model.predict_tokens(hidden)}
-
-    encoded, before = call(model, lambda model: model.encode(*source))
-    found, after = call(model, decode)
-    sites = {("encoder." if name.startswith("embeddings.") else "") + name: value for name, value in before.items()}
-    sites |= {("decoder." if name.startswith("embeddings.") else "") + name: value for name, value in after.items()}
-    return found | {"encoder_last_hidden_state": encoded}, sites
+    encoded = model.encode(*source)
+    x = model.embeddings(*target[:2])
+    hidden = model.decoder.run(x, *target[1:], source=encoded, source_segments=source[2])[0]
+    logits = model.predict_tokens(hidden)
+    return {"last_hidden_state": hidden, "logits": logits, "encoder_last_hidden_state": encoded}
 
 
 def _of_images(model: VisionTransformer, arrays: dict[str, Array]) -> dict[str, Array]:
@@ -173,7 +165,3 @@ def _side(arrays: dict[str, Array], prefix: str) -> Side:
     tokens = arrays[f"{prefix}input_ids"]
     positions = jnp.broadcast_to(jnp.arange(tokens.shape[1], dtype=jnp.int32)[None], tokens.shape)
     return tokens, positions, arrays.get(f"{prefix}attention_mask", jnp.ones_like(tokens))
-
-
-def _plain(model: Any, call: Callable[[Any], Any]) -> tuple[Any, Sites]:
-    return call(model), {}

@@ -1,0 +1,175 @@
+"""Models called under a plan: one compiled program for a plan and a shape, values of changes being its inputs."""
+
+import functools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Bool, Float, Int, Shaped
+
+from model.capture import Change, Plan, SiteError, captured, shapes
+from model.decoder import LanguageModel
+from model.encoder import Encoder, MaskedLanguageModel
+from model.encoder_decoder import EncoderDecoder
+from model.vision import VisionTransformer
+
+LIMIT = 4 << 30  # bytes of activations that are kept without being asked twice
+Metric = Callable[[Any], Any]
+
+
+class Inputs(NamedTuple):
+    """What a model reads; segment 0 is padding.
+
+    Attributes:
+        tokens: [B T], or the decoder's tokens where there is a source.
+        positions: [B T], each token's place.
+        segments: [B T].
+        token_types: [B T], for encoders that have them.
+        prefix: [B T], tokens that see each other in both directions.
+        source_tokens: [B S], the encoder's, as the next two.
+        images: [B C Y X], in the place of everything else.
+    """
+
+    tokens: Int[Array | np.ndarray, "B T"] | None = None
+    positions: Int[Array | np.ndarray, "B T"] | None = None
+    segments: Int[Array | np.ndarray, "B T"] | None = None
+    token_types: Int[Array | np.ndarray, "B T"] | None = None
+    prefix: Bool[Array | np.ndarray, "B T"] | None = None
+    source_tokens: Int[Array | np.ndarray, "B S"] | None = None
+    source_positions: Int[Array | np.ndarray, "B S"] | None = None
+    source_segments: Int[Array | np.ndarray, "B S"] | None = None
+    images: Float[Array | np.ndarray, "B C Y X"] | None = None
+
+
+def text_inputs(rows: Sequence[np.ndarray], sources: Sequence[np.ndarray] = ()) -> Inputs:
+    """Rows of ids as inputs, padded to the longest on the right; with `sources` the rows are what a decoder reads.
+
+    >>> text_inputs([np.array([5, 6, 7]), np.array([8])]).segments.tolist()
+    [[1, 1, 1], [1, 0, 0]]
+    """
+    tokens, positions, segments = _padded(rows)
+    if not sources:
+        return Inputs(tokens, positions, segments)
+    return Inputs(tokens, positions, segments, None, None, *_padded(sources))
+
+
+def forward(model: Any, inputs: Inputs) -> Float[Array, "B ..."]:
+    """Scores of every token at every place, of classes for images; the hidden states of a model without a head."""
+    match model:
+        case VisionTransformer():
+            hidden = model(inputs.images)
+            return hidden if model.classifier is None else model.predict_class(hidden)
+        case EncoderDecoder():
+            source = {name: getattr(inputs, name) for name in Inputs._fields if name.startswith("source_")}
+            return model.predict_tokens(model(inputs.tokens, inputs.positions, inputs.segments, **source))
+        case LanguageModel():
+            hidden = model(inputs.tokens, inputs.positions, inputs.segments, prefix=inputs.prefix)
+            return model.predict_tokens(hidden)
+        case MaskedLanguageModel():
+            return model.predict_tokens(model(inputs.tokens, inputs.positions, inputs.segments, inputs.token_types))
+        case Encoder():
+            return model(inputs.tokens, inputs.positions, inputs.segments, inputs.token_types)
+    raise TypeError(f"a {type(model).__name__} cannot be called for its activations")
+
+
+def capture(
+    model: nnx.Module, inputs: Inputs, plan: Plan, changes: Sequence[Change] = (), *, limit: int = LIMIT
+) -> tuple[Array, dict[str, Array]]:
+    """What `forward` gives and the sites that the plan keeps. SiteError where they take more than `limit` bytes, beforehand."""
+    wanted = sites(model, inputs, plan)
+    check_price(wanted, limit)
+    out, kept = _captured(*nnx.split(model), inputs, plan, tuple(changes))
+    return out, {site: kept[site] for site in wanted}
+
+
+def sites(model: nnx.Module, inputs: Inputs, plan: Plan = Plan(("*",))) -> dict[str, jax.ShapeDtypeStruct]:
+    """The sites that a plan without edits keeps, as shapes and types; nothing is computed."""
+    kept = Plan(plan.keep)
+    key = (nnx.graphdef(model), kept, tuple(None if x is None else (x.shape, str(x.dtype)) for x in inputs))
+    if key not in _SHAPES:
+        _SHAPES[key] = shapes(model, lambda model: forward(model, inputs), kept)
+    return _SHAPES[key]
+
+
+def price(found: Mapping[str, jax.ShapeDtypeStruct]) -> int:
+    """Bytes of some sites.
+
+    >>> price({"a": jax.ShapeDtypeStruct((2, 3), jnp.float32)})
+    24
+    """
+    return sum(math.prod(shape.shape) * shape.dtype.itemsize for shape in found.values())
+
+
+def check_price(found: Mapping[str, jax.ShapeDtypeStruct], limit: int) -> None:
+    """SiteError if some sites take more than `limit` bytes."""
+    if (bytes_ := price(found)) > limit:
+        largest = max(found, key=lambda site: price({site: found[site]}))
+        raise SiteError(
+            f"keeping these {len(found)} sites takes {said(bytes_)}, {largest} alone {said(price({largest: found[largest]}))}; "
+            f"keep fewer, or pass limit={bytes_} (bytes; now {said(limit)})"
+        )
+
+
+def said(bytes_: float) -> str:
+    """Bytes for a reader.
+
+    >>> said(1536), said(3)
+    ('1.5 KB', '3 B')
+    """
+    for unit in ("B", "KB", "MB", "GB"):
+        if bytes_ < 1024 or unit == "GB":
+            break
+        bytes_ /= 1024
+    return f"{bytes_:.0f} {unit}" if unit == "B" else f"{bytes_:.1f} {unit}"
+
+
+def gradients(
+    model: nnx.Module, inputs: Inputs, metric: Metric, keep: Sequence[str], changes: Mapping[str, Change] | None = None
+) -> tuple[Array, dict[str, Array], dict[str, Array]]:
+    """(metric, activations, gradients of its sum) at the sites that `keep` names.
+
+    `metric` takes what `forward` gives, [B ...], to a number for each example [B]. With `changes` sites are set first.
+    """
+    plan = Plan(tuple(keep))
+    wanted = sites(model, inputs, plan)
+    check_price(wanted, LIMIT // 2)
+    zeros = {site: jnp.zeros(shape.shape, shape.dtype) for site, shape in wanted.items()}
+    return _gradients(*nnx.split(model), inputs, metric, zeros, dict(changes or {}))
+
+
+@functools.partial(jax.jit, static_argnums=(0, 3))
+def _captured(graph, params, inputs: Inputs, plan: Plan, changes: tuple[Change, ...]):
+    return captured(nnx.merge(graph, params), lambda model: forward(model, inputs), plan, changes)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 3))
+def _gradients(graph, params, inputs: Inputs, metric: Metric, zeros: dict[str, Array], changes: dict[str, Change]):
+    everywhere = jnp.ones((), bool)
+    edits = tuple((site, "set") for site in changes) + tuple((site, "add") for site in zeros)
+    plan = Plan(tuple(zeros), edits)  # what is added, nothing, is what the derivative is taken by
+
+    def value(zeros):
+        added = [Change(everywhere, zero) for zero in zeros.values()]
+        out, kept = captured(
+            nnx.merge(graph, params), lambda model: forward(model, inputs), plan, [*changes.values(), *added]
+        )
+        values = metric(out)
+        return values.sum(), (values, kept)
+
+    slopes, (values, kept) = jax.grad(value, has_aux=True)(zeros)
+    return values, kept, slopes
+
+
+def _padded(rows: Sequence[np.ndarray]) -> tuple[Shaped[np.ndarray, "B T"], ...]:
+    length = max(len(row) for row in rows)
+    tokens, segments = np.zeros((2, len(rows), length), np.int32)
+    for number, row in enumerate(rows):
+        tokens[number, : len(row)], segments[number, : len(row)] = row, 1
+    return tokens, np.broadcast_to(np.arange(length, dtype=np.int32), tokens.shape), segments
+
+
+_SHAPES: dict[Any, dict[str, jax.ShapeDtypeStruct]] = {}
