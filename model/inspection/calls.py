@@ -11,10 +11,11 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
-from model.capture import Change, Plan, SiteError, captured, shapes
+from model.capture import Change, Operation, Plan, SiteError, captured, shapes
 from model.decoder import LanguageModel
 from model.encoder import Encoder, MaskedLanguageModel
 from model.encoder_decoder import EncoderDecoder
+from model.inspection.metrics import of_hidden
 from model.vision import VisionTransformer
 
 LIMIT = 4 << 30  # bytes of activations that are kept without being asked twice
@@ -57,23 +58,40 @@ def text_inputs(rows: Sequence[np.ndarray], sources: Sequence[np.ndarray] = ()) 
     return Inputs(tokens, positions, segments, None, None, *_padded(sources))
 
 
-def forward(model: Any, inputs: Inputs) -> Float[Array, "B ..."]:
-    """Scores of every token at every place, of classes for images; the hidden states of a model without a head."""
+def hidden_states(model: Any, inputs: Inputs) -> Float[Array, "B T D"]:
+    """The last hidden state of every place; of the decoder where there are two sides."""
+    text = (inputs.tokens, inputs.positions, inputs.segments)
     match model:
         case VisionTransformer():
-            hidden = model(inputs.images)
-            return hidden if model.classifier is None else model.predict_class(hidden)
+            return model(inputs.images)
         case EncoderDecoder():
-            source = {name: getattr(inputs, name) for name in Inputs._fields if name.startswith("source_")}
-            return model.predict_tokens(model(inputs.tokens, inputs.positions, inputs.segments, **source))
+            return model(
+                *text, **{name: getattr(inputs, name) for name in Inputs._fields if name.startswith("source_")}
+            )
         case LanguageModel():
-            hidden = model(inputs.tokens, inputs.positions, inputs.segments, prefix=inputs.prefix)
-            return model.predict_tokens(hidden)
-        case MaskedLanguageModel():
-            return model.predict_tokens(model(inputs.tokens, inputs.positions, inputs.segments, inputs.token_types))
+            return model(*text, prefix=inputs.prefix)
         case Encoder():
-            return model(inputs.tokens, inputs.positions, inputs.segments, inputs.token_types)
+            return model(*text, inputs.token_types)
     raise TypeError(f"a {type(model).__name__} cannot be called for its activations")
+
+
+def forward(model: Any, inputs: Inputs) -> Float[Array, "B ..."]:
+    """Scores of every token at every place, of classes for images; the hidden states of a model without a head."""
+    hidden = hidden_states(model, inputs)
+    if isinstance(model, VisionTransformer) and model.classifier is not None:
+        return model.predict_class(hidden)
+    return model.predict_tokens(hidden) if hasattr(model, "predict_tokens") else hidden
+
+
+def measure(
+    model: nnx.Module,
+    inputs: Inputs,
+    metric: Metric,
+    edits: Sequence[tuple[str, Operation]] = (),
+    changes: Sequence[Change] = (),
+) -> Float[Array, " B"]:
+    """A metric of one call, with sites changed where `edits` say so."""
+    return _measured(*nnx.split(model), inputs, metric, tuple(edits), tuple(changes))
 
 
 def capture(
@@ -132,13 +150,21 @@ def gradients(
 ) -> tuple[Array, dict[str, Array], dict[str, Array]]:
     """(metric, activations, gradients of its sum) at the sites that `keep` names.
 
-    `metric` takes what `forward` gives, [B ...], to a number for each example [B]. With `changes` sites are set first.
+    `metric` takes scores [B T V] to a number for each example [B]. With `changes` sites are set first.
     """
     plan = Plan(tuple(keep))
     wanted = sites(model, inputs, plan)
     check_price(wanted, LIMIT // 2)
     zeros = {site: jnp.zeros(shape.shape, shape.dtype) for site, shape in wanted.items()}
     return _gradients(*nnx.split(model), inputs, metric, zeros, dict(changes or {}))
+
+
+@functools.partial(jax.jit, static_argnums=(0, 3, 4))
+def _measured(graph, params, inputs: Inputs, metric: Metric, edits, changes: tuple[Change, ...]):
+    model = nnx.merge(graph, params)
+    return captured(
+        model, lambda model: of_hidden(metric, model, hidden_states(model, inputs)), Plan((), edits), changes
+    )[0]
 
 
 @functools.partial(jax.jit, static_argnums=(0, 3))
@@ -154,10 +180,12 @@ def _gradients(graph, params, inputs: Inputs, metric: Metric, zeros: dict[str, A
 
     def value(zeros):
         added = [Change(everywhere, zero) for zero in zeros.values()]
-        out, kept = captured(
-            nnx.merge(graph, params), lambda model: forward(model, inputs), plan, [*changes.values(), *added]
+        values, kept = captured(
+            nnx.merge(graph, params),
+            lambda model: of_hidden(metric, model, hidden_states(model, inputs)),
+            plan,
+            [*changes.values(), *added],
         )
-        values = metric(out)
         return values.sum(), (values, kept)
 
     slopes, (values, kept) = jax.grad(value, has_aux=True)(zeros)

@@ -16,7 +16,8 @@ from jaxtyping import Array, Float
 
 from model.capture import Change, Plan, Probe, SiteError, attach
 from model.encoder_decoder import EncoderDecoder
-from model.inspection.calls import Inputs, Metric, capture, gradients
+from model.inspection.calls import Inputs, Metric, capture, gradients, measure
+from model.inspection.metrics import of_hidden
 from model.inspection.named import NamedArray
 
 PARTS = ("residual", "attention.output", "mlp.output", "attention.mixed")
@@ -96,7 +97,7 @@ def _cells(
         where = places.reshape(count, *(1,) * (value.ndim - 1)) == across
         probe = Probe(Plan((), ((f"layers.{part}", "set"),)), [Change(where, value)])
         hidden = stack.run_from(repeated(x), layer, **shared, first=lambda block: attach(block, probe, "layers"))
-    return metric(model.predict_tokens(hidden) if hasattr(model, "predict_tokens") else hidden)
+    return of_hidden(metric, model, hidden)
 
 
 def _encoded(model: EncoderDecoder, inputs: Inputs) -> Array:
@@ -156,8 +157,7 @@ def path_patch(
         changes.append(Change(np.ones((), bool), jnp.where(chosen[None, None, :, None], there[site], value)))
     _, heard = capture(model, inputs, Plan(out, tuple(edits)), changes)
     again = [Change(np.ones((), bool), heard[site]) for site in heard]
-    scores, _ = capture(model, inputs, Plan((), tuple((site, "set") for site in heard)), again)
-    return np.asarray(metric(scores), np.float32)
+    return np.asarray(measure(model, inputs, metric, [(site, "set") for site in heard], again), np.float32)
 
 
 def _value(source: Mapping[str, np.ndarray], site: str, length: int) -> Array:
