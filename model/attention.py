@@ -207,10 +207,11 @@ class Attention(nnx.Module):
             return attention_scores(query, key, self.scale, bias=bias, soft_cap=self.soft_cap)
 
         scores = tap_made(self, "scores", make_scores)
-        changed = scores is not None
-        weights = tap_made(
-            self, "weights", lambda: masked_softmax(scores if changed else make_scores(), mask, sinks), again=changed
-        )
+
+        def make_weights() -> Float[Array, "B N T S"]:
+            return masked_softmax(make_scores() if scores is None else scores, mask, sinks)
+
+        weights = tap_made(self, "weights", make_weights, again=scores is not None)
         return None if weights is None else mix_values(weights, value)
 
     def _shaping(self, bias) -> dict[str, Any]:

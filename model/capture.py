@@ -9,7 +9,7 @@ values of changes are its inputs.
 import dataclasses
 import difflib
 import fnmatch
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import jax
@@ -144,11 +144,9 @@ def captured(
 
 def probed(model: M, probe: Probe) -> M:
     """A copy of a model whose layers stand apart and whose taps carry `probe`."""
-    copy = nnx.merge(*nnx.split(model))
-    stacks = [
-        module for _, module in nnx.iter_modules(copy) if not isinstance(getattr(module, LAYERS, []), list | nnx.List)
-    ]
-    for stack in stacks:
+    copy: Any = nnx.merge(*nnx.split(model))
+    modules: list[Any] = [module for _, module in nnx.iter_modules(copy)]
+    for stack in [module for module in modules if not isinstance(getattr(module, LAYERS, []), list | nnx.List)]:
         stack.layers = apart(stack.layers, stack.num_layers)
     attach(copy, probe)
     return copy
@@ -195,10 +193,9 @@ def shapes(model: nnx.Module, call: Callable[[Any], Any], plan: Plan = Plan(("*"
     return {site: found[site] for site in order}
 
 
-def matching(sites: Iterator[str] | Sequence[str], pattern: str) -> list[str]:
+def matching(sites: Sequence[str], pattern: str) -> list[str]:
     """The sites that a pattern meets; SiteError with the nearest where it meets none."""
-    names = list(sites)
-    found = [site for site in names if fnmatch.fnmatchcase(site, pattern)]
+    found = [site for site in sites if fnmatch.fnmatchcase(site, pattern)]
     if not found:
-        raise no_such_site(pattern, names)
+        raise no_such_site(pattern, sites)
     return found

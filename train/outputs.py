@@ -78,6 +78,7 @@ def answer(
 
     `counts_tokens`: padding takes no position (RoBERTa).
     """
+    call: Any
     match model:
         case VisionTransformer():
             call = _of_images

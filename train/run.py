@@ -31,6 +31,7 @@ from model.config import from_json
 from train.checkpoint import Checkpoints, Keep, Restored
 from train.config import Experiment
 from train.evaluator import Evaluator
+from train.inspectable import Inspectable
 from train.sharding import MeshShape, check_batch, make_mesh
 from train.state import Built, Params, build
 
@@ -127,7 +128,7 @@ def is_beginning(name: str) -> bool:
 
 
 @dataclass
-class Run:
+class Run(Inspectable):
     """A run, opened for looking at and working with: `Run.open("runs/bert_small")`.
 
     Attributes:

@@ -9,11 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Bool, Float, Int, Shaped
+from jaxtyping import Array, Float, Shaped
 
 from model.capture import Change, Operation, Plan, SiteError, captured, shapes
 from model.decoder import LanguageModel
-from model.encoder import Encoder, MaskedLanguageModel
+from model.encoder import Encoder
 from model.encoder_decoder import EncoderDecoder
 from model.inspection.metrics import of_hidden
 from model.vision import VisionTransformer
@@ -35,15 +35,15 @@ class Inputs(NamedTuple):
         images: [B C Y X], in the place of everything else.
     """
 
-    tokens: Int[Array | np.ndarray, "B T"] | None = None
-    positions: Int[Array | np.ndarray, "B T"] | None = None
-    segments: Int[Array | np.ndarray, "B T"] | None = None
-    token_types: Int[Array | np.ndarray, "B T"] | None = None
-    prefix: Bool[Array | np.ndarray, "B T"] | None = None
-    source_tokens: Int[Array | np.ndarray, "B S"] | None = None
-    source_positions: Int[Array | np.ndarray, "B S"] | None = None
-    source_segments: Int[Array | np.ndarray, "B S"] | None = None
-    images: Float[Array | np.ndarray, "B C Y X"] | None = None
+    tokens: Any = None
+    positions: Any = None
+    segments: Any = None
+    token_types: Any = None
+    prefix: Any = None
+    source_tokens: Any = None
+    source_positions: Any = None
+    source_segments: Any = None
+    images: Any = None
 
 
 def text_inputs(rows: Sequence[np.ndarray], sources: Sequence[np.ndarray] = ()) -> Inputs:
@@ -78,8 +78,8 @@ def hidden_states(model: Any, inputs: Inputs) -> Float[Array, "B T D"]:
 def forward(model: Any, inputs: Inputs) -> Float[Array, "B ..."]:
     """Scores of every token at every place, of classes for images; the hidden states of a model without a head."""
     hidden = hidden_states(model, inputs)
-    if isinstance(model, VisionTransformer) and model.classifier is not None:
-        return model.predict_class(hidden)
+    if isinstance(model, VisionTransformer):
+        return hidden if model.classifier is None else model.predict_class(hidden)
     return model.predict_tokens(hidden) if hasattr(model, "predict_tokens") else hidden
 
 
@@ -160,7 +160,7 @@ def gradients(
 
 
 @functools.partial(jax.jit, static_argnums=(0, 3, 4))
-def _measured(graph, params, inputs: Inputs, metric: Metric, edits, changes: tuple[Change, ...]):
+def _measured(graph, params, inputs: Inputs, metric: Metric, edits: tuple, changes: tuple[Change, ...]):
     model = nnx.merge(graph, params)
     return captured(
         model, lambda model: of_hidden(metric, model, hidden_states(model, inputs)), Plan((), edits), changes
@@ -175,16 +175,19 @@ def _captured(graph, params, inputs: Inputs, plan: Plan, changes: tuple[Change, 
 @functools.partial(jax.jit, static_argnums=(0, 3))
 def _gradients(graph, params, inputs: Inputs, metric: Metric, zeros: dict[str, Array], changes: dict[str, Change]):
     everywhere = jnp.ones((), bool)
-    edits = tuple((site, "set") for site in changes) + tuple((site, "add") for site in zeros)
-    plan = Plan(tuple(zeros), edits)  # what is added, nothing, is what the derivative is taken by
+    edits: dict[str, Operation] = dict.fromkeys(changes, "set")
+    added: dict[str, Operation] = dict.fromkeys(zeros, "add")
+    plan = Plan(
+        tuple(zeros), (*edits.items(), *added.items())
+    )  # what is added, nothing, is what the derivative is taken by
 
     def value(zeros):
-        added = [Change(everywhere, zero) for zero in zeros.values()]
+        nothing = [Change(everywhere, zero) for zero in zeros.values()]
         values, kept = captured(
             nnx.merge(graph, params),
             lambda model: of_hidden(metric, model, hidden_states(model, inputs)),
             plan,
-            [*changes.values(), *added],
+            [*changes.values(), *nothing],
         )
         return values.sum(), (values, kept)
 

@@ -4,11 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from model.capture import Change, Operation, SiteError
 
 Instead = Literal["zero", "mean", "resample"]
+Values = np.ndarray | jax.Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,15 +26,15 @@ class Edit:
     @property
     def change(self) -> Change:
         """What the compiled program takes."""
-        return Change(np.asarray(self.where), np.asarray(self.value, np.float32))
+        return Change(jnp.asarray(self.where), jnp.asarray(self.value, jnp.float32))
 
 
-def ablate_heads(
+def without_heads(
     heads: Sequence[tuple[int, int]],
     sites: Mapping[str, Any],
     *,
     instead: Instead = "zero",
-    reference: Mapping[str, np.ndarray] | None = None,
+    reference: Mapping[str, Values] | None = None,
     side: str = "",
     cross: bool = False,
 ) -> list[Edit]:
@@ -61,20 +64,20 @@ def ablate_heads(
     return edits
 
 
-def ablate(
+def without(
     site: str,
     sites: Mapping[str, Any],
     *,
     positions: Sequence[int] | None = None,
     instead: Instead = "zero",
-    reference: Mapping[str, np.ndarray] | None = None,
+    reference: Mapping[str, Values] | None = None,
 ) -> Edit:
-    """A whole site, as `layers.2.mlp.output`, or some of its positions, replaced as in `ablate_heads`."""
+    """A whole site, as `layers.2.mlp.output`, or some of its positions, replaced as in `without_heads`."""
     shape = _shape(site, sites, site)
     return Edit(site, at_positions(shape, positions), _stand_in(site, instead, reference))
 
 
-def steer(site: str, vector: np.ndarray, sites: Mapping[str, Any], *, positions: Sequence[int] | None = None) -> Edit:
+def steered(site: str, vector: np.ndarray, sites: Mapping[str, Any], *, positions: Sequence[int] | None = None) -> Edit:
     """A vector added to a site, everywhere or at some positions (Turner et al., arXiv:2308.10248)."""
     shape, vector = _shape(site, sites, site), np.asarray(vector, np.float32)
     if vector.shape[-1:] != shape[-1:]:
@@ -82,8 +85,8 @@ def steer(site: str, vector: np.ndarray, sites: Mapping[str, Any], *, positions:
     return Edit(site, at_positions(shape, positions), vector, "add")
 
 
-def patch(
-    site: str, source: Mapping[str, np.ndarray], sites: Mapping[str, Any], *, positions: Sequence[int] | None = None
+def patched(
+    site: str, source: Mapping[str, Values], sites: Mapping[str, Any], *, positions: Sequence[int] | None = None
 ) -> Edit:
     """The value that a site had in another run, everywhere or at some positions."""
     shape = _shape(site, sites, site)
@@ -120,7 +123,7 @@ def _shape(site: str, sites: Mapping[str, Any], said: str) -> tuple[int, ...]:
     return tuple(sites[site].shape)
 
 
-def _stand_in(site: str, instead: Instead, reference: Mapping[str, np.ndarray] | None) -> np.ndarray:
+def _stand_in(site: str, instead: Instead, reference: Mapping[str, Values] | None) -> np.ndarray:
     if instead == "zero":
         return np.zeros((), np.float32)
     if instead not in ("mean", "resample"):

@@ -26,7 +26,7 @@ PARTS = ("residual", "attention.output", "mlp.output", "attention.mixed")
 def patch_grid(
     model: nnx.Module,
     inputs: Inputs,
-    source: Mapping[str, np.ndarray],
+    source: Mapping[str, np.ndarray | Array],
     metric: Metric,
     *,
     part: str = "residual",
@@ -82,10 +82,10 @@ def _cells(
     stack = model.decoder if isinstance(model, EncoderDecoder) else model
     count = places.shape[0]
 
-    def repeated(array):
-        return None if array is None else jnp.broadcast_to(array, (count, *array.shape[1:]))
+    def repeated(array: Array) -> Array:
+        return jnp.broadcast_to(array, (count, *array.shape[1:]))
 
-    shared = {"positions": repeated(inputs.positions), "segments": repeated(inputs.segments)}
+    shared: dict[str, Any] = {"positions": repeated(inputs.positions), "segments": repeated(inputs.segments)}
     if encoded is not None:
         shared |= {"source": repeated(encoded), "source_segments": repeated(inputs.source_segments)}
     if part == "residual":
@@ -108,7 +108,7 @@ def _encoded(model: EncoderDecoder, inputs: Inputs) -> Array:
 def attribution_patch(
     model: nnx.Module,
     inputs: Inputs,
-    source: Mapping[str, np.ndarray],
+    source: Mapping[str, np.ndarray | Array],
     metric: Metric,
     *,
     part: str = "residual",
@@ -154,13 +154,13 @@ def path_patch(
         layer = int(site.split(".")[1])
         chosen = np.isin(np.arange(value.shape[2]), [head for number, head in senders if number == layer])
         edits.append((site, "set"))
-        changes.append(Change(np.ones((), bool), jnp.where(chosen[None, None, :, None], there[site], value)))
+        changes.append(Change(jnp.ones((), bool), jnp.where(chosen[None, None, :, None], there[site], value)))
     _, heard = capture(model, inputs, Plan(out, tuple(edits)), changes)
-    again = [Change(np.ones((), bool), heard[site]) for site in heard]
+    again = [Change(jnp.ones((), bool), heard[site]) for site in heard]
     return np.asarray(measure(model, inputs, metric, [(site, "set") for site in heard], again), np.float32)
 
 
-def _value(source: Mapping[str, np.ndarray], site: str, length: int) -> Array:
+def _value(source: Mapping[str, np.ndarray | Array], site: str, length: int) -> Array:
     if site not in source:
         raise SiteError(
             f"the other run did not keep {site}; inspect it with keep=[{site!r}] or a pattern that meets it"

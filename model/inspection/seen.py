@@ -149,5 +149,5 @@ class Seen(Mapping[str, NamedArray]):
     def residuals(self, side: str = "") -> list[NamedArray]:
         """The stream as it enters the first layer and leaves each one; SiteError if it was not kept."""
         prefix = f"{side}." if side else ""
-        layers = matching(self._sites, f"{prefix}layers.*.residual")
+        layers = matching(list(self._sites), f"{prefix}layers.*.residual")
         return [self[f"{prefix}embeddings.output"], *(self[site] for site in layers)]

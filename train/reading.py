@@ -1,0 +1,145 @@
+"""Text as what a model reads, and metrics in words as metrics in ids."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from data.text_pairs import start_of_target
+from data.tokenizers import Tokenizer
+from model.encoder_decoder import EncoderDecoder
+from model.inspection.calls import Inputs, text_inputs
+from model.inspection.metrics import LogitDifference, LogProbability
+from model.positions import LearnedPositions
+
+Text = str | tuple[str, str] | np.ndarray
+
+
+class Reading(NamedTuple):
+    """Texts as a model reads them.
+
+    Attributes:
+        inputs: padded arrays.
+        rows: ids of each text; of an encoder-decoder, what its decoder reads.
+        sources: ids of what its encoder reads; else empty.
+    """
+
+    inputs: Inputs
+    rows: list[np.ndarray]
+    sources: list[np.ndarray]
+
+
+def read(model: Any, tokenizer: Tokenizer | None, texts: Sequence[Text], targets: Sequence[Text] = ()) -> Reading:
+    """Texts with the special tokens that their tokenizer puts around one; a special token that a text spells is what it means.
+
+    A tuple is a pair of texts, an array is ids. ValueError for what cannot be read, with the remedy.
+    """
+    if not texts:
+        raise ValueError("there is no text; give one, or several in a list")
+    rows, kinds = zip(*(_ids(model, tokenizer, text) for text in texts), strict=True)
+    if not isinstance(model, EncoderDecoder):
+        if targets:
+            raise ValueError("this model has one side only; leave target out")
+        inputs = text_inputs(rows)
+        if model.config.num_token_types:
+            types = np.zeros_like(inputs.tokens)
+            for number, one in enumerate(kinds):
+                types[number, : len(one)] = one
+            inputs = inputs._replace(token_types=types)
+        return Reading(inputs, list(rows), [])
+    if len(targets) != len(texts):
+        raise ValueError(f"this model has two sides; give a target for each text, {len(texts)} here")
+    start = np.array([start_of_target(needed(tokenizer).special)], np.int32)
+    written = [np.concatenate([start, _ids(model, tokenizer, text)[0]]) for text in targets]
+    return Reading(text_inputs(written, rows), written, list(rows))
+
+
+def words_of(tokenizer: Tokenizer | None, ids: np.ndarray) -> tuple[str, ...]:
+    """What ids are called; without a tokenizer, their numbers."""
+    return tuple(map(str, ids.tolist())) if tokenizer is None else tuple(tokenizer.token(index) for index in ids)
+
+
+def needed(tokenizer: Tokenizer | None) -> Tokenizer:
+    """The tokenizer; ValueError where there is none."""
+    if tokenizer is None:
+        raise ValueError("this model has no tokenizer; give ids, as an array, in the place of text")
+    return tokenizer
+
+
+def listed(text: Any) -> list[Any]:
+    """One text, or several, or none, as a list."""
+    if text is None:
+        return []
+    return [text] if isinstance(text, str | tuple | np.ndarray) else list(text)
+
+
+def said(text: Text) -> str:
+    """A text for a title."""
+    if isinstance(text, str):
+        return text
+    return " | ".join(text) if isinstance(text, tuple) else " ".join(map(str, text.tolist()))
+
+
+@dataclass(frozen=True)
+class TextMetric:
+    """A metric in words, which a model's tokenizer turns into ids."""
+
+    make: Callable[..., Any]
+    words: tuple[str, ...]
+    position: int | None
+
+    def resolve(self, tokenizer: Tokenizer | None, ids: np.ndarray) -> Any:
+        """The metric of model/inspection/metrics.py for a text of these ids. ValueError for words that are not one token."""
+        known, position = needed(tokenizer), self.position
+        if position is None:
+            masks = np.flatnonzero(ids == known.special.mask) if known.special.mask is not None else []
+            position = int(masks[0]) if len(masks) == 1 else len(ids) - 1
+        if not -len(ids) <= position < len(ids):
+            raise ValueError(f"there is no position {position}; the text has {len(ids)} tokens")
+        return self.make(*(_one(known, word) for word in self.words), position=position)
+
+
+def logit_difference(right: str, wrong: str, *, position: int | None = None) -> TextMetric:
+    """How much more the model expects `right` than `wrong`, each one token, at a position.
+
+    None is the place of the mask where the text has one, and otherwise the last. Give words as they stand in a text: with the
+    space before it for most decoders, " Paris".
+    """
+    return TextMetric(LogitDifference, (right, wrong), position)
+
+
+def log_probability(word: str, *, position: int | None = None) -> TextMetric:
+    """How much the model expects a word, one token, in nats; positions as in `logit_difference`."""
+    return TextMetric(LogProbability, (word,), position)
+
+
+def _one(tokenizer: Tokenizer, word: str) -> int:
+    ids = tokenizer.encode(word)
+    if len(ids) != 1:
+        pieces = ", ".join(map(repr, words_of(tokenizer, ids)))
+        raise ValueError(
+            f"{word!r} is {len(ids)} tokens ({pieces}); choose a word that is one, its space before it included"
+        )
+    return int(ids[0])
+
+
+def _ids(model: Any, tokenizer: Tokenizer | None, text: Text) -> tuple[np.ndarray, np.ndarray]:
+    """Ids and token types of one text."""
+    if isinstance(text, np.ndarray):
+        ids, types = text.astype(np.int32), np.zeros(len(text), np.int32)
+    elif isinstance(text, tuple):
+        ids, types = needed(tokenizer).encode_pair(*text)
+    else:
+        if not text.strip():
+            raise ValueError("the text is empty; give at least one word")
+        ids = needed(tokenizer).encode_marked(text, special_tokens=True)
+        types = np.zeros(len(ids), np.int32)
+    config = model.config
+    if not len(ids):
+        raise ValueError("the text has no tokens; give at least one word")
+    if isinstance(config.positions, LearnedPositions) and len(ids) > (most := config.positions.max_length):
+        raise ValueError(f"the text has {len(ids)} tokens and the model reads at most {most}; shorten it")
+    if ids.min() < 0 or ids.max() >= config.vocab_size:
+        raise ValueError(f"ids must lie in [0, {config.vocab_size}); there are {ids.min()} to {ids.max()}")
+    return ids, types
