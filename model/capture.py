@@ -168,8 +168,9 @@ def apply(operation: Operation, value: Array, change: Change) -> Array:
     >>> apply("add", jnp.zeros(3), Change(jnp.array([True, False, True]), jnp.ones(())))
     Array([1., 0., 1.], dtype=float32)
     """
-    new = change.value.astype(value.dtype)
-    return jnp.where(change.where, value + new if operation == "add" else new, value)
+    where, new = jnp.broadcast_to(change.where, value.shape), jnp.broadcast_to(change.value, value.shape)
+    new = new.astype(value.dtype)
+    return jnp.where(where, value + new if operation == "add" else new, value)
 
 
 def no_such_site(wanted: str, sites: Sequence[str]) -> SiteError:

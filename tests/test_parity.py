@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from train.outputs import sites
 from train.pretrained import Pretrained, load, save
 
 TWINS = Path(__file__).parent / "twins"
@@ -57,6 +58,35 @@ def check(pretrained: Pretrained, arrays: dict[str, np.ndarray]) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_every_layer_of_a_twin_is_the_published_one(name):
     check(load(TWINS / name), load_file(TWINS / name / "expected.safetensors"))
+
+
+MAPPED = [name for name in NAMES if "attentions.0" in load_file(TWINS / name / "expected.safetensors")]
+
+
+@pytest.mark.parametrize("name", MAPPED)
+def test_attention_maps_of_a_twin_are_the_published_ones(name):
+    """Those of eager attention, within 1e-6; rows of padding mean nothing."""
+    pretrained, arrays = load(TWINS / name), load_file(TWINS / name / "expected.safetensors")
+    inputs = inputs_of(arrays)
+    found = sites(pretrained.model, inputs)
+    two_sided = "decoder_input_ids" in inputs
+    compared = 0
+    for key, value in arrays.items():
+        kind, _, layer = key.partition(".")
+        if not kind.endswith("attentions"):
+            continue
+        side = "" if not two_sided else "encoder." if kind == "attentions" else "decoder."
+        cross = "cross_" if kind == "cross_attentions" else ""
+        maps = found[f"{side}layers.{layer}.{cross}attention.weights"]
+        mask = inputs["attention_mask" if side != "decoder." else "decoder_attention_mask"].astype(bool)
+        difference = np.abs(maps - value).transpose(0, 2, 1, 3)[mask]
+        assert difference.max() < 1e-6, f"{key} differs by {difference.max():.1e}"
+        compared += 1
+    assert compared >= 2
+
+
+def test_the_classic_stacks_have_maps_to_compare():
+    assert {"bert", "gpt2", "t5"} <= {*MAPPED}
 
 
 def older(fields: dict) -> dict:
@@ -213,3 +243,19 @@ def test_a_real_encoder_gives_the_published_embeddings(encoder):
     means = (hidden * mask[:, :, None]).sum(1) / mask.sum(1, keepdims=True)
     embeddings = means / np.linalg.norm(means, axis=1, keepdims=True)
     assert np.abs(embeddings - published).max() < 1e-5
+
+
+@pytest.mark.filterwarnings("ignore")  # of torch and transformers, not ours
+def test_a_real_encoder_has_the_published_maps(encoder, make):
+    """Within 1e-5 of eager attention: float32 noise there is 2e-6."""
+    import torch
+    import transformers
+
+    published = transformers.AutoModel.from_pretrained(encoder.folder, attn_implementation="eager").eval()
+    rows = [encoder.tokenizer.encode(text, special_tokens=True) for text in SENTENCES[:8]]
+    for ids in rows:
+        with torch.no_grad():
+            theirs = published(input_ids=torch.tensor(ids[None].astype(np.int64)), output_attentions=True).attentions
+        ours = sites(encoder.model, {"input_ids": ids[None]})
+        for layer, maps in enumerate(theirs):
+            assert np.abs(ours[f"layers.{layer}.attention.weights"] - maps.numpy()).max() < 1e-5

@@ -60,6 +60,7 @@ def text_inputs(rows: Sequence[np.ndarray], sources: Sequence[np.ndarray] = ()) 
 
 def hidden_states(model: Any, inputs: Inputs) -> Float[Array, "B T D"]:
     """The last hidden state of every place; of the decoder where there are two sides."""
+    inputs = jax.tree.map(jnp.asarray, inputs)
     text = (inputs.tokens, inputs.positions, inputs.segments)
     match model:
         case VisionTransformer():
@@ -132,7 +133,7 @@ def check_price(found: Mapping[str, jax.ShapeDtypeStruct], limit: int) -> None:
         )
 
 
-def said(bytes_: float) -> str:
+def said(bytes_: int | float) -> str:
     """Bytes for a reader.
 
     >>> said(1536), said(3)
