@@ -88,7 +88,7 @@ class Inspectable:
         if dry:
             return Sites(sites(self.model, found.inputs, Plan(tuple(keep))))
         edits = self._made(found.inputs)
-        plan = Plan(tuple(keep), tuple((edit.site, edit.operation) for edit in edits))
+        plan = Plan(tuple(keep), tuple(edit.place for edit in edits))
         kept = capture(self.model, found.inputs, plan, [edit.change for edit in edits], limit=limit)
         output, activations = jax.device_get(kept)
         return self._seen(found, listed(text), activations, output, isinstance(text, str | tuple | np.ndarray))
@@ -200,8 +200,9 @@ class Inspectable:
 
     def _measure(self, inputs: Inputs, metric: Any) -> float:
         edits = self._made(inputs)
-        places = tuple((edit.site, edit.operation) for edit in edits)
-        return float(measure(self.model, inputs, metric, places, [edit.change for edit in edits])[0])
+        return float(
+            measure(self.model, inputs, metric, [edit.place for edit in edits], [edit.change for edit in edits])[0]
+        )
 
     def _side(self, head: Sequence[Any]) -> str:
         if len(head) == 3:

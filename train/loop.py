@@ -23,6 +23,7 @@ from train.sharding import place_batch
 from train.signals import Stop
 from train.state import TrainState
 from train.tracking import Tracker
+from train.watching import Watch
 
 IN_FLIGHT = 2
 
@@ -65,6 +66,7 @@ class Loop:
     max_skips: int
     profile: tuple[int, int] | None = None  # trace the steps first <= step < last
     after_evaluation: Callable[[], None] = lambda: None
+    watch: Watch | None = None
     own_seconds: list[float] = field(default_factory=list)
     _sent: deque[Sent] = field(default_factory=deque)
     _scored: tuple[int, dict[str, float]] = (-1, {})
@@ -101,6 +103,8 @@ class Loop:
             self.own_seconds.append(time.perf_counter() - begin - waited - (dispatched - sent_at))
             if step == self.total_steps:
                 break
+            if self.watch is not None and step % self.watch.every == 0:
+                self._look(step)
             # Also when a stop was asked for: a resumed run must not miss an evaluation that an undisturbed one has.
             if step % self.evaluate_every == 0:
                 self.evaluate(step)
@@ -120,8 +124,14 @@ class Loop:
         self._settle(0)
         self.console.status("evaluating")
         self.record_scores(step, self.evaluator.quick(self.state.params))
+        self.keep_maps(step)
         self.after_evaluation()
         self._clock = time.perf_counter()
+
+    def keep_maps(self, step: int) -> None:
+        """The attention of the parameters as they are, where it is watched."""
+        if self.watch is not None:
+            self.watch.keep_maps(step, self.state.params)
 
     def record_scores(self, step: int, scores: dict[str, float]) -> None:
         """The line of an evaluation, in the record and on the console."""
@@ -140,6 +150,12 @@ class Loop:
         scored_at, scores = self._scored
         self.checkpoints.save(step, self.state, self.stream.position, scores if scored_at == step else None)
         self._saved = step
+        self._clock = time.perf_counter()
+
+    def _look(self, step: int) -> None:
+        assert self.watch is not None
+        self._settle(0)
+        self.tracker.event("heads", step=step, **self.watch.look(self.state.params))
         self._clock = time.perf_counter()
 
     def _settle(self, left: int) -> float:

@@ -41,11 +41,15 @@ class RunOptions(Options):
     """Also keep the checkpoint of every so many steps, for looking back over the training."""
     keep: Literal["log"] | None = None
     """log: also keep checkpoints at steps 1, 2, 4, 8, ..."""
+    watch: str = ""
+    """Watch attention, as 'layers.*.attention': figures of every head in metrics.jsonl, maps at evaluations in report.html."""
+    watch_every: int = 50
+    """Steps between two looks."""
     verify_resume: bool = False
     """Kill a run at a random step, resume it, and compare it bit for bit with an undisturbed one."""
 
     def __post_init__(self):
-        for name, least in (("workers", 0), ("keep_last", 1), ("keep_every", 1)):
+        for name, least in (("workers", 0), ("keep_last", 1), ("keep_every", 1), ("watch_every", 1)):
             value = getattr(self, name)
             if value is not None and value < least:
                 raise ValueError(f"{name}={value} must be at least {least}")

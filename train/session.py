@@ -34,6 +34,7 @@ from train.signals import Stop
 from train.state import Built, TrainState, build, init_state, parameter_count
 from train.step import StepOptions, make_step
 from train.tracking import Tracker, read_metrics
+from train.watching import Watch
 
 
 def train_run(request, started: float) -> int:
@@ -94,6 +95,9 @@ def train_run(request, started: float) -> int:
             console.say(f"resuming after step {step}")
         stop = stack.enter_context(Stop(console.say))
         evaluator = Evaluator(built, experiment, tokenizer, open_held_out(folder.path, tokenizer))
+        watch = open_watch(
+            folder, experiment, built, evaluator, tokenizer, options
+        )  # fails before anything is compiled
         step_function = compile_step(experiment, built, evaluator, console)
         stream = TrainStream(
             prepared.train,
@@ -122,6 +126,7 @@ def train_run(request, started: float) -> int:
             max_skips=experiment.guard.max_skips,
             profile=options.profile_steps,
             after_evaluation=LiveReport(folder.path, say=console.say).refresh,
+            watch=watch,
         )
         console.say(f"first step {time.perf_counter() - started:.0f} s after the start")
         code = loop.run()
@@ -156,6 +161,29 @@ def agree(folder: RunFolder, experiment: Experiment, name: str) -> Experiment:
             "repeat the command that began it, or name another folder"
         )
     return experiment
+
+
+def open_watch(
+    folder: RunFolder,
+    experiment: Experiment,
+    built: Built,
+    evaluator: Evaluator,
+    tokenizer: Tokenizer,
+    options: RunOptions,
+) -> Watch | None:
+    """What --watch asks for, if anything."""
+    if not options.watch:
+        return None
+    return Watch(
+        folder,
+        built,
+        experiment.objective,
+        evaluator,
+        tokenizer,
+        patterns=options.watch,
+        every=options.watch_every,
+        compute_dtype=experiment.compute_dtype,
+    )
 
 
 def agreed_init(folder: RunFolder, init: str | None) -> str | None:
@@ -263,6 +291,7 @@ def finish(folder: RunFolder, loop: Loop, evaluator: Evaluator) -> dict[str, flo
     scores = evaluator.full(params) | folder.floors()
     if not any(line["step"] == step and "held_out_targets" in line for line in read_metrics(folder.path)):
         loop.record_scores(step, scores)
+    loop.keep_maps(step)
     loop.save(step)
     loop.checkpoints.wait()
     folder.write("scores.json", scores | {"step": step})

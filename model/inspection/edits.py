@@ -24,6 +24,11 @@ class Edit:
     operation: Operation = "set"
 
     @property
+    def place(self) -> tuple[str, Operation]:
+        """Site and operation, as a plan takes them."""
+        return self.site, self.operation
+
+    @property
     def change(self) -> Change:
         """What the compiled program takes."""
         return Change(jnp.asarray(self.where), jnp.asarray(self.value, jnp.float32))

@@ -8,11 +8,11 @@ from model.capture import Plan, SiteError
 from model.decoder import LanguageModel
 from model.encoder import MaskedLanguageModel
 from model.encoder_decoder import EncoderDecoder
-from model.inspection.attribution import head_importance, input_gradients, integrated_gradients
 from model.inspection.calls import capture, forward, gradients, measure, sites, text_inputs
 from model.inspection.edits import Edit, patched, steered, without, without_heads
 from model.inspection.metrics import LogitDifference, LogProbability
 from model.inspection.patching import attribution_patch, patch_grid, path_patch
+from model.inspection.saliency import head_importance, input_gradients, integrated_gradients
 from model.positions import RelativeBuckets
 from tests.model.conftest import noisy_model, tiny_config
 
