@@ -150,7 +150,7 @@ def induction_score(weights: Weights, tokens: Int[np.ndarray, "*#heads T"], allo
     >>> induction_score(np.array([[1.0, 0.0, 0.0], [0.5, 0.5, 0.0], [0.2, 0.7, 0.1]]), np.array([7, 8, 7]))
     array(0.7)
     """
-    return weight_on(weights, induction_places(tokens), allowed)
+    return weight_on(weights, induction_places(tokens, allowed), allowed)
 
 
 def duplicate_places(tokens: Int[np.ndarray, "*batch T"]) -> Bool[np.ndarray, "*batch T T"]:
@@ -165,8 +165,11 @@ def duplicate_places(tokens: Int[np.ndarray, "*batch T"]) -> Bool[np.ndarray, "*
     return np.tril(tokens[..., :, None] == tokens[..., None, :], -1)
 
 
-def induction_places(tokens: Int[np.ndarray, "*batch T"]) -> Bool[np.ndarray, "*batch T T"]:
-    """Which places s <= t follow an earlier occurrence, at s - 1, of the token of place t.
+def induction_places(
+    tokens: Int[np.ndarray, "*#heads T"], allowed: Allowed | None = None
+) -> Bool[np.ndarray, "*heads T T"]:
+    """Which places s <= t follow an earlier occurrence, at s - 1, of the token of place t, where t may look at it: the last
+    token of one packed document does not lead to the first of the next.
 
     >>> induction_places(np.array([7, 8, 7])).astype(int)
     array([[0, 0, 0],
@@ -174,6 +177,8 @@ def induction_places(tokens: Int[np.ndarray, "*batch T"]) -> Bool[np.ndarray, "*
            [0, 1, 0]])
     """
     earlier = duplicate_places(tokens)
+    if allowed is not None:
+        earlier = earlier & np.asarray(allowed)
     return np.concatenate([np.zeros_like(earlier[..., :1]), earlier[..., :-1]], -1)
 
 

@@ -81,9 +81,9 @@ def frozen_norm(
     Linear in `parts`: where they sum to `total`, the results sum to norm(total) - bias.
 
     >>> parts = jnp.array([[[[3.0, 0.0]]], [[[0.0, 4.0]]]])
-    >>> frozen_norm(parts, parts.sum(0), jnp.ones(2), 0.0, centre=False).round(2)[:, 0, 0]
-    Array([[0.85, 0.  ],
-           [0.  , 1.13]], dtype=float32)
+    >>> frozen_norm(parts, parts.sum(0), jnp.full(2, 0.5**0.5), 0.0, centre=False)[:, 0, 0].round(1)
+    Array([[0.6, 0. ],
+           [0. , 0.8]], dtype=float32)
     """
     if centre:
         parts = parts - parts.mean(-1, keepdims=True)

@@ -40,10 +40,10 @@ class HeadScores:
         return tuple(self.scores)
 
     def __getitem__(self, name: str) -> NamedArray:
-        """One score, [layer head]; ValueError for a name that is not there."""
+        """A copy of one score, [layer head]; ValueError for a name that is not there."""
         if name not in self.scores:
             raise ValueError(f"there is no score {name!r} here; there are {', '.join(self.scores)}")
-        return NamedArray(self.scores[name], ("layer", "head"))
+        return NamedArray(np.array(self.scores[name]), ("layer", "head"))
 
     def top(self, name: str, count: int = 5, *, lowest: bool = False) -> list[tuple[int, int, float]]:
         """The heads that score highest, or lowest: (layer, head, score) by their numbers in the model; NaN is left out.
@@ -57,7 +57,7 @@ class HeadScores:
         kept = [(layer, head, float(values[layer, head])) for layer, head in found if not np.isnan(values[layer, head])]
         return [(self.layers[layer], self.heads[head], value) for layer, head, value in kept[:count]]
 
-    def rows(self, by: str | None = None) -> list[dict[str, float]]:
+    def rows(self, by: str | None = None) -> list[dict[str, int | float]]:
         """One dict a head, with its layer, head and all scores, as pandas takes it; sorted by a score, highest first."""
         found = [
             {"layer": layer, "head": head} | {name: float(values[i, j]) for name, values in self.scores.items()}
