@@ -18,7 +18,7 @@ from model.inspection.named import NamedArray
 LEAST = 4  # the debiased estimate divides by n - 3
 
 
-def linear_cka(x: Float[np.ndarray, "n D"], y: Float[np.ndarray, "n E"], *, debiased: bool = False) -> float:
+def linear_cka(x: Float[np.ndarray, "n D"], y: Float[np.ndarray, "m E"], *, debiased: bool = False) -> float:
     """Linear CKA of two sets of activations of the same n tokens; NaN where one of them does not vary.
 
     Debiased it may be a little below zero. ValueError where the tokens are not as many, or too few.

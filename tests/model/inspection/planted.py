@@ -112,8 +112,9 @@ def planted_induction(symbols: int = 24, length: int = 72) -> LanguageModel:
 
 
 def repeated_tokens(symbols: int = 24, block: int = 24, length: int = 72, seed: int = 0) -> np.ndarray:
-    """One random block over and over, int32 [T]."""
-    drawn = np.random.default_rng(seed).integers(0, symbols, block)
+    """One random block over and over, int32 [T]. No symbol stands twice in it, so each has one successor: in A B A the place
+    before the second A is also what came after the first."""
+    drawn = np.random.default_rng(seed).permutation(symbols)[:block]
     return np.resize(drawn, length).astype(np.int32)
 
 

@@ -176,17 +176,13 @@ def test_the_planted_circuit_copies_and_its_head_is_why(planted):
 
     def right() -> float:
         guess = np.asarray(model.predict_tokens(model(*inputs))[0].argmax(-1))
-        known = induction_places(tokens)[48:71].any(-1)  # the third time round every symbol has been followed twice
-        return float((guess[48:71] == tokens[49:])[known].mean())
+        return float((guess[24:71] == tokens[25:]).mean())
 
-    single = np.array([len(set(np.flatnonzero(tokens[:24] == symbol))) == 1 for symbol in tokens[48:71]])
-    guess = np.asarray(model.predict_tokens(model(*inputs))[0].argmax(-1))
-    assert (guess[48:71] == tokens[49:])[single].all()  # a symbol that stands once in the block has one successor
-    before = right()
+    assert right() == 1.0
     layer, head = planted.INDUCTION
     out = model.layers.attention.out.kernel
     out[...] = out[...].at[layer, head].set(0.0)
-    assert right() < before - 0.5
+    assert right() < 0.1
 
 
 def test_weights_may_come_from_jax_by_way_of_numpy():

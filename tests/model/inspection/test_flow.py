@@ -67,7 +67,7 @@ def test_padding_keeps_to_itself():
 
 
 def test_mistakes_are_named():
-    with pytest.raises(ValueError, match="residual=1.0 must lie in"):
+    with pytest.raises(ValueError, match=r"residual=1.0 must lie in"):
         attention_rollout(drawn(1, 1, 2), 1.0)
     with pytest.raises(ValueError, match="no place 7 in a text of 2 tokens"):
         attention_flow(drawn(1, 1, 2), queries=[7])

@@ -36,7 +36,7 @@ def test_random_labels_are_not_found(drawn):
 
 def test_memory_of_word_types_is_no_selectivity(drawn):
     """Activations that hold nothing but the word: any labels of word types can be read, those of the control as well."""
-    draw, words, vectors = drawn
+    draw, words, _ = drawn
     wide = 3.0 * np.eye(TYPES)[words] + 0.1 * draw.normal(size=(TOKENS, TYPES))
     found = linear_probe(wide, draw.integers(0, 2, TYPES)[words], words)
     assert found.accuracy > 0.95 and found.control_accuracy > 0.95 and abs(found.selectivity) < 0.05
@@ -70,7 +70,7 @@ def test_mistakes_are_named(drawn, monkeypatch):
     _, words, vectors = drawn
     with pytest.raises(ValueError, match="1200 examples of 1 labels are too few"):
         linear_probe(vectors, np.zeros(TOKENS, int), words)
-    with pytest.raises(ValueError, match="held_out=1.5 must lie between"):
+    with pytest.raises(ValueError, match=r"held_out=1.5 must lie between"):
         linear_probe(vectors, words, words, held_out=1.5)
     monkeypatch.setitem(sys.modules, "sklearn.linear_model", None)
     with pytest.raises(ImportError, match="probes need scikit-learn: pip install"):

@@ -1,5 +1,6 @@
 """Value-weighted attention: what places hand over adds up to what attention puts out."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -27,7 +28,7 @@ def test_the_vectors_sum_to_the_output_of_attention(tiny, make_model, planted, s
     found = {word: np.asarray(sites[f"layers.1.attention.{word}"]) for word in ("queries", "keys", "values", "output")}
     groups = 4 // found["keys"].shape[2]
     scores = np.einsum("BTNH,BSNH->BNTS", found["queries"], np.repeat(found["keys"], groups, 2)) / 2.0
-    weights = np.asarray(masked_softmax(scores, causal_mask(9)))
+    weights = np.asarray(masked_softmax(jnp.asarray(scores), causal_mask(9)))
     out = model.layers.attention.out
     kernel, bias = np.asarray(out.kernel[...][1]), np.asarray(out.bias[...][1])
     vectors = value_weighted_vectors(weights, found["values"], kernel)
