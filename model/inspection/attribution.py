@@ -18,11 +18,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float, Int
+from jaxtyping import Float, Int
 
 from model.encoder_decoder import EncoderDecoder
 from model.inspection.lens import EMBEDDINGS, Scoring, output_table, scored_stack, site_of
@@ -31,7 +29,7 @@ from model.norms import LayerNorm, Norm, RMSNorm
 from model.transformer import Transformer
 
 NORM_BIASES, OUTPUT_BIAS = "norm biases", "output bias"
-Parts = dict[str, Array]
+Parts = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,13 +64,13 @@ class LogitAttribution:
 
 
 def frozen_norm(
-    parts: Float[Array, "C B T D"],
-    total: Float[Array, "B T D"],
-    scale: Float[Array, " D"],
+    parts: Float[np.ndarray, "C B T D"],
+    total: Float[np.ndarray, "B T D"],
+    scale: Float[np.ndarray, " D"],
     epsilon: float,
     *,
     centre: bool,
-) -> Float[Array, "C B T D"]:
+) -> Float[np.ndarray, "C B T D"]:
     """What each of C parts becomes under a norm whose statistics are those of `total`; without the norm's bias.
 
         layer norm (centre):  (c - mean(c)) / sqrt(var(total) + epsilon) * scale
@@ -80,16 +78,15 @@ def frozen_norm(
 
     Linear in `parts`: where they sum to `total`, the results sum to norm(total) - bias.
 
-    >>> parts = jnp.array([[[[3.0, 0.0]]], [[[0.0, 4.0]]]])
-    >>> frozen_norm(parts, parts.sum(0), jnp.full(2, 0.5**0.5), 0.0, centre=False)[:, 0, 0].round(1)
-    Array([[0.6, 0. ],
-           [0. , 0.8]], dtype=float32)
+    >>> parts = np.array([[[[3.0, 0.0]]], [[[0.0, 4.0]]]])
+    >>> frozen_norm(parts, parts.sum(0), np.full(2, 0.5**0.5), 0.0, centre=False)[:, 0, 0].round(3)
+    array([[0.6, 0. ],
+           [0. , 0.8]])
     """
     if centre:
         parts = parts - parts.mean(-1, keepdims=True)
         total = total - total.mean(-1, keepdims=True)
-    shrink = jax.lax.rsqrt(jnp.square(total).mean(-1, keepdims=True) + epsilon)
-    return parts * shrink[None] * scale.astype(jnp.float32).reshape(1, 1, 1, -1)
+    return parts / np.sqrt(np.square(total).mean(-1, keepdims=True) + epsilon) * scale
 
 
 def direct_logit_attribution(
@@ -116,22 +113,22 @@ def direct_logit_attribution(
     _refuse_transform(model)
     found = {name: site_of(sites, name) for name in attribution_sites(model, heads=heads)}
     parts: Parts = {EMBEDDINGS: found["embeddings.output"]}
-    biases = jnp.zeros_like(parts[EMBEDDINGS])  # those of all norms so far, as they stand in the stream now
+    biases = np.zeros_like(parts[EMBEDDINGS])  # those of all norms so far, as they stand in the stream now
     for number in range(stack.num_layers):
         for half in _halves(model):
             name = f"{prefix}layers.{number}.{half}"
             if heads and half != "mlp":
-                added = _by_head(name, found[f"{name}.mixed"], _module(stack, number, half, "out"))
+                added = _by_head(name, found[f"{name}.mixed"], *_module(stack, number, half, "out"))
             else:
                 added = {name: found[f"{name}.output"]}
             if stack.config.norm_placement == "sandwich":
-                added, bias = _through(_module(stack, number, f"{half}_norm_after"), added, jnp.zeros_like(biases))
+                added, bias = _through(*_module(stack, number, f"{half}_norm_after"), added, np.zeros_like(biases))
                 biases = biases + bias
             parts |= added
             if stack.config.norm_placement == "post":
-                parts, biases = _through(_module(stack, number, f"{half}_norm"), parts, biases)
+                parts, biases = _through(*_module(stack, number, f"{half}_norm"), parts, biases)
     if stack.final_norm is not None:
-        parts, biases = _through(stack.final_norm, parts, biases)
+        parts, biases = _through(stack.final_norm, None, parts, biases)
     return _on_logits(model, parts | {NORM_BIASES: biases}, np.asarray(tokens), against)
 
 
@@ -146,15 +143,17 @@ def attribution_sites(model: Any, *, heads: bool = False) -> tuple[str, ...]:
     return tuple(found)
 
 
-def head_outputs(mixed: Float[Array, "B T N H"], kernel: Float[Array, "N H D"]) -> Float[Array, "N B T D"]:
+def head_outputs(
+    mixed: Float[np.ndarray, "B T N H"], kernel: Float[np.ndarray, "N H D"]
+) -> Float[np.ndarray, "N B T D"]:
     """What each head writes into the stream: its mixed values through its rows of the output kernel.
 
     Their sum is attention's output without its bias.
 
-    >>> head_outputs(jnp.ones((1, 1, 2, 3)), jnp.ones((2, 3, 1)))[:, 0, 0, 0]
-    Array([3., 3.], dtype=float32)
+    >>> head_outputs(np.ones((1, 1, 2, 3)), np.ones((2, 3, 1)))[:, 0, 0, 0]
+    array([3., 3.])
     """
-    return jnp.einsum("BTNH,NHD->NBTD", mixed, kernel)
+    return np.einsum("BTNH,NHD->NBTD", mixed, kernel)
 
 
 def _halves(model: Scoring) -> tuple[str, ...]:
@@ -172,39 +171,40 @@ def _refuse_transform(model: Scoring) -> None:
         )
 
 
-def _module(stack: Transformer, number: int, *path: str) -> Any:
-    """A module inside layer `number`, with the arrays of that layer alone."""
+def _module(stack: Transformer, number: int, *path: str) -> tuple[Any, int | None]:
+    """A module inside layer `number`, and the row of its arrays that is this layer's; None where it has arrays of its own."""
     layers, row = stack.layers, 0 if stack.config.share_layers else number
     apart = isinstance(layers, nnx.List)
     module = layers[row] if apart else layers
     for word in path:
         module = getattr(module, word)
-    if apart:
-        return module
-    graph, state = nnx.split(module)
-    return nnx.merge(graph, jax.tree.map(lambda leaf: leaf[row], state))
+    return module, None if apart else row
 
 
-def _by_head(name: str, mixed: Array, out: Linear) -> Parts:
+def _numbers(parameter: Any, row: int | None) -> np.ndarray:
+    """A parameter, or one layer's row of it, in float32."""
+    values = parameter[...]
+    return np.asarray(values if row is None else values[row], np.float32)
+
+
+def _by_head(name: str, mixed: np.ndarray, out: Linear, row: int | None) -> Parts:
     """What the heads of one attention add, and its bias, which is nobody's."""
-    written = head_outputs(mixed, out.kernel[...].astype(jnp.float32))
+    written = head_outputs(mixed, _numbers(out.kernel, row))
     parts = {f"{name}.heads.{head}": part for head, part in enumerate(written)}
     if out.bias is not None:
-        parts[f"{name}.bias"] = jnp.broadcast_to(out.bias[...].astype(jnp.float32)[None, None], written.shape[1:])
+        parts[f"{name}.bias"] = np.broadcast_to(_numbers(out.bias, row), written.shape[1:])
     return parts
 
 
-def _through(norm: Norm, parts: Parts, biases: Array) -> tuple[Parts, Array]:
+def _through(norm: Norm, row: int | None, parts: Parts, biases: np.ndarray) -> tuple[Parts, np.ndarray]:
     """Parts and biases of a stream behind a norm that is frozen at the statistics of their sum."""
-    stacked = jnp.stack([*parts.values(), biases])
-    scale, choice = norm.scale[...], norm.choice
-    centre = isinstance(choice, LayerNorm)
+    stacked = np.stack([*parts.values(), biases])
+    scale, choice = _numbers(norm.scale, row), norm.choice
     if isinstance(choice, RMSNorm) and choice.centred:
         scale = scale + 1.0
-    normed = frozen_norm(stacked, stacked.sum(0), scale, choice.epsilon, centre=centre)
-    after = normed[-1]
-    if isinstance(choice, LayerNorm) and choice.bias:
-        after = after + norm.bias[...].astype(jnp.float32)[None, None]
+    normed = frozen_norm(stacked, stacked.sum(0), scale, choice.epsilon, centre=isinstance(choice, LayerNorm))
+    has_bias = isinstance(choice, LayerNorm) and choice.bias
+    after = normed[-1] + _numbers(norm.bias, row) if has_bias else normed[-1]
     return dict(zip(parts, normed[:-1], strict=True)), after
 
 
@@ -223,8 +223,7 @@ def _on_logits(model: Scoring, parts: Parts, tokens: np.ndarray, against: np.nda
             raise ValueError(f"token ids from {ids.min()} to {ids.max()} do not lie in a vocabulary of {len(table)}")
     directions = [table[ids] for ids in chosen]
     direction = directions[0] if against is None else directions[0] - directions[1]
-    stacked = np.stack([np.asarray(part) for part in parts.values()])
-    values = np.einsum("CBTD,BTD->CBT", stacked, direction * np.float32(head.choice.scale))
+    values = np.einsum("CBTD,BTD->CBT", np.stack([*parts.values()]), direction * np.float32(head.choice.scale))
     names = tuple(parts)
     if bias is not None:
         own = bias[chosen[0]] - (0.0 if against is None else bias[chosen[1]])

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float, Int
+from jaxtyping import Float, Int
 
 from model.decoder import LanguageModel
 from model.encoder import MaskedLanguageModel
@@ -99,17 +99,17 @@ def logit_lens(model: Any, sites: Mapping[str, Any], places: Sequence[int] | sli
     taken = slice(None) if places is None else places if isinstance(places, slice) else np.asarray(places)
     rows = []
     for site in wanted:
-        stream = site_of(sites, site)[:, taken]
+        stream = jnp.asarray(site_of(sites, site)[:, taken])
         stream = stream if stack.final_norm is None else stack.final_norm(stream)
         rows.append(np.asarray(model.predict_tokens(stream)))
     return LogitLens((EMBEDDINGS, *(site.removesuffix(".residual") for site in wanted[1:])), np.stack(rows))
 
 
-def site_of(sites: Mapping[str, Any], name: str) -> Array:
-    """A captured [B T D] array, in float32; ValueError that says what to capture where it is missing."""
+def site_of(sites: Mapping[str, Any], name: str) -> np.ndarray:
+    """A captured array, in float32; ValueError that says what to capture where it is missing."""
     if name not in sites:
         raise ValueError(f"{name} was not captured; capture it too, keep=[..., {name!r}]")
-    return jnp.asarray(np.asarray(sites[name]), jnp.float32)
+    return np.asarray(sites[name], np.float32)
 
 
 def output_table(model: Scoring) -> Embedding:
