@@ -24,6 +24,7 @@ not take what place 0 copied from itself for a predecessor.
 
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
@@ -59,7 +60,8 @@ def planted_induction(symbols: int = 24, length: int = 72) -> LanguageModel:
         output=Output(tied=False),
         dropout_rate=0.0,
     )
-    model = LanguageModel(config, rngs=nnx.Rngs(0))
+    graph, shapes = nnx.split(nnx.eval_shape(lambda: LanguageModel(config, rngs=nnx.Rngs(0))))
+    model = nnx.merge(graph, jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes))
     token, previous, answer = (slice(n * symbols, (n + 1) * symbols) for n in range(3))
     place = slice(3 * symbols, width)
     one, places = np.eye(symbols, dtype=np.float32), np.eye(length, dtype=np.float32)
