@@ -81,19 +81,21 @@ class HeadScores:
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        """A small grid a score, layers down and heads across, darker for more; each cell says its value on hover."""
+        """A small grid a score, layers down and heads across, stronger for more; each cell says its value on hover.
+
+        Full strength is one, or the highest score where that is more, so that shares of attention compare across grids."""
         figures = "".join(self._grid(name, values) for name, values in self.scores.items())
         title = f"<p style='margin:0 0 6px'>{html.escape(self.title)}</p>" if self.title else ""
         return f"{title}<div style='display:flex;flex-wrap:wrap;gap:16px'>{figures}</div>"
 
     def _grid(self, name: str, values: np.ndarray) -> str:
-        most = np.nanmax(values) if not np.isnan(values).all() else 0.0
+        most = max(1.0, float(np.nanmax(values))) if not np.isnan(values).all() else 1.0
         lines = []
         for i, layer in enumerate(self.layers):
             cells = []
             for j, head in enumerate(self.heads):
                 value = float(values[i, j])
-                strength = 0.0 if np.isnan(value) or most <= 0 else max(value / most, 0.0)
+                strength = 0.0 if np.isnan(value) else max(value / most, 0.0)
                 says = f"layer {layer}, head {head}: {value:.3f}"
                 # Grey lines and a blue of varying strength stand on light and on dark pages.
                 style = f"background:rgba(42,120,214,{strength:.2f});border:1px solid rgba(128,128,128,.25)"
@@ -102,7 +104,7 @@ class HeadScores:
             lines.append(f"<tr>{number}{''.join(cells)}</tr>")
         best = ", ".join(f"{layer}.{head} {value:.2f}" for layer, head, value in self.top(name, TOP))
         return (
-            f"<figure style='margin:0;font-size:11px'><figcaption><b>{html.escape(name.replace('_', ' '))}</b></figcaption>"
-            f"<table style='border-collapse:collapse'>{''.join(lines)}</table>"
+            f"<figure style='margin:0;font-size:11px;color:inherit'><figcaption><b>{html.escape(name.replace('_', ' '))}</b></figcaption>"
+            f"<table style='border-collapse:collapse;font:inherit;color:inherit'>{''.join(lines)}</table>"
             f"<figcaption>{best}</figcaption></figure>"
         )

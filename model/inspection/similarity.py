@@ -58,11 +58,14 @@ def cka_matrix(
         _check(count, debiased)
     own_left = [_alike(x, x, debiased) for x in left.values()]
     own_right = own_left if second is None else [_alike(y, y, debiased) for y in right.values()]
-    found = [
-        [_ratio(_alike(x, y, debiased), a, b) for y, b in zip(right.values(), own_right, strict=True)]
-        for x, a in zip(left.values(), own_left, strict=True)
-    ]
-    return NamedArray(np.array(found), ("first", "second"))
+    found = np.zeros((len(left), len(right)))
+    for i, x in enumerate(left.values()):
+        for j, y in enumerate(right.values()):
+            if second is None and j <= i:  # symmetric, and known on the diagonal
+                found[i, j] = found[j, i] if j < i else _ratio(own_left[i], own_left[i], own_left[i])
+            else:
+                found[i, j] = _ratio(_alike(x, y, debiased), own_left[i], own_right[j])
+    return NamedArray(found, ("first", "second"))
 
 
 def _alike(x: np.ndarray, y: np.ndarray, debiased: bool) -> float:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.optimize import linprog
 
 from model.inspection.flow import attention_flow, attention_rollout, with_residual
 
@@ -28,6 +29,26 @@ def test_flow_is_what_the_narrowest_cut_lets_through():
     flow = attention_flow(np.stack([layer, layer])[:, None], residual=0.0, queries=[2])
     # to place 1: only through middle 1: min(0.8, 0.7). to place 0: 0.2 through middle 0, min(0.8, 0.3) through middle 1.
     np.testing.assert_allclose(flow, [[0.5, 0.7, 0.0]], atol=1e-6)
+
+
+def test_flow_is_the_optimum_of_its_linear_program():
+    """Written as one: as much as can leave the place at the top, what comes into a node going out of it."""
+    depth, length = 3, 4
+    weights = drawn(depth, 2, length)
+    layers = with_residual(weights)
+    edges = [(below, t, s) for below in range(depth) for t in range(length) for s in range(length)]
+    found = attention_flow(weights, queries=[1, 3])
+    for row, place in enumerate((1, 3)):
+        for token in range(length):
+            balance = np.zeros(((depth + 1) * length, len(edges)))
+            for number, (below, t, s) in enumerate(edges):
+                balance[(below + 1) * length + t, number] += 1
+                balance[below * length + s, number] -= 1
+            leaves = balance[depth * length + place]
+            inner = [n for n in range(len(balance)) if n not in (depth * length + place, token)]
+            limits = [(0, layers[edge]) for edge in edges]
+            best = linprog(-leaves, A_eq=balance[inner], b_eq=np.zeros(len(inner)), bounds=limits)
+            assert found[row, token] == pytest.approx(-best.fun, abs=1e-5)
 
 
 def test_rollout_is_the_product_and_its_rows_are_shares():
