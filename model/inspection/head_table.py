@@ -103,8 +103,9 @@ class HeadScores:
             number = f"<th style='padding:0 4px 0 0;font-weight:normal;text-align:right'>{layer}</th>"
             lines.append(f"<tr>{number}{''.join(cells)}</tr>")
         best = ", ".join(f"{layer}.{head} {value:.2f}" for layer, head, value in self.top(name, TOP))
+        heading = html.escape(name.replace("_", " "))
         return (
-            f"<figure style='margin:0;font-size:11px;color:inherit'><figcaption><b>{html.escape(name.replace('_', ' '))}</b></figcaption>"
+            f"<figure style='margin:0;font-size:11px;color:inherit'><figcaption><b>{heading}</b></figcaption>"
             f"<table style='border-collapse:collapse;font:inherit;color:inherit'>{''.join(lines)}</table>"
             f"<figcaption>{best}</figcaption></figure>"
         )
