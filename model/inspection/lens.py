@@ -3,7 +3,7 @@
     logits_l = head(norm(x_l)),   x_l the stream after layer l
 
 The last norm is applied as the model would apply it, with the statistics of x_l itself; so each layer gets a prediction of its
-own, and these do not add up. What adds up is `model/inspection/attribution.py`, whose norm is frozen.
+own, and these do not add up. What adds up is `model/inspection/logit_attribution.py`, whose norm is frozen.
 Reference: nostalgebraist 2020, "interpreting GPT: the logit lens".
 """
 
@@ -24,7 +24,6 @@ from model.linear import Embedding
 from model.transformer import Transformer
 
 Scoring = LanguageModel | MaskedLanguageModel | EncoderDecoder
-EMBEDDINGS = "embeddings"
 
 
 class Scored(NamedTuple):
@@ -50,7 +49,7 @@ def scored_stack(model: nnx.Module) -> Scored:
 def lens_sites(model: nnx.Module) -> tuple[str, ...]:
     """The sites that `logit_lens` reads, to capture before: the embeddings, and the stream after each layer."""
     stack, prefix = scored_stack(model)
-    return ("embeddings.output", *(f"{prefix}layers.{number}.residual" for number in range(stack.num_layers)))
+    return (f"{prefix}embeddings.output", *(f"{prefix}layers.{number}.residual" for number in range(stack.num_layers)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +57,7 @@ class LogitLens:
     """Logits of every token of the vocabulary after the embeddings and after each layer.
 
     Attributes:
-        names: what each of the E rows was read after, "embeddings" or a layer as "layers.3".
+        names: what each of the E rows was read after, "embeddings" or a layer as "layers.3", by the path of the module.
         logits: float32 [E B T V]; the last row is the model's own.
     """
 
@@ -102,7 +101,7 @@ def logit_lens(model: Any, sites: Mapping[str, Any], places: Sequence[int] | sli
         stream = jnp.asarray(site_of(sites, site)[:, taken])
         stream = stream if stack.final_norm is None else stack.final_norm(stream)
         rows.append(np.asarray(model.predict_tokens(stream)))
-    return LogitLens((EMBEDDINGS, *(site.removesuffix(".residual") for site in wanted[1:])), np.stack(rows))
+    return LogitLens(tuple(site.rsplit(".", 1)[0] for site in wanted), np.stack(rows))
 
 
 def site_of(sites: Mapping[str, Any], name: str) -> np.ndarray:

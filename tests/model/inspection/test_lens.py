@@ -13,8 +13,8 @@ from model.capture import captured
 from model.decoder import LanguageModel
 from model.encoder import Encoder, MaskedLanguageModel
 from model.encoder_decoder import EncoderDecoder
-from model.inspection.attribution import attribution_sites, direct_logit_attribution, frozen_norm
 from model.inspection.lens import lens_sites, logit_lens
+from model.inspection.logit_attribution import attribution_sites, direct_logit_attribution, frozen_norm
 from model.mlp import GatedMLP
 from model.norms import LayerNorm, RMSNorm, layer_norm
 from model.output import Output
@@ -74,7 +74,10 @@ def run(model, planted):
     if isinstance(model, EncoderDecoder):
         source = planted.inputs_of(tokens_of(1))
         named = dict(zip(("source_tokens", "source_positions", "source_segments"), source, strict=True))
-    return captured(model, lambda model: model.predict_tokens(model(rows, positions, segments, **named)))
+    logits, sites = captured(model, lambda model: model.predict_tokens(model(rows, positions, segments, **named)))
+    if "embeddings.output" in sites:  # of an encoder-decoder: the last call, the decoder's
+        sites.setdefault("decoder.embeddings.output", sites["embeddings.output"])
+    return logits, sites
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

@@ -23,7 +23,7 @@ from flax import nnx
 from jaxtyping import Float, Int
 
 from model.encoder_decoder import EncoderDecoder
-from model.inspection.lens import EMBEDDINGS, Scoring, output_table, scored_stack, site_of
+from model.inspection.lens import Scoring, output_table, scored_stack, site_of
 from model.linear import Linear
 from model.norms import LayerNorm, Norm, RMSNorm
 from model.transformer import Transformer
@@ -38,7 +38,7 @@ class LogitAttribution:
 
     Attributes:
         names: the C parts: "embeddings", "layers.0.attention", "layers.0.mlp", ..., "norm biases", "output bias"; with heads
-            "layers.0.attention.heads.3" and "layers.0.attention.bias" instead.
+            "layers.0.attention.heads.3" and "layers.0.attention.bias" instead. In an encoder-decoder "decoder." goes before.
         values: float32 [C B T], what each part gave.
     """
 
@@ -112,8 +112,9 @@ def direct_logit_attribution(
     stack, prefix = scored_stack(model)
     _refuse_transform(model)
     found = {name: site_of(sites, name) for name in attribution_sites(model, heads=heads)}
-    parts: Parts = {EMBEDDINGS: found["embeddings.output"]}
-    biases = np.zeros_like(parts[EMBEDDINGS])  # those of all norms so far, as they stand in the stream now
+    embedded = f"{prefix}embeddings"
+    parts: Parts = {embedded: found[f"{embedded}.output"]}
+    biases = np.zeros_like(parts[embedded])  # those of all norms so far, as they stand in the stream now
     for number in range(stack.num_layers):
         for half in _halves(model):
             name = f"{prefix}layers.{number}.{half}"
@@ -135,7 +136,7 @@ def direct_logit_attribution(
 def attribution_sites(model: Any, *, heads: bool = False) -> tuple[str, ...]:
     """The sites that `direct_logit_attribution` reads, to capture before."""
     stack, prefix = scored_stack(model)
-    found = ["embeddings.output"]
+    found = [f"{prefix}embeddings.output"]
     for number in range(stack.num_layers):
         for half in _halves(model):
             word = "mixed" if heads and half != "mlp" else "output"
