@@ -216,10 +216,8 @@ def _on_logits(model: Scoring, parts: Parts, tokens: np.ndarray, against: np.nda
     bias = None if head.bias is None else np.asarray(head.bias[...], np.float32)
     chosen = [tokens] if against is None else [tokens, np.asarray(against)]
     for ids in chosen:
-        if ids.shape != parts[EMBEDDINGS].shape[:2]:
-            raise ValueError(
-                f"tokens of shape {ids.shape} for hidden states of {parts[EMBEDDINGS].shape[:2]}: one id a place"
-            )
+        if ids.shape != (places := parts[NORM_BIASES].shape[:2]):
+            raise ValueError(f"tokens of shape {ids.shape} for hidden states of {places}: one id a place")
         if ids.size and not 0 <= ids.min() <= ids.max() < len(table):
             raise ValueError(f"token ids from {ids.min()} to {ids.max()} do not lie in a vocabulary of {len(table)}")
     directions = [table[ids] for ids in chosen]
