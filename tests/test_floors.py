@@ -30,6 +30,8 @@ DOORS = {
     "tensorboardX": ("train/tracking.py",),
     "tyro": ("train/cli.py", "train/values.py", "train/usage.py"),
     "rich": ("train/console.py", "train/usage.py", "train/cli.py"),
+    "scipy": ("model/inspection/flow.py",),
+    "sklearn": ("model/inspection/probes.py",),
     "optax": ("train/", "experiments/bench"),
     "torch": ("experiments/bench",),
     "transformers": ("experiments/bench",),

@@ -21,6 +21,7 @@ from model.capture import captured
 from model.config import TransformerConfig
 from model.decoder import LanguageModel
 from model.initializers import Normal
+from model.inspection.attention_scores import induction_score
 from model.masks import causal_mask
 from model.norms import LayerNorm
 from model.positions import LearnedPositions
@@ -108,16 +109,11 @@ def measure(finished: Finished) -> dict[str, float]:
 
 def prefix_matching(sites: dict[str, jax.Array], layer: int, block: int) -> np.ndarray:
     """Mean weight from each repeated place to the places after its symbol's earlier occurrences, by head [N]
-    (arXiv:2209.11895)."""
+    (arXiv:2209.11895). Places of the block stand for symbols: one that chance put into it twice is no repetition."""
     query, key = sites[f"layers.{layer}.attention.queries"], sites[f"layers.{layer}.attention.keys"]
     scores = jnp.einsum("BTNH,BSNH->BNTS", query, key) / np.sqrt(query.shape[-1])
     weights = masked_softmax(scores, causal_mask(query.shape[1]))
-    places = np.arange(block, query.shape[1])
-    found = np.zeros(weights.shape[1])
-    for back in range(block, query.shape[1], block):  # a block that comes round twice was seen twice
-        seen = places[places >= back]
-        found += np.asarray(weights[:, :, seen, seen - back + 1].sum(2).mean(0)) / len(places)
-    return found
+    return induction_score(np.asarray(weights), np.arange(query.shape[1]) % block).mean(0)
 
 
 def curves(finished: list[Finished]) -> list[Chart]:

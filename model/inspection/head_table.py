@@ -1,0 +1,111 @@
+"""Scores of heads as a table that can be read, in a terminal and in a notebook."""
+
+import html
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from model.inspection.named import NamedArray
+
+TOP = 3  # how many heads a line of the printed table names
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class HeadScores:
+    """Some scores of L layers and N heads: `scores["induction"]` is [layer head], `top("induction")` the highest.
+
+    Attributes:
+        scores: float [L N] by name; NaN where a score says nothing of a head.
+        layers: the number of each layer in the model.
+        heads: the number of each head.
+        title: what text or checkpoint they are of.
+    """
+
+    scores: Mapping[str, np.ndarray]
+    layers: tuple[int, ...]
+    heads: tuple[int, ...]
+    title: str = ""
+
+    def __post_init__(self):
+        for name, values in self.scores.items():
+            if values.shape != (len(self.layers), len(self.heads)):
+                raise ValueError(
+                    f"{name} of shape {values.shape} is not {len(self.layers)} layers x {len(self.heads)} heads"
+                )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the scores."""
+        return tuple(self.scores)
+
+    def __getitem__(self, name: str) -> NamedArray:
+        """A copy of one score, [layer head]; ValueError for a name that is not there."""
+        if name not in self.scores:
+            raise ValueError(f"there is no score {name!r} here; there are {', '.join(self.scores)}")
+        return NamedArray(np.array(self.scores[name]), ("layer", "head"))
+
+    def top(self, name: str, count: int = 5, *, lowest: bool = False) -> list[tuple[int, int, float]]:
+        """The heads that score highest, or lowest: (layer, head, score) by their numbers in the model; NaN is left out.
+
+        >>> HeadScores({"induction": np.array([[0.1, 0.9], [0.3, np.nan]])}, (0, 1), (0, 1)).top("induction", 2)
+        [(0, 1, 0.9), (1, 0, 0.3)]
+        """
+        values = np.asarray(self[name])
+        order = np.argsort(values if lowest else -values, axis=None, kind="stable")
+        found = [(int(place // len(self.heads)), int(place % len(self.heads))) for place in order]
+        kept = [(layer, head, float(values[layer, head])) for layer, head in found if not np.isnan(values[layer, head])]
+        return [(self.layers[layer], self.heads[head], value) for layer, head, value in kept[:count]]
+
+    def rows(self, by: str | None = None) -> list[dict[str, int | float]]:
+        """One dict a head, with its layer, head and all scores, as pandas takes it; sorted by a score, highest first."""
+        found = [
+            {"layer": layer, "head": head} | {name: float(values[i, j]) for name, values in self.scores.items()}
+            for i, layer in enumerate(self.layers)
+            for j, head in enumerate(self.heads)
+        ]
+        if by is None:
+            return found
+        self[by]  # says what there is, where it is not there
+        return sorted(found, key=lambda row: -np.inf if np.isnan(row[by]) else row[by], reverse=True)
+
+    def __repr__(self) -> str:
+        width = max(map(len, ("score", *self.scores)))
+        lines = [f"{'score':<{width}}    mean  highest (layer.head)"]
+        if self.title:
+            lines.insert(0, self.title)
+        for name, values in self.scores.items():
+            best = "  ".join(f"{layer}.{head} {value:.2f}" for layer, head, value in self.top(name, TOP))
+            mean = float(np.nanmean(values)) if not np.isnan(values).all() else float("nan")
+            lines.append(f"{name:<{width}}  {mean:6.2f}  {best}")
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        """A small grid a score, layers down and heads across, stronger for more; each cell says its value on hover.
+
+        Full strength is one, or the highest score where that is more, so that shares of attention compare across grids."""
+        figures = "".join(self._grid(name, values) for name, values in self.scores.items())
+        title = f"<p style='margin:0 0 6px'>{html.escape(self.title)}</p>" if self.title else ""
+        return f"{title}<div style='display:flex;flex-wrap:wrap;gap:16px'>{figures}</div>"
+
+    def _grid(self, name: str, values: np.ndarray) -> str:
+        most = max(1.0, float(np.nanmax(values))) if not np.isnan(values).all() else 1.0
+        lines = []
+        for i, layer in enumerate(self.layers):
+            cells = []
+            for j, head in enumerate(self.heads):
+                value = float(values[i, j])
+                strength = 0.0 if np.isnan(value) else max(value / most, 0.0)
+                says = f"layer {layer}, head {head}: {value:.3f}"
+                # Grey lines and a blue of varying strength stand on light and on dark pages.
+                style = f"background:rgba(42,120,214,{strength:.2f});border:1px solid rgba(128,128,128,.25)"
+                cells.append(f"<td title='{says}' style='{style};padding:0;width:14px;height:14px'></td>")
+            number = f"<th style='padding:0 4px 0 0;font-weight:normal;text-align:right'>{layer}</th>"
+            lines.append(f"<tr>{number}{''.join(cells)}</tr>")
+        best = ", ".join(f"{layer}.{head} {value:.2f}" for layer, head, value in self.top(name, TOP))
+        heading = html.escape(name.replace("_", " "))
+        return (
+            f"<figure style='margin:0;font-size:11px;color:inherit'><figcaption><b>{heading}</b></figcaption>"
+            f"<table style='border-collapse:collapse;font:inherit;color:inherit'>{''.join(lines)}</table>"
+            f"<figcaption>{best}</figcaption></figure>"
+        )
