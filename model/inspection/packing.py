@@ -23,7 +23,7 @@ from jaxtyping import Float, Float32, UInt8, UInt16
 
 LEVELS = 254
 STEPS = (0.0, 1 / 254, 1 / 180, 1 / 127, 1 / 104, 1 / 90, 1 / 76, 1 / 63)  # of square roots; each within 0.02 of a weight
-SAMPLED_ROWS = 16
+SAMPLED_ROWS = 64
 FINE = 65_535  # the row's numbers take 16 bits
 
 
