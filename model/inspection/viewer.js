@@ -196,6 +196,14 @@
 
   // --- Heads of a layer, and all layers by heads: buttons with a small map each.
 
+  function evenly(width) { // the number of columns, between 120 and 210 pixels each, that leaves the last row least empty
+    const most = Math.max(2, Math.floor(width / 120)), least = Math.max(2, Math.ceil(width / 210));
+    if (count <= most) return Math.max(count, least);
+    let best = most;
+    for (let n = most; n >= least; n--) if ((n - count % n) % n < (best - count % best) % best) best = n;
+    return best;
+  }
+
   function makeGrid(panel, whole) {
     const box = element("div", whole ? "model" : "grid"), cells = [];
     if (whole) {
@@ -218,6 +226,7 @@
       }
     }
     const draw = async mine => {
+      if (!whole) box.style.gridTemplateColumns = `repeat(${evenly(box.clientWidth)}, minmax(0, 1fr))`;
       for (const { cell, at, head } of cells) {
         cell.tabIndex = at() === state.layer && head === state.head ? 0 : -1;
         cell.classList.toggle("chosen", cell.tabIndex === 0);
@@ -273,9 +282,9 @@
       const rows = bottom - top, columns = right - left, width = holder.clientWidth, pen = canvas.getContext("2d");
       pen.font = font(12);
       const longest = words => Math.min(width < 420 ? 74 : 118, Math.max(...words.map(word => pen.measureText(word).width), 20));
-      const numbered = (words, n) => n > width / 16 ? 26 : 0;
-      const labels = Math.ceil(longest(queries.slice(top, bottom)) + numbered(queries, rows)) + 10;
-      const heading = Math.ceil(longest(keys.slice(left, right)) + numbered(keys, columns)) + 10;
+      const numbered = (words, n) => n > width / 6 ? 28 : 0;
+      const labels = Math.ceil(longest(queries.slice(top, bottom)) + numbered(queries, rows)) + 16;
+      const heading = Math.ceil(longest(keys.slice(left, right)) + numbered(keys, columns)) + 16;
       let cell = (width - labels - 4) / columns;
       const slanted = Math.min(cell, 30) >= 15;
       if (slanted) cell = (width - labels - 4 - 0.72 * heading) / columns;
@@ -301,7 +310,7 @@
       const label = (words, i, along, strong, thin) => {
         pen.save();
         pen.font = font(cell < 12.5 && thin === 1 ? Math.max(9, cell - 1) : 12, strong ? 650 : 400);
-        const options = { strong, before: thin > 1 ? String(i) : "" };
+        const options = { strong, before: thin > 4 ? String(i) : "" };
         if (along) drawWord(pen, words[i], labels - 7, head + (i - top + 0.5) * cell, { ...options, align: "right", most: labels - 12 });
         else {
           pen.translate(labels + (i - left + 0.5) * cell, head - 6);
@@ -402,15 +411,15 @@
 
   function makeLines(panel) {
     const { queries, keys } = texts[panel.text], longest = Math.max(queries.length, keys.length), row = longest > 200 ? 18 : 24;
-    const canvas = document.createElement("canvas"), room = element("div", "", canvas), box = element("div", "scroll", room);
-    const full = longest * row + 16;
+    const canvas = document.createElement("canvas"), sheet = element("div", "", canvas), box = element("div", "scroll", sheet);
+    const full = longest * row + 16, edge = width => Math.max(Math.min(190, width * 0.3), (width - 520) / 2); // of the words
     let maps = [], strong = [], over = null;
-    room.style.height = full + "px";
+    sheet.style.height = full + "px";
     canvas.tabIndex = 0; canvas.setAttribute("role", "img"); canvas.setAttribute("aria-label", `Lines of ${titleOf(panel)}`);
 
     function paint() {
       const width = box.clientWidth, height = Math.min(full, box.clientHeight), pen = sharp(canvas, width, height);
-      const offset = box.scrollTop, pad = Math.min(190, width * 0.3), y = i => 8 + (i + 0.5) * row - offset, seen = i => y(i) > -row && y(i) < height + row;
+      const offset = box.scrollTop, pad = edge(width), y = i => 8 + (i + 0.5) * row - offset, seen = i => y(i) > -row && y(i) < height + row;
       const signed = maps[0]?.map.signed, hue = (head, weight) => signed ? ink(weight < 0 ? "less" : "more") : maps.length > 1 ? headColour(head) : ink("accent");
       const stroke = (t, s, weight, head, alpha) => {
         pen.strokeStyle = hue(head, weight); pen.globalAlpha = alpha; pen.lineWidth = 0.6 + 3.4 * Math.abs(weight);
@@ -429,25 +438,25 @@
         if (Math.abs(weight) > Math.abs(shown.get(i)?.[0] ?? 0)) shown.set(i, [weight, head]);
       }
       pen.globalAlpha = 1;
-      const column = (words, right) => {
+      const room = Math.min(pad - 6, 190), column = (words, right) => {
         for (let i = Math.max(0, Math.floor((offset - 8) / row)); i < words.length && y(i) < height + row; i++) {
           const mine = side !== undefined && (side === "key") === right && at === i, other = side !== undefined && (side === "key") !== right ? shown.get(i) : null;
           if (mine || other) {
             pen.fillStyle = mine ? ink("accent-wash") : hue(other[1], other[0]);
             pen.globalAlpha = mine ? 1 : 0.06 + 0.5 * Math.min(1, Math.abs(other[0]));
-            pen.beginPath(); pen.roundRect(right ? width - pad : 6, y(i) - row / 2 + 1, pad - 6, row - 2, 5); pen.fill(); pen.globalAlpha = 1;
+            pen.beginPath(); pen.roundRect(right ? width - pad : pad - room, y(i) - row / 2 + 1, room, row - 2, 5); pen.fill(); pen.globalAlpha = 1;
           }
           pen.font = font(row > 20 ? 13.5 : 12, mine ? 650 : 400);
           const number = other && Math.abs(other[0]) >= 0.01 ? Math.abs(other[0]).toFixed(2) : "";
-          drawWord(pen, words[i], right ? width - pad + 8 : pad - 8, y(i), { align: right ? "left" : "right", most: pad - (number ? 54 : 18), strong: mine || !!other });
-          if (number) { pen.font = font(11.5, 600); pen.fillStyle = ink("ink"); pen.textAlign = right ? "right" : "left"; pen.fillText(number, right ? width - 8 : 12, y(i)); }
+          drawWord(pen, words[i], right ? width - pad + 8 : pad - 8, y(i), { align: right ? "left" : "right", most: room - (number ? 48 : 12), strong: mine || !!other });
+          if (number) { pen.font = font(11.5, 600); pen.fillStyle = ink("ink"); pen.textAlign = right ? "right" : "left"; pen.fillText(number, right ? width - pad + room - 6 : pad - room + 6, y(i)); }
         }
       };
       column(queries, false); column(keys, true);
     }
 
     const place = event => {
-      const frame = canvas.getBoundingClientRect(), pad = Math.min(190, frame.width * 0.3), x = event.clientX - frame.left;
+      const frame = canvas.getBoundingClientRect(), pad = edge(frame.width), x = event.clientX - frame.left;
       const i = Math.floor((event.clientY - frame.top + box.scrollTop - 8) / row), side = x < pad ? "query" : x > frame.width - pad ? "key" : null;
       return side && i >= 0 && i < (side === "query" ? queries : keys).length ? [side, i] : null;
     };
@@ -492,7 +501,7 @@
     const most = state.reach === "one" ? 1 : map?.peak, shares = signed ? [0, 0.25, 0.5, 0.75, 1] : [0, 0.25, 0.5, 0.75, 1];
     $(".ticks").replaceChildren(...shares.map(x => {
       const share = signed ? 2 * x - 1 : x, value = state.curve === "root" ? Math.sign(share) * share * share : share;
-      const tick = element("span", "", most === undefined ? (value === 0 ? "0" : Math.abs(value) === 1 ? (value < 0 ? "\u2212peak" : "peak") : Math.round(100 * value) + "%") : written(value * most).replace(/(\.\d\d)\d+$/, most > 0.2 ? "$1" : "$&"));
+      const tick = element("span", "", most === undefined ? (value === 0 ? "0" : Math.abs(value) === 1 ? (value < 0 ? "\u2212peak" : "peak") : Math.round(100 * value) + "%") : most > 0.2 ? String(+(value * most).toFixed(2)).replace("-", "\u2212") : written(value * most));
       tick.style.left = 100 * x + "%";
       return tick;
     }));
