@@ -4,7 +4,7 @@
     AttentionView(first, second)               two texts, or one text under two checkpoints: beside each other, or their difference
     AttentionView(*maps_of_checkpoints)        a slider over training
 
-The page is one piece without a network: viewer.html, .css and .js beside this file, and the maps as `packing` makes them.
+The page is one piece without a network: the files of the folder `viewer`, and the maps as `packing` makes them.
 """
 
 import base64
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 MOST_BYTES = 11_500_000  # of streams: where they would take more, coarser steps are taken, down to six bits
 LARGEST_PAGE = 200_000_000  # bytes of streams that a browser still opens
-FRAME_HEIGHT = 760
+FRAME_HEIGHT = 760  # pixels
+SCRIPTS = ("maps.js", "words.js", "grid.js", "map.js", "lines.js", "frame.js")  # one function, in this order
 MARK = '<meta name="generator" content="Loupe attention view">'
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
@@ -57,13 +58,13 @@ class AttentionView:
         """
         if self._packed is None:
             self._packed = _packed(self.maps, self.title)
-        name, parts = f"attention-{uuid4().hex[:12]}", {end: _asset(end) for end in ("html", "css", "js")}
+        name, script = f"attention-{uuid4().hex[:12]}", "\n".join(map(_asset, SCRIPTS))
         return (
             f'<div id="{name}" class="loupe-attention"{" data-page" if page else ""}>'
-            f"<template><style>{parts['css']}</style>{parts['html']}</template>"
+            f"<template><style>{_asset('style.css')}</style>{_asset('frame.html')}</template>"
             f'<script type="application/json">{self._packed}</script>'
             f"<noscript>Attention maps are drawn by a script; allow scripts to see them.</noscript></div>"
-            f'<script>{parts["js"].rstrip()}(document.getElementById("{name}"));</script>'
+            f'<script>(host => {{\n"use strict";\nif (!host || host.shadowRoot) return;\n{script}}})(document.getElementById("{name}"));</script>'
         )
 
     def page(self) -> str:
@@ -196,5 +197,5 @@ def _packed(maps: Sequence[AttentionMaps], title: str) -> str:
     return written.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
-def _asset(end: str) -> str:
-    return Path(__file__).with_name(f"viewer.{end}").read_text(encoding="utf-8")
+def _asset(name: str) -> str:
+    return (Path(__file__).parent / "viewer" / name).read_text(encoding="utf-8")
