@@ -4,6 +4,7 @@ let made = [], shape = "", playing = 0; // the panels on the page, what they are
 const stage = $(".stage"), MAKERS = { heads: makeGrid, map: makeMap, lines: makeLines, model: panel => makeGrid(panel, true) };
 const KINDS = { encoder: "encoder", decoder: "decoder", cross: "cross attention" };
 const sameWords = (a, b) => ["queries", "keys"].every(side => texts[a][side].length === texts[b][side].length);
+const other = ({ text, against }) => many ? against : texts.length - 1 - text; // what a text is compared with
 
 function panels() { // of two texts the first is to the left, and is what is taken away; of many it is the one compared with
   const [first, second] = many ? [state.against, state.text] : [0, texts.length - 1];
@@ -50,7 +51,7 @@ function controls() { // every control shows what is chosen; what has no meaning
   for (const choice of root.querySelectorAll("[data-mode]")) {
     choice.setAttribute("aria-pressed", choice.dataset.mode === mode);
     if (choice.dataset.mode !== "difference") continue;
-    choice.disabled = !sameWords(state.text, many ? state.against : 1 - state.text);
+    choice.disabled = !sameWords(state.text, other(state));
     choice.title = choice.disabled ? "These texts differ in length" : "";
   }
   $(".play").textContent = playing ? "\u2016" : "\u25b6";
@@ -107,7 +108,7 @@ async function draw() {
 
 function set(change) {
   const next = { ...state, ...change };
-  if (next.mode === "difference" && !sameWords(next.text, many ? next.against : 1 - next.text)) next.mode = "beside";
+  if (next.mode === "difference" && !sameWords(next.text, other(next))) next.mode = "beside";
   if (next.text !== state.text && !sameWords(next.text, state.text)) Object.assign(next, { cursor: null, pinned: false, part: null, held: null });
   if (next.head !== state.head && next.drawn === state.drawn && next.drawn.size === 1) next.drawn = new Set([next.head]);
   Object.assign(state, next);
