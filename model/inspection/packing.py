@@ -56,10 +56,10 @@ def quantise(weights: Float32[np.ndarray, "*maps T S"], step: float = 0.0) -> Pa
     """
     roots = np.sqrt(weights)
     top = roots.max(-1, initial=0.0)
-    peak = top.max(-1, initial=0.0)
+    peak = np.asarray(top.max(-1, initial=0.0))
     tops = _fine(top, peak)
     packed = Packed(np.zeros(weights.shape, np.uint8), np.stack([tops, tops, tops]), peak, step)
-    steps = np.maximum(packed.steps(), np.float32(1e-30))
+    steps = np.maximum(packed.steps(), np.float32(1e-12))
     codes = np.minimum(np.rint(roots / steps[..., None]), LEVELS) + (weights > 0)
     codes[(roots == top[..., None]) & (weights > 0)] = LEVELS + 1
     small, middle = codes == 1, (codes > 1) & (codes <= LEVELS)
@@ -70,7 +70,8 @@ def quantise(weights: Float32[np.ndarray, "*maps T S"], step: float = 0.0) -> Pa
     variance = np.square(codes - 1 - mean[..., None]).sum(-1, where=middle) / number
     target = weights.sum(-1, where=middle) / number / np.square(steps)
     shift = np.clip(np.sqrt(np.maximum(target - variance, 0.0)) - mean, -0.5, 0.5)
-    rows = np.stack([tops, _fine(floor, peak), np.rint((shift + 0.5) * FINE).astype(np.uint16)])
+    floors = np.maximum(_fine(floor, peak), small.any(-1))  # what is there is never nothing
+    rows = np.stack([tops, floors, np.rint((shift + 0.5) * FINE)]).astype(np.uint16)
     return Packed(codes.astype(np.uint8), rows, peak, step)
 
 
@@ -106,7 +107,7 @@ def from_stream(stream: bytes, rows: int) -> Packed:
     return Packed(codes, numbers, np.asarray(peak), float(step))
 
 
-def choose_step(sets: Sequence[Float32[np.ndarray, "L N T S"]], most_bytes: float) -> float:
+def choose_step(sets: Sequence[Float32[np.ndarray, "L N _ _"]], most_bytes: int) -> float:
     """The finest of STEPS with which all maps take at most `most_bytes`, judged by some of their rows; else the coarsest."""
     return next((step for step in STEPS[:-1] if sum(_estimate(maps, step) for maps in sets) <= most_bytes), STEPS[-1])
 

@@ -12,6 +12,7 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from html import escape
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -192,7 +193,8 @@ def _packed(maps: Sequence[AttentionMaps], title: str) -> str:
         name = one.title or (f"text {number + 1}" if len(maps) > 1 else "")
         words = {"queries": one.queries, "keys": one.keys}
         texts.append({"title": name, "kind": one.kind, **words, "layers": one.layers, "heads": one.heads, "streams": made})
-    rounded = f"{max(error, 0.0001):.1g}" if error < 0.001 else f"{error + 0.0005:.3f}"
+    places = 4 if error < 0.001 else 3
+    rounded = f"{ceil(max(error, 1e-9) * 10**places) / 10**places:.{places}f}"
     written = json.dumps({"title": title, "error": rounded, "texts": texts}, separators=(",", ":"), ensure_ascii=False)
     return written.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 

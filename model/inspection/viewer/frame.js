@@ -62,6 +62,8 @@ function controls() { // every control shows what is chosen; what has no meaning
   $(".about").textContent = [`${counted(layers.length, "layer")} \u00d7 ${counted(heads.length, "head")}`,
     S === T ? counted(T, "word") : `${T} \u00d7 ${S} words`, KINDS[text.kind],
     ...(several || text.title === data.title ? [] : [text.title])].filter(part => part).join(" \u00b7 ");
+  const error = String(+((mode === "difference" ? 2 : 1) * data.error).toFixed(4));
+  $(".kept").textContent = `${mode === "difference" ? "Differences" : "Weights"} as shown are within ${error} of those computed.`;
   chips();
 }
 
@@ -177,7 +179,6 @@ function preferred() { // the theme of a notebook around this, where there is on
 }
 
 $(".title").textContent = data.title;
-$(".kept").textContent = `Weights as shown are within ${data.error} of those computed.`;
 for (const select of root.querySelectorAll(".which select, .against select")) select.append(...texts.map(({ title }, i) => new Option(title, i)));
 for (const tab of root.querySelectorAll("[data-view]")) tab.onclick = () => show(tab.dataset.view);
 for (const choice of root.querySelectorAll("[data-mode]")) choice.onclick = () => set({ mode: choice.dataset.mode });

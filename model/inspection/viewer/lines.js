@@ -39,8 +39,10 @@ function makeLines(panel) {
       const all = maps.flatMap(({ map, head }) => cells(at, map).map(cell => [cell, map.weights[cell[0] * map.columns + cell[1]], head]));
       const least = Math.max(LEAST[state.least] / 5, 0.001);
       for (const line of all.filter(([, weight]) => Math.abs(weight) >= least).sort((a, b) => Math.abs(a[1]) - Math.abs(b[1]))) {
+        const end = line[0][at[0] === "query" ? 1 : 0];
         stroke(...line, 0.18);
-        reached.set(line[0][at[0] === "query" ? 1 : 0], line); // the strongest comes last
+        reached.delete(end);
+        reached.set(end, line); // of each word the strongest, and the strongest of all comes last
       }
     } else {
       let left = MOST_LINES;
