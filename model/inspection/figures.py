@@ -45,7 +45,9 @@ def draw(maps: AttentionMaps, *, width: float | None = None, peak: float | None 
     rows = layers if layers > 1 else -(-heads // columns)
     width = width or 7.0
     shape = min(max(len(maps.queries) / len(maps.keys), 0.4), 2.5)
-    figure = Picture(figsize=(width, width / columns * shape * rows + 0.25 * rows * (layers == 1) + 0.3), layout="constrained")
+    figure = Picture(
+        figsize=(width, width / columns * shape * rows + 0.25 * rows * (layers == 1) + 0.3), layout="constrained"
+    )
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02)  # type: ignore[union-attr]
     axes = figure.subplots(rows, columns, squeeze=False)
     for place, axis in enumerate(axes.ravel()):
@@ -79,9 +81,13 @@ def _one(maps: AttentionMaps, width: float, peak: float | None, root: bool) -> F
         shown = range(0, len(words), -(-len(words) // FEW_WORDS))
         side.set_ticks([at + 0.5 for at in shown], [_label(words[at]) for at in shown])
     size = min(9.0, max(4.0, 52 * width / max(min(max(T, S), FEW_WORDS), 1)))
-    axis.tick_params(labelsize=size, length=0, pad=2, colors=INK, top=False, bottom=False, labeltop=True, labelbottom=False)
+    axis.tick_params(
+        labelsize=size, length=0, pad=2, colors=INK, top=False, bottom=False, labeltop=True, labelbottom=False
+    )
     axis.tick_params(axis="x", rotation=90)
-    axis.set_title(", ".join(filter(None, [maps.title, f"layer {maps.layers[0]}, head {maps.heads[0]}"])), pad=8, **TITLE)
+    axis.set_title(
+        ", ".join(filter(None, [maps.title, f"layer {maps.layers[0]}, head {maps.heads[0]}"])), pad=8, **TITLE
+    )
     scale = figure.colorbar(mesh, ax=axis, shrink=0.5, aspect=28, pad=0.02)
     scale.ax.tick_params(labelsize=7, length=2, colors=INK)
     scale.outline.set_visible(False)  # type: ignore[operator]
@@ -92,7 +98,9 @@ def _map(axis: Axes, weights: np.ndarray, peak: float | None, root: bool) -> Qua
     """Cells of a map: vectors without seams, or pixels where there are very many."""
     norm = PowerNorm(0.5 if root else 1.0, 0.0, peak or float(weights.max()) or 1.0, clip=True)
     many = weights.size > MOST_CELLS
-    mesh = axis.pcolormesh(weights, cmap=COLOURS, norm=norm, linewidth=0, edgecolors="none", rasterized=many, antialiased=False)
+    mesh = axis.pcolormesh(
+        weights, cmap=COLOURS, norm=norm, linewidth=0, edgecolors="none", rasterized=many, antialiased=False
+    )
     axis.set_aspect("equal" if 0.4 <= weights.shape[0] / weights.shape[1] <= 2.5 else "auto")
     axis.invert_yaxis()
     for spine in axis.spines.values():
@@ -106,7 +114,9 @@ def _label(word: str) -> str:
     >>> [_label(word) for word in ("Ġthe", "##ing", "$x", "")]
     ['·the', '##ing', '\\\\$x', '∅']
     """
-    shown = re.sub("[ \u0120\u2581]", "\u00b7", re.sub("[\n\u010a]", "\u21b5", re.sub("[\t\u0109]", "\u21e5", word))) or "\u2205"
+    shown = (
+        re.sub("[ \u0120\u2581]", "\u00b7", re.sub("[\n\u010a]", "\u21b5", re.sub("[\t\u0109]", "\u21e5", word)))
+        or "\u2205"
+    )
     shown = shown if len(shown) <= 16 else shown[:15] + "\u2026"
     return shown.replace("$", "\\$")
-

@@ -10,8 +10,8 @@ A map [T S] becomes a byte for each weight and three numbers for each row. With 
 Square roots spend the codes where weights of attention lie; with equal distances a uniform head over 512 words would be all
 zeros. `shift`, between -1/2 and 1/2, is chosen so that a row keeps its sum: every weight stays in its own step, no mass is lost,
 and a row whose weights are equal is exact. The step is top / 254, or a coarser one where a large set of maps must fit into a
-page: at least 63 levels between 0 and 1, six bits. The lower triangle of a causal map is not packed by itself: runs of zeros
-take no room.
+page: down to 63 levels between 0 and 1, six bits, or fewer where even so no weight is far from what it was. The lower triangle
+of a causal map is not packed by itself: runs of zeros take no room.
 """
 
 import zlib
@@ -19,10 +19,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Float32, UInt8, UInt16
+from jaxtyping import Float32, UInt8, UInt16
 
 LEVELS = 254
-STEPS = (0.0, 1 / 254, 1 / 180, 1 / 127, 1 / 104, 1 / 90, 1 / 76, 1 / 63)  # of square roots; each within 0.02 of a weight
+STEPS = (0.0, 1 / 254, 1 / 180, 1 / 127, 1 / 104, 1 / 90, 1 / 76, 1 / 63)  # of square roots
+COARSER = (1 / 54, 1 / 46)  # good enough for flat maps only, where no weight is large
+TOLERANCE = 0.02
 SAMPLED_ROWS = 64
 FINE = 65_535  # the row's numbers take 16 bits
 
@@ -108,14 +110,32 @@ def from_stream(stream: bytes, rows: int) -> Packed:
 
 
 def choose_step(sets: Sequence[Float32[np.ndarray, "L N _ _"]], most_bytes: int) -> float:
-    """The finest of STEPS with which all maps take at most `most_bytes`, judged by some of their rows; else the coarsest."""
-    return next((step for step in STEPS[:-1] if sum(_estimate(maps, step) for maps in sets) <= most_bytes), STEPS[-1])
+    """The finest step with which all maps take at most `most_bytes`, judged by some of their rows; else the coarsest.
+
+    One of COARSER is chosen only if it keeps those rows within half of TOLERANCE.
+    """
+    chosen = STEPS[0]
+    for step in (*STEPS, *COARSER):
+        if step in COARSER and max(_error(_sample(maps), step) for maps in sets) > TOLERANCE / 2:
+            break
+        chosen = step
+        if sum(_estimate(maps, step) for maps in sets) <= most_bytes:
+            break
+    return chosen
+
+
+def _sample(maps: Float32[np.ndarray, "L N T S"]) -> Float32[np.ndarray, "L N _ S"]:
+    return maps[:, :, :: -(-maps.shape[2] // SAMPLED_ROWS)]
 
 
 def _estimate(maps: Float32[np.ndarray, "L N T S"], step: float) -> float:
     """The bytes that maps would take, from those that every n-th row takes."""
-    sample = maps[:, :, :: -(-maps.shape[2] // SAMPLED_ROWS)]
+    sample = _sample(maps)
     return sum(map(len, streams(quantise(sample, step)))) * maps.shape[2] / sample.shape[2]
+
+
+def _error(maps: Float32[np.ndarray, "L N T S"], step: float) -> float:
+    return float(np.abs(restore(quantise(maps, step)) - maps).max())
 
 
 def _fine(roots: np.ndarray, peak: np.ndarray) -> np.ndarray:

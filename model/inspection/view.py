@@ -1,7 +1,7 @@
 """Attention maps to look at: an interactive page for notebooks and files, pictures for papers, arrays for bertviz.
 
     AttentionView(maps)                        one text
-    AttentionView(first, second)               two texts, or one text under two checkpoints: beside each other, or their difference
+    AttentionView(first, second)               two texts or two checkpoints, beside each other, or their difference
     AttentionView(*maps_of_checkpoints)        a slider over training
 
 The page is one piece without a network: the files of the folder `viewer`, and the maps as `packing` makes them.
@@ -20,17 +20,19 @@ from uuid import uuid4
 import numpy as np
 
 from model.inspection.maps import AttentionMaps
-from model.inspection.packing import choose_step, quantise, restore, streams
+from model.inspection.packing import STEPS, TOLERANCE, choose_step, quantise, restore, streams
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-MOST_BYTES = 11_500_000  # of streams: where they would take more, coarser steps are taken, down to six bits
+MOST_BYTES = 11_250_000  # of streams, about: where they would take more, coarser steps are taken; a page is 4/3 of it
 LARGEST_PAGE = 200_000_000  # bytes of streams that a browser still opens
 FRAME_HEIGHT = 760  # pixels
 SCRIPTS = ("maps.js", "words.js", "grid.js", "map.js", "lines.js", "frame.js")  # one function, in this order
 MARK = '<meta name="generator" content="Loupe attention view">'
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+)
 
 
 class ViewError(ValueError):
@@ -65,7 +67,8 @@ class AttentionView:
             f"<template><style>{_asset('style.css')}</style>{_asset('frame.html')}</template>"
             f'<script type="application/json">{self._packed}</script>'
             f"<noscript>Attention maps are drawn by a script; allow scripts to see them.</noscript></div>"
-            f'<script>(host => {{\n"use strict";\nif (!host || host.shadowRoot) return;\n{script}}})(document.getElementById("{name}"));</script>'
+            f'<script>(host => {{\n"use strict";\nif (!host || host.shadowRoot) return;\n{script}}}'
+            f')(document.getElementById("{name}"));</script>'
         )
 
     def page(self) -> str:
@@ -170,13 +173,28 @@ def _check(maps: Sequence[AttentionMaps]) -> None:
         if not (low >= 0 and np.isfinite(high)):
             bad = np.argwhere(~((other.weights >= 0) & np.isfinite(other.weights)))[0]
             value = other.weights[tuple(bad)]
-            raise ViewError(f"{name} has a weight of {value} in layer {other.layers[bad[0]]}, head {other.heads[bad[1]]}")
+            raise ViewError(
+                f"{name} has a weight of {value} in layer {other.layers[bad[0]]}, head {other.heads[bad[1]]}"
+            )
 
 
 def _packed(maps: Sequence[AttentionMaps], title: str) -> str:
     """The maps as JSON that may stand inside a script element."""
     weights = [np.ascontiguousarray(one.weights, np.float32) for one in maps]
     step = choose_step(weights, MOST_BYTES)
+    texts, error = _texts(maps, weights, step)
+    if error > TOLERANCE and step > STEPS[-1]:  # the rows that were sampled had no large weight, another has
+        texts, error = _texts(maps, weights, STEPS[-1])
+    places = 4 if error < 0.001 else 3
+    rounded = f"{ceil(max(error, 1e-9) * 10**places) / 10**places:.{places}f}"
+    written = json.dumps({"title": title, "error": rounded, "texts": texts}, separators=(",", ":"), ensure_ascii=False)
+    return written.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+
+
+def _texts(
+    maps: Sequence[AttentionMaps], weights: Sequence[np.ndarray], step: float
+) -> tuple[list[dict[str, Any]], float]:
+    """Each text as the viewer takes it, and the largest difference between a weight and what is kept of it."""
     texts, error, size = [], 0.0, 0
     for number, (one, values) in enumerate(zip(maps, weights, strict=True)):
         made = []
@@ -192,11 +210,10 @@ def _packed(maps: Sequence[AttentionMaps], title: str) -> str:
                 )
         name = one.title or (f"text {number + 1}" if len(maps) > 1 else "")
         words = {"queries": one.queries, "keys": one.keys}
-        texts.append({"title": name, "kind": one.kind, **words, "layers": one.layers, "heads": one.heads, "streams": made})
-    places = 4 if error < 0.001 else 3
-    rounded = f"{ceil(max(error, 1e-9) * 10**places) / 10**places:.{places}f}"
-    written = json.dumps({"title": title, "error": rounded, "texts": texts}, separators=(",", ":"), ensure_ascii=False)
-    return written.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+        texts.append(
+            {"title": name, "kind": one.kind, **words, "layers": one.layers, "heads": one.heads, "streams": made}
+        )
+    return texts, error
 
 
 def _asset(name: str) -> str:

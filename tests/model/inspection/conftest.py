@@ -10,10 +10,16 @@ import pytest
 
 from model.inspection.maps import AttentionMaps, Kind
 
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-).split()
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 HOST = ".loupe-attention"
 
 
@@ -24,7 +30,12 @@ def softmax(scores: np.ndarray) -> np.ndarray:
 
 
 def some_maps(
-    kind: Kind = "encoder", *, shape: tuple[int, int, int, int] = (3, 4, 9, 9), title: str = "", seed: int = 0, spread: float = 2.0
+    kind: Kind = "encoder",
+    *,
+    shape: tuple[int, int, int, int] = (3, 4, 9, 9),
+    title: str = "",
+    seed: int = 0,
+    spread: float = 2.0,
 ) -> AttentionMaps:
     """Softmax of random scores, over words that show every mark of a tokenizer."""
     layers, heads, queries, keys = shape

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.inspection.packing import LEVELS, STEPS, choose_step, from_stream, quantise, restore, streams
+from model.inspection.packing import COARSER, LEVELS, STEPS, choose_step, from_stream, quantise, restore, streams
 
 from .conftest import softmax
 
@@ -92,4 +92,4 @@ def test_steps_are_coarser_only_where_they_must_be():
     size = sum(map(len, streams(quantise(maps[0]))))
     assert choose_step([maps], int(1.2 * size)) == STEPS[0]
     assert STEPS[0] < choose_step([maps], int(0.7 * size)) < STEPS[-1]
-    assert choose_step([maps, maps], int(0.1 * size)) == STEPS[-1]
+    assert choose_step([maps, maps], int(0.1 * size)) == COARSER[-1]

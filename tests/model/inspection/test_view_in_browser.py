@@ -14,7 +14,7 @@ import pytest
 from model.inspection.maps import AttentionMaps
 from model.inspection.view import AttentionView, fragment
 
-from .conftest import HOST, some_maps, softmax
+from .conftest import HOST, softmax, some_maps
 from .test_view import evil_maps
 
 SHOWN = {"Ġcat": "·cat", "▁sat": "·sat", "": "∅", "\n": "↵"}  # how a page shows a word, where not as it is
@@ -39,11 +39,16 @@ def picture(page, name: str) -> bytes:
 
 @pytest.mark.parametrize(
     "maps",
-    [some_maps(), some_maps("decoder"), some_maps("cross", shape=(2, 4, 6, 9)), some_maps(shape=(2, 2, 140, 140), spread=1.0)],
+    [
+        some_maps(),
+        some_maps("decoder"),
+        some_maps("cross", shape=(2, 4, 6, 9)),
+        some_maps(shape=(2, 2, 140, 140), spread=1.0),
+    ],
     ids=["encoder", "decoder", "cross", "long"],
 )
 def test_a_click_enlarges_and_pointing_tells_words_and_weight(look, maps):
-    page = look(AttentionView(maps).page())
+    page = look(AttentionView(maps).page(), height=1200)
     page.settle("heads")
     page.locator(".cell").nth(1).click()
     page.settle("map 0 0 1")
@@ -72,10 +77,18 @@ def test_keys_move_open_close_and_read(look):
     page = look(AttentionView(maps).page())
     page.settle("heads 0 0 0")
     page.locator(".cell").nth(0).focus()
-    for key, where in (("ArrowRight", "0 1"), ("ArrowRight", "0 2"), ("ArrowDown", "1 2"), ("ArrowLeft", "1 1"), ("ArrowUp", "0 1")):
+    for key, where in (
+        ("ArrowRight", "0 1"),
+        ("ArrowRight", "0 2"),
+        ("ArrowDown", "1 2"),
+        ("ArrowLeft", "1 1"),
+        ("ArrowUp", "0 1"),
+    ):
         page.keyboard.press(key)
         page.settle("heads 0", where)
-    assert page.evaluate(f"document.querySelector('{HOST}').shadowRoot.activeElement.dataset.head ?? 'moved'") == "moved"
+    assert (
+        page.evaluate(f"document.querySelector('{HOST}').shadowRoot.activeElement.dataset.head ?? 'moved'") == "moved"
+    )
     page.keyboard.press("Enter")
     page.settle("map 0 0 1")
     for key in ("Shift+ArrowDown", "Shift+ArrowDown", "Shift+ArrowDown", "Shift+ArrowRight"):
@@ -231,7 +244,10 @@ def test_many_views_live_on_one_page(look):
     """Two pieces and a notebook's frame; the style of the page does not reach them, nor theirs the page."""
     views = [AttentionView(some_maps(seed=n), title=f"view {n}") for n in range(3)]
     style = "<style>h2 { color: red } canvas { display: none } p { font-size: 40px }</style>"
-    page = look(f"<!doctype html>{style}<p id=own>own</p>{views[0].html()}{views[1].html()}{views[2]._repr_html_()}", height=2400)
+    page = look(
+        f"<!doctype html>{style}<p id=own>own</p>{views[0].html()}{views[1].html()}{views[2]._repr_html_()}",
+        height=2400,
+    )
     page.wait_for_function(f"[...document.querySelectorAll('{HOST}')].every(host => host.dataset.drawn)")
     assert [page.locator(f"{HOST} .title").nth(i).inner_text() for i in (0, 1)] == ["view 0", "view 1"]
     assert page.locator(f"{HOST} .cell canvas").nth(0).is_visible()
