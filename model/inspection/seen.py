@@ -6,8 +6,15 @@ from typing import Any
 import numpy as np
 
 from model.capture import SiteError, matching, no_such_site
+from model.inspection.attention_scores import head_scores
+from model.inspection.flow import attention_rollout
+from model.inspection.head_table import HeadScores
+from model.inspection.lens import logit_lens
+from model.inspection.lens_table import LensTable
+from model.inspection.logit_attribution import LogitAttribution, direct_logit_attribution
 from model.inspection.maps import AttentionMaps, Kind
 from model.inspection.named import NamedArray
+from model.inspection.view import AttentionView
 
 AXES: dict[str, tuple[str, ...]] = {  # by the end of a site
     "attention.queries": ("example", "query", "head", "feature"),
@@ -138,6 +145,40 @@ class Seen(Mapping[str, NamedArray]):
         return AttentionMaps(
             weights, queries, keys, layers, tuple(range(weights.shape[1])), kind, title or one.texts[0]
         )
+
+    def attention(self, kind: Kind | None = None, *, title: str = "") -> AttentionView:
+        """An interactive view of the maps for a notebook; `.save("maps.html")`, `.figure(layer, head)`."""
+        texts = range(1 if self.single else len(self.texts))
+        maps = [self.maps(kind, example=number, title=title) for number in texts]
+        return AttentionView(*maps, title=title)
+
+    def head_scores(self, kind: Kind | None = None) -> HeadScores:
+        """Entropy, distance, sinks, previous-token, duplicate-token and induction scores of every head."""
+        maps = self.maps(kind)
+        return head_scores(maps, None if maps.kind == "cross" or self.source_words else self.tokens[0])
+
+    def rollout(self, kind: Kind | None = None) -> NamedArray:
+        """Attention rollout (arXiv:2005.00928): how much of each token is in each place after each layer, [L T T]."""
+        return NamedArray(attention_rollout(self.maps(kind).weights), ("layer", "query", "key"))
+
+    def logit_lens(self, places: Sequence[int] | None = None) -> LensTable:
+        """What each layer would say, its stream read through the last norm, which is computed anew, and the head."""
+        one = self if self.single else self.of(0)
+        lens = logit_lens(self.model, one.raw, places)
+        ids, probabilities = lens.top(1)
+        guesses = tuple(tuple(self.word(int(index)) for index in row) for row in ids[:, 0, :, 0])
+        words = one.words[0] if places is None else tuple(one.words[0][place] for place in places)
+        return LensTable(lens, words, guesses, probabilities[:, 0, :, 0])
+
+    def logit_attribution(self, token: int, against: int | None = None, *, heads: bool = False) -> LogitAttribution:
+        """What each part writes towards a token's logit (less another's), by direct paths, the last norm being frozen.
+
+        Needs `keep=attribution_sites(model)` of model/inspection/logit_attribution.py. `heads` parts attention by head.
+        """
+        one = self if self.single else self.of(0)
+        shape = (1, len(one.tokens[0]))
+        other = None if against is None else np.full(shape, against)
+        return direct_logit_attribution(self.model, one.raw, np.full(shape, token), against=other, heads=heads)
 
     def _kind(self, site: str) -> Kind:
         if "cross_attention" in site:
