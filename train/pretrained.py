@@ -27,6 +27,7 @@ from model.positions import LearnedPositions
 from model.published import Architecture, CannotExpress, Family, HubError
 from model.publishing import architecture_of, express, write_model
 from model.weights import open_published, read_model
+from train.inspectable import Inspectable
 from train.outputs import outputs
 from train.run import Run
 from train.sharding import logical_axes, spec
@@ -53,7 +54,7 @@ BESIDE = (
 
 
 @dataclass(frozen=True)
-class Pretrained:
+class Pretrained(Inspectable):
     """A published model, opened.
 
     Attributes:
@@ -243,7 +244,7 @@ def check_vocabulary(tokenizer: Tokenizer, config: TransformerConfig, named: str
 
 
 @dataclass(frozen=True)
-class Opened:
+class Opened(Inspectable):
     """A model to work with, wherever it came from.
 
     Attributes:

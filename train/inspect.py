@@ -1,0 +1,67 @@
+"""The attention of a model on a text: python -m train.inspect RUN_OR_DIR "TEXT" --out maps.html
+
+Writes one page that needs no network: maps of all heads, lines from word to word, layers by heads. Several texts are
+compared in one page, and so is one text at several checkpoints of a run (--step 100,1000,4000).
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from train.command import configure_jax, run_command
+
+
+def main(words: list[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m train.inspect", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("model", metavar="RUN_OR_DIR", help="a run folder, or a published one")
+    parser.add_argument("texts", metavar="TEXT", nargs="*", help="what is read; several are compared")
+    parser.add_argument("--target", metavar="TEXT", help="what the decoder of an encoder-decoder reads")
+    parser.add_argument("--out", metavar="FILE", type=Path, default=Path("maps.html"), help="the page; maps.html")
+    parser.add_argument(
+        "--kind", choices=("encoder", "decoder", "cross"), help="whose attention, where there are several"
+    )
+    parser.add_argument("--layers", metavar="N,N", type=numbers, help="only these layers")
+    parser.add_argument("--heads", metavar="N,N", type=numbers, help="only these heads of each")
+    parser.add_argument("--step", metavar="N,N", type=numbers, help="checkpoints of a run; the newest if left out")
+    parser.add_argument("--sites", action="store_true", help="list what could be kept, with its bytes, and stop")
+    options = parser.parse_args(words)
+    if not options.texts and not options.sites:
+        parser.error("give a text to look at, or --sites")
+    configure_jax()
+    from model.inspection.view import AttentionView
+    from train.pretrained import open_any
+    from train.run import RunError
+
+    if options.step and len(options.texts) > 1:
+        raise RunError("several texts and several steps are not compared at once; give one of either")
+    if options.sites:
+        print(open_any(options.model).sites(*options.texts[:1]))
+        return 0
+    maps: list[Any] = []
+    for step in options.step or [None]:
+        model = open_any(options.model, step=step)
+        for text in options.texts:
+            seen = model.inspect(text, keep=["*attention.weights"], target=options.target)
+            title = f"step {step}" if options.step and len(options.step) > 1 else text
+            maps.append(seen.maps(options.kind, title=title).part(options.layers, options.heads))
+    view = AttentionView(*maps, title=f"{options.model}: {options.texts[0]}")
+    path = view.save(options.out)
+    print(f"{view!r} in {path}, {path.stat().st_size:,} bytes; open it in a browser")
+    return 0
+
+
+def numbers(text: str) -> list[int]:
+    """Whole numbers with commas between.
+
+    >>> numbers("0,11")
+    [0, 11]
+    """
+    return [int(word) for word in text.split(",")]
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))
