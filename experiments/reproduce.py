@@ -91,7 +91,7 @@ def reproduce(name: str, reproduction: Any, seeds: tuple[int, ...], variants: li
     for seed in seeds:
         for variant in variants:
             folder = run_folder(root, variant, seed)
-            if code := train_variant(name, variant, reproduction.variants[variant], seed, folder):
+            if code := train_variant(name, variant, reproduction, seed, folder):
                 return code
             finished.append(Finished(folder, variant, seed))
     if set(variants) != set(reproduction.variants):
@@ -126,14 +126,14 @@ def reproduce(name: str, reproduction: Any, seeds: tuple[int, ...], variants: li
     return 0
 
 
-def train_variant(name: str, variant: str, experiment: Any, seed: int, folder: Any) -> int:
+def train_variant(name: str, variant: str, reproduction: Any, seed: int, folder: Any) -> int:
     """Train one run to its end, or go on with it; the exit code if it was stopped."""
     from train.cli import Request
     from train.options import RunOptions
     from train.session import train_run
 
-    experiment = dataclasses.replace(experiment, seed=seed)
-    options = RunOptions(run_dir=str(folder.path))
+    experiment = dataclasses.replace(reproduction.variants[variant], seed=seed)
+    options = RunOptions(run_dir=str(folder.path), **reproduction.options)
     label = f"{name}/{variant}, seed {seed}"
     return train_run(Request(label, experiment, experiment, options, frozenset({"seed"})), time.perf_counter())
 

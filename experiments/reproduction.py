@@ -93,6 +93,8 @@ class Reproduction:
     """The paper's figure, drawn from our runs."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Of the runs of every variant."""
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """Options of the runs, as `watch`; none changes what is learnt."""
 
     def __post_init__(self):
         if self.control not in self.variants:

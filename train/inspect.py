@@ -48,7 +48,7 @@ def main(words: list[str] | None = None) -> int:
             seen = model.inspect(text, keep=["*attention.weights"], target=options.target)
             title = f"step {step}" if options.step and len(options.step) > 1 else text
             maps.append(seen.maps(options.kind, title=title).part(options.layers, options.heads))
-    view = AttentionView(*maps, title=f"{options.model}: {options.texts[0]}")
+    view = AttentionView(*maps, title=f"{model.name}: {options.texts[0]}")
     path = view.save(options.out)
     print(f"{view!r} in {path}, {path.stat().st_size:,} bytes; open it in a browser")
     return 0

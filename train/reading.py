@@ -16,6 +16,12 @@ from model.positions import LearnedPositions
 Text = str | tuple[str, str] | np.ndarray
 
 
+class ReadingError(ValueError):
+    """A text that a model cannot read; one line with the remedy."""
+
+    exit_code = 2
+
+
 class Reading(NamedTuple):
     """Texts as a model reads them.
 
@@ -33,14 +39,14 @@ class Reading(NamedTuple):
 def read(model: Any, tokenizer: Tokenizer | None, texts: Sequence[Text], targets: Sequence[Text] = ()) -> Reading:
     """Texts with the special tokens that their tokenizer puts around one; a special token that a text spells is what it means.
 
-    A tuple is a pair of texts, an array is ids. ValueError for what cannot be read, with the remedy.
+    A tuple is a pair of texts, an array is ids. ReadingError for what cannot be read, with the remedy.
     """
     if not texts:
-        raise ValueError("there is no text; give one, or several in a list")
+        raise ReadingError("there is no text; give one, or several in a list")
     rows, kinds = zip(*(_ids(model, tokenizer, text) for text in texts), strict=True)
     if not isinstance(model, EncoderDecoder):
         if targets:
-            raise ValueError("this model has one side only; leave target out")
+            raise ReadingError("this model has one side only; leave target out")
         inputs = text_inputs(rows)
         if model.config.num_token_types:
             types = np.zeros_like(inputs.tokens)
@@ -49,7 +55,7 @@ def read(model: Any, tokenizer: Tokenizer | None, texts: Sequence[Text], targets
             inputs = inputs._replace(token_types=types)
         return Reading(inputs, list(rows), [])
     if len(targets) != len(texts):
-        raise ValueError(f"this model has two sides; give a target for each text, {len(texts)} here")
+        raise ReadingError(f"this model has two sides; give a target for each text, {len(texts)} here")
     start = np.array([start_of_target(needed(tokenizer).special)], np.int32)
     written = [np.concatenate([start, _ids(model, tokenizer, text)[0]]) for text in targets]
     return Reading(text_inputs(written, rows), written, list(rows))
@@ -61,9 +67,9 @@ def words_of(tokenizer: Tokenizer | None, ids: np.ndarray) -> tuple[str, ...]:
 
 
 def needed(tokenizer: Tokenizer | None) -> Tokenizer:
-    """The tokenizer; ValueError where there is none."""
+    """The tokenizer; ReadingError where there is none."""
     if tokenizer is None:
-        raise ValueError("this model has no tokenizer; give ids, as an array, in the place of text")
+        raise ReadingError("this model has no tokenizer; give ids, as an array, in the place of text")
     return tokenizer
 
 
@@ -90,13 +96,13 @@ class TextMetric:
     position: int | None
 
     def resolve(self, tokenizer: Tokenizer | None, ids: np.ndarray) -> Any:
-        """The metric of model/inspection/metrics.py for a text of these ids. ValueError for words that are not one token."""
+        """The metric of model/inspection/metrics.py for a text of these ids. ReadingError for words that are not one token."""
         known, position = needed(tokenizer), self.position
         if position is None:
             masks = np.flatnonzero(ids == known.special.mask) if known.special.mask is not None else []
             position = int(masks[0]) if len(masks) == 1 else len(ids) - 1
         if not -len(ids) <= position < len(ids):
-            raise ValueError(f"there is no position {position}; the text has {len(ids)} tokens")
+            raise ReadingError(f"there is no position {position}; the text has {len(ids)} tokens")
         return self.make(*(_one(known, word) for word in self.words), position=position)
 
 
@@ -118,7 +124,7 @@ def _one(tokenizer: Tokenizer, word: str) -> int:
     ids = tokenizer.encode(word)
     if len(ids) != 1:
         pieces = ", ".join(map(repr, words_of(tokenizer, ids)))
-        raise ValueError(
+        raise ReadingError(
             f"{word!r} is {len(ids)} tokens ({pieces}); choose a word that is one, its space before it included"
         )
     return int(ids[0])
@@ -132,14 +138,14 @@ def _ids(model: Any, tokenizer: Tokenizer | None, text: Text) -> tuple[np.ndarra
         ids, types = needed(tokenizer).encode_pair(*text)
     else:
         if not text.strip():
-            raise ValueError("the text is empty; give at least one word")
+            raise ReadingError("the text is empty; give at least one word")
         ids = needed(tokenizer).encode_marked(text, special_tokens=True)
         types = np.zeros(len(ids), np.int32)
     config = model.config
     if not len(ids):
-        raise ValueError("the text has no tokens; give at least one word")
+        raise ReadingError("the text has no tokens; give at least one word")
     if isinstance(config.positions, LearnedPositions) and len(ids) > (most := config.positions.max_length):
-        raise ValueError(f"the text has {len(ids)} tokens and the model reads at most {most}; shorten it")
+        raise ReadingError(f"the text has {len(ids)} tokens and the model reads at most {most}; shorten it")
     if ids.min() < 0 or ids.max() >= config.vocab_size:
-        raise ValueError(f"ids must lie in [0, {config.vocab_size}); there are {ids.min()} to {ids.max()}")
+        raise ReadingError(f"ids must lie in [0, {config.vocab_size}); there are {ids.min()} to {ids.max()}")
     return ids, types

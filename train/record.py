@@ -19,6 +19,7 @@ class Record:
     """The small files of a run folder, as they lie there.
 
     Attributes:
+        folder: where it lies.
         name: of the experiment.
         ident: begins every id of the report, so that two reports can stand on one page.
         config, base: the resolved experiment, and the same as it was declared.
@@ -27,6 +28,7 @@ class Record:
         lines: of metrics.jsonl, in order.
     """
 
+    folder: Path
     name: str
     ident: str
     config: dict[str, Any]
@@ -43,6 +45,7 @@ class Record:
         folder = Path(folder).resolve()
         declared = load(folder / "run.json", dict).get("experiment")
         return cls(
+            folder=folder,
             name=declared if isinstance(declared, str) and declared else folder.name,
             ident="loupe-" + hashlib.sha256(str(folder).encode()).hexdigest()[:8],
             config=load(folder / "config.json", dict),

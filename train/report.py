@@ -18,6 +18,8 @@ from train.lines import replace_text
 from train.page import page
 from train.progress import duration
 from train.record import Record, flatten
+from train.report_attention import attention
+from train.report_attention import lead as attention_lead
 from train.report_words import words_of
 
 REPORT_FILE = "report.html"
@@ -69,6 +71,7 @@ def render(record: Record) -> str:
             words_of(record).predictions,
             sections.predictions,
         ),
+        ("attention", "Attention", attempt(attention_lead, record), attention),
         ("configuration", "Configuration", configuration_lead(record), sections.settings),
         ("environment", "Environment", "What ran, and the command that ran it.", sections.environment),
         ("events", "Events", "", sections.events),

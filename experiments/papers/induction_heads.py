@@ -165,4 +165,5 @@ reproduction = Reproduction(
     floor=lambda: {"loss of a uniform guess": float(np.log(SYMBOLS))},
     control=ONE,
     curves=curves,
+    options={"watch": "layers.*.attention", "watch_every": 100, "keep": "log"},  # to see the heads form
 )

@@ -6,6 +6,8 @@ from typing import Literal
 
 import numpy as np
 
+from model.capture import SiteError
+
 Kind = Literal["encoder", "decoder", "cross"]
 
 
@@ -37,12 +39,12 @@ class AttentionMaps:
             raise ValueError(f"weights of shape {self.weights.shape} do not fit {shape}: layers, heads, queries, keys")
 
     def part(self, layers: Sequence[int] | None = None, heads: Sequence[int] | None = None) -> "AttentionMaps":
-        """Some of the layers and heads, by their numbers in the model; ValueError for one that is not there."""
+        """Some of the layers and heads, by their numbers in the model; SiteError for one that is not there."""
         chosen = []
         for name, wanted, there in (("layer", layers, self.layers), ("head", heads, self.heads)):
             numbers = there if wanted is None else tuple(wanted)
             if missing := [number for number in numbers if number not in there]:
-                raise ValueError(f"there is no {name} {missing[0]} here; there are {', '.join(map(str, there))}")
+                raise SiteError(f"there is no {name} {missing[0]} here; there are {', '.join(map(str, there))}")
             chosen.append((numbers, [there.index(number) for number in numbers]))
         (layer_numbers, rows), (head_numbers, columns) = chosen
         weights = self.weights[np.ix_(rows, columns)]
