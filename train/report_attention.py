@@ -13,14 +13,15 @@ from train.record import Record
 from train.watching import FOLDER, sides_of
 
 MOST_MAPS, MOST_LAYERS, MOST_HEADS = 24, 12, 5
+TITLES: dict[Kind, str] = {"encoder": "Attention", "decoder": "Attention", "cross": "Cross attention"}
 FIGURES = {"entropy": "entropy (nats)", "sink_mass": "weight on the first token"}
 
 
 def attention(record: Record) -> str:
     """Maps and curves of what was watched; nothing where nothing was."""
-    views = "".join(fragment(maps, f"{kind} attention") for kind, maps in snapshots(record.folder).items())
+    views = "".join(fragment(maps, TITLES[kind]) for kind, maps in snapshots(record.folder).items())
     drawn = "".join(charts(record))
-    return views + (f'<div class="charts">{drawn}</div>' if drawn else "")
+    return views + (f'<div class="charts" style="margin-top: 1rem">{drawn}</div>' if drawn else "")
 
 
 def lead(record: Record) -> str:
@@ -44,9 +45,8 @@ def snapshots(folder: Path) -> dict[Kind, list[AttentionMaps]]:
                 weights = np.stack([kept[name] for name in names]).astype(np.float32)
                 layers = tuple(int(name.split("layers.")[1].split(".")[0]) for name in names)
                 heads = tuple(range(weights.shape[1]))
-                found.setdefault(kind, []).append(
-                    AttentionMaps(weights, looks, seen, layers, heads, kind, f"step {step:,}")
-                )
+                one = AttentionMaps(weights, looks, seen, layers, heads, seen_as(kind, weights), f"step {step:,}")
+                found.setdefault(kind, []).append(one)
     return found
 
 
@@ -61,6 +61,16 @@ def kinds(names: list[str]) -> dict[Kind, list[str]]:
         kind: Kind = "cross" if "cross" in name else "decoder" if name.startswith("decoder.") else "encoder"
         found.setdefault(kind, []).append(name)
     return found
+
+
+def seen_as(kind: Kind, weights: np.ndarray) -> Kind:
+    """The kind of some maps: where nobody looks ahead it is a decoder's, whatever its modules are called.
+
+    >>> seen_as("encoder", np.tril(np.ones((1, 1, 3, 3))))
+    'decoder'
+    """
+    ahead = np.triu(np.ones(weights.shape[-2:], bool), 1)
+    return "decoder" if kind == "encoder" and ahead.any() and not weights[..., ahead].any() else kind
 
 
 def charts(record: Record) -> list[str]:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from train.lines import comparable_lines, read_metrics
+from train.report_attention import snapshots
 from train.run import Run
 from train.watching import FIGURES, LENGTH, heads, sides_of
 
@@ -61,6 +62,12 @@ def test_a_watched_run_is_the_run_that_was_not(words, here, tmp_path):
     assert sorted(path.name for path in (watched / "attention").iterdir()) == ["3.npz", "6.npz"]
     kept = np.load(watched / "attention" / "6.npz")
     assert ("source_tokens" in kept) == bool(words)
+    found = snapshots(watched)
+    assert [maps.title for maps in next(iter(found.values()))] == ["step 3", "step 6"]
+    assert set(found) == ({"encoder", "decoder", "cross"} if words else {"encoder"})
+    report = (watched / "report.html").read_text()
+    assert "Watching took " in report and report.count('class="loupe-attention"') == len(found)
+    assert "loupe-attention" not in (plain / "report.html").read_text()
     for name in set(kept) - {"tokens", "source_tokens"}:
         looks, seen = (len(kept[side]) for side in sides_of(name))
         assert kept[name].shape == (2, looks, seen) and seen <= LENGTH
