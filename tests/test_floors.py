@@ -31,6 +31,7 @@ DOORS = {
     "tyro": ("train/cli.py", "train/values.py", "train/usage.py"),
     "rich": ("train/console.py", "train/usage.py", "train/cli.py"),
     "optax": ("train/", "experiments/bench"),
+    "matplotlib": ("model/inspection/",),
     "torch": ("experiments/bench",),
     "transformers": ("experiments/bench",),
 }

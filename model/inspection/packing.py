@@ -112,11 +112,11 @@ def from_stream(stream: bytes, rows: int) -> Packed:
 def choose_step(sets: Sequence[Float32[np.ndarray, "L N _ _"]], most_bytes: int) -> float:
     """The finest step with which all maps take at most `most_bytes`, judged by some of their rows; else the coarsest.
 
-    One of COARSER is chosen only if it keeps those rows within half of TOLERANCE.
+    One of COARSER is chosen only if it keeps those rows well within TOLERANCE.
     """
     chosen = STEPS[0]
     for step in (*STEPS, *COARSER):
-        if step in COARSER and max(_error(_sample(maps), step) for maps in sets) > TOLERANCE / 2:
+        if step in COARSER and max(_error(_sample(maps), step) for maps in sets) > 0.75 * TOLERANCE:
             break
         chosen = step
         if sum(_estimate(maps, step) for maps in sets) <= most_bytes:

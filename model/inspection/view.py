@@ -25,7 +25,7 @@ from model.inspection.packing import STEPS, TOLERANCE, choose_step, quantise, re
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-MOST_BYTES = 11_250_000  # of streams, about: where they would take more, coarser steps are taken; a page is 4/3 of it
+MOST_BYTES = 11_400_000  # of streams, about: where they would take more, coarser steps are taken; a page is 4/3 of it
 LARGEST_PAGE = 200_000_000  # bytes of streams that a browser still opens
 FRAME_HEIGHT = 760  # pixels
 SCRIPTS = ("maps.js", "words.js", "grid.js", "map.js", "lines.js", "frame.js")  # one function, in this order

@@ -170,7 +170,8 @@ function dress(theme) {
 
 function preferred() { // the theme of a notebook around this, where there is one, else the system's
   try {
-    for (const { document: { body } } of [window, window.parent]) {
+    for (const { document: { body, documentElement: top } } of [window, window.parent]) {
+      if (top.getAttribute("theme")) return top.getAttribute("theme") === "dark" ? "dark" : "light"; // Colab
       if (body.dataset.jpThemeLight) return body.dataset.jpThemeLight === "false" ? "dark" : "light";
       if (body.dataset.vscodeThemeKind) return /dark|high-contrast$/.test(body.dataset.vscodeThemeKind) ? "dark" : "light";
     }

@@ -36,7 +36,13 @@ function makeGrid(panel, whole) {
       cell.classList.toggle("chosen", chosen);
       cell.setAttribute("aria-label", placeOf(at(), head));
     }
-    for (const { cell, at, head } of cells) if (mine === generation) await drawCell(cell, panel, at(), head, mine);
+    const look = ({ cell, at }) => [at(), cell.clientWidth, host.dataset.theme, state.reach, state.curve].join();
+    const stale = cells.filter(one => one.cell.dataset.look !== look(one));
+    for (let i = 0; i < stale.length && mine === generation; i++) {
+      for (const { at, head } of stale.slice(i, i + 5)) mapOf(panel, at(), head); // a few are unpacked ahead
+      await drawCell(stale[i].cell, panel, stale[i].at(), stale[i].head, mine);
+      if (mine === generation) stale[i].cell.dataset.look = look(stale[i]);
+    }
   }
   return { box, draw };
 }

@@ -86,9 +86,8 @@ def test_keys_move_open_close_and_read(look):
     ):
         page.keyboard.press(key)
         page.settle("heads 0", where)
-    assert (
-        page.evaluate(f"document.querySelector('{HOST}').shadowRoot.activeElement.dataset.head ?? 'moved'") == "moved"
-    )
+    focused = f"document.querySelector('{HOST}').shadowRoot.activeElement.getAttribute('aria-label')"
+    assert page.evaluate(focused) == "layer 0, head 1"
     page.keyboard.press("Enter")
     page.settle("map 0 0 1")
     for key in ("Shift+ArrowDown", "Shift+ArrowDown", "Shift+ArrowDown", "Shift+ArrowRight"):
