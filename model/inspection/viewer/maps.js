@@ -45,7 +45,7 @@ async function decode(text, layer, head) { // `restore` of packing.py
   const codes = new Uint8Array(buffer, 8 + 6 * rows), weights = new Float32Array(rows * columns);
   for (let t = 0, i = 0; t < rows; t++) {
     const top = peak * numbers[t] / 65535, floor = peak * numbers[rows + t] / 65535;
-    const shift = numbers[2 * rows + t] / 65535 - 0.5, width = Math.max(top / 254, step);
+    const shift = 2 * numbers[2 * rows + t] / 65535 - 1, width = Math.max(top / 254, step);
     for (const end = i + columns; i < end; i++) {
       const code = codes[i];
       const side = code === 0 ? 0 : code === 1 ? floor : code === 255 ? top : width * (code - 1 + shift);
