@@ -110,7 +110,11 @@ for (const theme in STOPS) ramps[theme] = { weights: ramp(STOPS[theme].weights),
 
 const curve = share => state.curve === "root" ? Math.sqrt(share) : share;
 const uncurve = share => state.curve === "root" ? Math.sign(share) * share * share : share;
-const reach = map => state.reach === "one" ? 1 : map.peak || 1;
+async function reachOf(layer, head) { // the weight of the last colour: maps beside each other have the same
+  if (state.reach === "one") return 1;
+  const shown = await Promise.all(panels().map(panel => mapOf(panel, layer, head)));
+  return Math.max(...shown.map(({ peak }) => peak)) || 1;
+}
 
 function picture({ values, rows, columns }, peak, signed) {
   const canvas = document.createElement("canvas"), table = ramps[host.dataset.theme][signed ? "signed" : "weights"];

@@ -254,6 +254,9 @@ def test_many_views_live_on_one_page(look):
     frame = page.frame_locator("iframe")
     frame.locator(".cell").nth(3).click()
     frame.locator(f"{HOST}[data-drawn^='map 0 0 3']").wait_for()
+    page.locator("iframe").evaluate("frame => frame.setAttribute('sandbox', 'allow-scripts')")  # as some notebooks do
+    page.locator("iframe").evaluate("frame => { frame.srcdoc += ' ' }")
+    frame.locator(f"{HOST}[data-drawn^='heads 0 0 0']").wait_for()
     page.locator(f"{HOST} >> nth=1 >> .cell >> nth=2").click()
     page.wait_for_selector(f"{HOST}[data-drawn^='map 0 0 2']")
     assert page.locator(HOST).nth(0).get_attribute("data-drawn") == "heads 0 0 0"  # the others stay as they are
