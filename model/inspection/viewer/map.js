@@ -13,7 +13,7 @@ function makeMap(panel) {
     const rows = bottom - top, columns = right - left, width = holder.clientWidth, pen = canvas.getContext("2d");
     pen.font = font(12);
     const longest = words => Math.max(...words.map(word => pen.measureText(word).width), 20);
-    const room = (words, n) => Math.ceil(Math.min(width < 420 ? 74 : 118, longest(words)) + (n > width / 6 ? 28 : 0)) + 16;
+    const room = (words, n) => Math.ceil(Math.min(width < 420 ? 74 : 118, longest(words)) + (n > width / 6 ? 12 + 6 * String(n).length : 0)) + 16;
     const side = room(queries.slice(top, bottom), rows), over = room(keys.slice(left, right), columns);
     const fit = free => Math.min(free / columns, rows <= 12 ? 44 : 30, Math.max(1100 / rows, 1));
     const slanted = fit(width - side - 4 - 0.72 * over) >= 17, cell = fit(width - side - 4 - (slanted ? 0.72 * over : 0));

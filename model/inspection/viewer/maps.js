@@ -74,12 +74,13 @@ function pool(map, mostRows, mostColumns, [top, bottom, left, right] = [0, map.r
   const rows = Math.max(1, Math.min(bottom - top, Math.floor(mostRows)));
   const columns = Math.max(1, Math.min(right - left, Math.floor(mostColumns)));
   const values = new Float32Array(rows * columns).fill(NaN), across = new Int32Array(map.columns);
+  const ahead = map.columns - map.rows; // keys before the first query, as where a text is continued
   for (let s = left; s < right; s++) across[s] = Math.floor((s - left) * columns / (right - left));
   for (let t = top; t < bottom; t++) {
     const row = Math.floor((t - top) * rows / (bottom - top)) * columns;
     for (let s = left; s < right; s++) {
       const weight = map.weights[t * map.columns + s];
-      if (map.masked && s > t && weight === 0) continue;
+      if (map.masked && s > t + ahead && weight === 0) continue;
       const at = row + across[s], there = values[at];
       if (!(map.signed ? Math.abs(there) >= Math.abs(weight) : there >= weight)) values[at] = weight;
     }
