@@ -4,6 +4,7 @@
     gpt2_step   the training step of nanoGPT's CPU shape against Hugging Face in torch, in turn, in one run
     loop        the loop's own time beside the step of bert_tiny
     pipeline    tokens/s of the data pipeline against the step of bert_tiny
+    patching    a grid of activation patches against a loop of single patched forwards
     start       seconds from the command to the first step of bert_small, cold and warm
 
 Prints what it measures and writes experiments/results/bench_NAME.json (`--out` elsewhere): the figures with versions,
@@ -24,6 +25,7 @@ BENCHES = {  # name: (module, function); the function's keyword arguments are it
     "gpt2_step": ("experiments.bench_gpt2_step", "bench_gpt2_step"),
     "loop": ("experiments.bench_loop", "bench_loop"),
     "pipeline": ("experiments.bench_loop", "bench_pipeline"),
+    "patching": ("experiments.bench_patching", "bench_patching"),
     "start": ("experiments.bench_start", "bench_start"),
 }
 
