@@ -123,7 +123,8 @@ class Inspectable:
             SiteError: a head, layer or site that the model lacks.
         """
 
-        def make(there: Shapes, positions: Sequence[int] | None = positions) -> list[Edit]:
+        def make(there: Shapes, *, only_names: bool = False) -> list[Edit]:
+            where = None if only_names else positions
             raw = None if reference is None else reference.raw
             made = list(edits)
             for side in dict.fromkeys(self._side(head) for head in ablate_heads):
@@ -131,11 +132,15 @@ class Inspectable:
                 made += without_heads(heads, there, instead=instead, reference=raw, side=side)
             chosen = [".".join(filter(None, [self._side(()), f"layers.{layer}.mlp.output"])) for layer in ablate_mlps]
             chosen += [site for pattern in ablate_sites for site in matching(list(there), pattern)]
-            made += [without(site, there, positions=positions, instead=instead, reference=raw) for site in chosen]
-            made += [steered(site, vector, there, positions=positions) for site, vector in (steer or {}).items()]
-            return made + [patched(site, seen.raw, there, positions=positions) for site, seen in (patch or {}).items()]
+            made += [without(site, there, positions=where, instead=instead, reference=raw) for site in chosen]
+            made += [steered(site, vector, there, positions=where) for site, vector in (steer or {}).items()]
+            for site, seen in (patch or {}).items():
+                matching(list(there), site)
+                if not only_names:
+                    made.append(patched(site, seen.raw, there, positions=where))
+            return made
 
-        make(sites(self.model, self._example()), None)  # what is wrong is told now
+        make(sites(self.model, self._example()), only_names=True)  # a name that is wrong is told now
         before = self._edits
         object.__setattr__(self, "_edits", (*before, make))
         try:
