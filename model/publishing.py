@@ -16,12 +16,12 @@ from model.encoder import Encoder, MaskedLanguageModel
 from model.families.known import FAMILIES
 from model.hub import CONFIG, FILE_BYTES, write_json, write_tensors
 from model.layout import layout
-from model.published import IRRELEVANT, LAYER, Architecture, CannotExpress, Family, Fields, HubError, Row
+from model.published import IRRELEVANT, LAYER, Architecture, CannotExpress, Family, Fields, HubError, Row, several
 from model.vision import VisionTransformer
 from model.weights import abstract, rows_of
 
 # Fields of a config that say how a model is trained or run, not what it computes: a family need not have them.
-TRAINING_ONLY = ("initializer", "stack", "dropout_rate", "layer_drop_rate")
+TRAINING_ONLY = {"initializer", "stack", "dropout_rate", "layer_drop_rate"}
 SAID_ANEW = {"architectures", "model_type", "dtype", "torch_dtype", "transformers_version"}
 
 
@@ -90,16 +90,31 @@ def _express(family: Family, architecture: Architecture) -> Expressed:
 
     What is written is read again, and must be the same model: no field can be lost without a word.
     """
-    fields, full = family.write(architecture), family.complete(architecture)
-    tensors = _tensors(family, abstract(full)[1])
+    problems: list[str] = []
+    usual = family.read(Fields({}), ()).config
+    while True:
+        try:
+            fields, full = family.write(architecture), family.complete(architecture)
+            break
+        except CannotExpress as refusal:
+            problems += refusal.what
+            if not refusal.field:
+                raise CannotExpress(family.model_type, *problems, strange=refusal.strange) from None
+            # On with what the family has there, so that all other fields are named too.
+            own = {refusal.field: getattr(usual, refusal.field)}
+            architecture = dataclasses.replace(architecture, config=dataclasses.replace(architecture.config, **own))
+    shapes = abstract(full)[1]
+    tensors = _tensors(family, shapes)
     read = Fields(fields)
     again = family.read(read, tensors)
-    problems = read.finish(family.model_type)
+    problems += read.finish(family.model_type)
     problems += [
         f"{path}={value!r}"
         for path, value in _differences(_plain(full), _plain(again))
-        if path.rpartition(".")[2] not in TRAINING_ONLY
+        if not set(path.split(".")) & TRAINING_ONLY
     ]
+    if not problems and (strange := set(shapes) - set(rows_of(family, shapes))):
+        problems.append(f"the parameter {several(sorted(strange))}")
     if problems:
         raise CannotExpress(family.model_type, *problems)
     return Expressed(family, fields, full, tensors)
