@@ -8,7 +8,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from train.command import configure_jax, run_command
+from train.command import InputError, configure_jax, run_command
 
 
 def main(words: list[str] | None = None) -> int:
@@ -16,21 +16,23 @@ def main(words: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m train.export", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("run", metavar="RUN_DIR", help="the run folder")
+    parser.add_argument("run", metavar="RUN_DIR", type=Path, help="the run folder")
     parser.add_argument("--to", metavar="DIR", type=Path, required=True, help="a new folder, or an empty one")
     parser.add_argument("--step", metavar="N", type=int, help="the checkpoint of this step instead of the newest")
     parser.add_argument(
         "--family", metavar="NAME", help="the model_type to publish it as; the first that can say it where none is named"
     )
     options = parser.parse_args(words)
-    if not (Path(options.run) / "config.json").is_file():
-        raise ValueError(f"{options.run} is not a run folder (it has no config.json); give the folder of a run")
+    if not (options.run / "config.json").is_file():
+        raise InputError(f"{options.run} is not a run folder (it has no config.json); give the folder of a run")
     configure_jax()
     from model.hub import CONFIG, check_new, read_json
-    from train.pretrained import save
+    from train.pretrained import is_published, save
     from train.run import Run
     from train.state import parameter_count
 
+    if is_published(options.run):
+        raise InputError(f"{options.run} is a published folder already; give the folder of a run")
     check_new(options.to)
     run = Run.open(options.run, step=options.step)
     folder = save(run, options.to, family=options.family)

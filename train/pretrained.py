@@ -27,6 +27,7 @@ from model.positions import LearnedPositions
 from model.published import Architecture, CannotExpress, Family, HubError
 from model.publishing import architecture_of, express, write_model
 from model.weights import open_published, read_model
+from train.objectives import PrefixLM
 from train.outputs import outputs
 from train.run import Run
 from train.sharding import logical_axes, spec
@@ -155,6 +156,8 @@ def save(model: Any, path: str | Path, *, tokenizer: Tokenizer | None = None, fa
     Raises:
         HubError: the family cannot express the model (every field of it that stands in the way is named), or `path` is taken.
     """
+    if isinstance(model, Run) and isinstance(model.experiment.objective, PrefixLM):
+        raise CannotExpress("no published family", f"objective={model.experiment.objective}: a prefix that is seen both ways")
     pretrained = model.pretrained if isinstance(model, Opened) else model if isinstance(model, Pretrained) else None
     if isinstance(model, Opened | Pretrained | Run):
         tokenizer, model = tokenizer or model.tokenizer, model.model

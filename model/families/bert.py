@@ -129,7 +129,7 @@ def write_encoder(config: TransformerConfig, family: str) -> dict[str, Any]:
     """What the config.json of BERT and of RoBERTa say alike."""
     mlp = need(config.mlp, PlainMLP, "mlp", family)
     if not config.num_token_types:
-        raise CannotExpress(family, "num_token_types=0")
+        raise CannotExpress(family, "num_token_types=0", field="num_token_types")
     return {
         "model_type": family,
         "vocab_size": config.vocab_size,

@@ -76,7 +76,7 @@ def write(architecture: Architecture) -> dict[str, Any]:
         architecture, "distilbert", {MaskedLanguageModel: "DistilBertForMaskedLM", Encoder: "DistilBertModel"}
     )
     if options.get("pooler") or (architecture.make is MaskedLanguageModel and options.get("next_sentence", True)):
-        raise CannotExpress("distilbert", "a pooler or a next-sentence head")
+        raise CannotExpress("distilbert", "a pooler or a next-sentence head", strange=True)
     mlp = need(config.mlp, PlainMLP, "mlp", "distilbert")
     return {
         "model_type": "distilbert",

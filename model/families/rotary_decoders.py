@@ -176,7 +176,7 @@ def write_rope(rotary: Rotary, family: str) -> dict[str, Any]:
         case YaRN():
             words, kind = YARN, "yarn"
         case _:
-            raise CannotExpress(family, f"positions.scaling={rotary.scaling!r}")
+            raise CannotExpress(family, f"positions.scaling={rotary.scaling!r}", field="positions")
     values = {name: getattr(rotary.scaling, ours) for name, ours in words.items()}
     return said | {"rope_type": kind} | {name: value for name, value in values.items() if value is not None}
 

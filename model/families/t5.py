@@ -138,7 +138,7 @@ def write(architecture: Architecture) -> dict[str, Any]:
     if isinstance(mlp, GatedMLP):
         word = "gated-gelu" if word == "gelu_new" else f"gated-{word}"
     elif word == "gelu_new":
-        raise CannotExpress("t5", "mlp.activation='gelu_tanh' without a gate")
+        raise CannotExpress("t5", "mlp.activation='gelu_tanh' without a gate", field="mlp")
     scaled = config.output.scale != 1.0
     return {
         "model_type": "t5",
