@@ -74,7 +74,19 @@ class Site:
     ours: str
     """Site of model/capture.py, with {} for the layer."""
     theirs: str
-    """Published module whose output it is, with {} for the layer."""
+    """Published module, as transformers 5 has it, with {} for the layer; empty for the whole model."""
+    of: str = "output"
+    """What of the module it is: its "output" (the first where there are several), its "input", or a field of its output."""
+
+    def at(self, layer: int) -> "Site":
+        """The site in one layer."""
+        number = str(layer)
+        return Site(self.ours.replace(LAYER, number), self.theirs.replace(LAYER, number), self.of)
+
+    @property
+    def name(self) -> str:
+        """The published side in words."""
+        return self.theirs if self.of == "output" else f"{self.of} of {self.theirs}" if self.theirs else self.of
 
 
 @dataclass(frozen=True)

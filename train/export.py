@@ -20,7 +20,9 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--to", metavar="DIR", type=Path, required=True, help="a new folder, or an empty one")
     parser.add_argument("--step", metavar="N", type=int, help="the checkpoint of this step instead of the newest")
     parser.add_argument(
-        "--family", metavar="NAME", help="the model_type to publish it as; the first that can say it where none is named"
+        "--family",
+        metavar="NAME",
+        help="the model_type to publish it as; the first that can say it where none is named",
     )
     options = parser.parse_args(words)
     if not (options.run / "config.json").is_file():
@@ -46,7 +48,9 @@ def main(words: list[str] | None = None) -> int:
         print(f"  {path.name:24} {path.stat().st_size:13,} bytes")
     print("where transformers is installed it opens with")
     print(f"  from transformers import AutoTokenizer, {kind}")
-    print(f"  model, tokenizer = ({kind}.from_pretrained({str(folder)!r}), AutoTokenizer.from_pretrained({str(folder)!r}))")
+    print(
+        f"  model, tokenizer = ({kind}.from_pretrained({str(folder)!r}), AutoTokenizer.from_pretrained({str(folder)!r}))"
+    )
     return 0
 
 

@@ -157,7 +157,9 @@ def save(model: Any, path: str | Path, *, tokenizer: Tokenizer | None = None, fa
         HubError: the family cannot express the model (every field of it that stands in the way is named), or `path` is taken.
     """
     if isinstance(model, Run) and isinstance(model.experiment.objective, PrefixLM):
-        raise CannotExpress("no published family", f"objective={model.experiment.objective}: a prefix that is seen both ways")
+        raise CannotExpress(
+            "no published family", f"objective={model.experiment.objective}: a prefix that is seen both ways"
+        )
     pretrained = model.pretrained if isinstance(model, Opened) else model if isinstance(model, Pretrained) else None
     if isinstance(model, Opened | Pretrained | Run):
         tokenizer, model = tokenizer or model.tokenizer, model.model

@@ -85,7 +85,11 @@ def family(model_type: str, masked: str, base: str) -> Family:
         read=read,
         write=writer(model_type, masked, base),
         table=TABLE,
-        sites=[*bert.encoder_sites("roberta."), Site("token_head.output", "lm_head")],
+        sites=[
+            *bert.encoder_sites("roberta."),
+            Site("token_head.norm.output", "lm_head.layer_norm"),
+            Site("token_head.output", "lm_head"),
+        ],
         copies={
             "lm_head.decoder.weight": "roberta.embeddings.word_embeddings.weight",
             "lm_head.decoder.bias": "lm_head.bias",

@@ -72,7 +72,9 @@ def test_a_run_comes_back_the_same_to_the_bit(here, command, tmp_path):
         assert ids[0] == ids[1], text
     ids = run.tokenizer.encode(TEXTS[0], special_tokens=True)[None, :32]
     a, b = (open_any(path, step=step).model for path, step in ((folder, 2), (to, None)))
-    assert all(np.array_equal(x, outputs(b, {"input_ids": ids})[key]) for key, x in outputs(a, {"input_ids": ids}).items())
+    assert all(
+        np.array_equal(x, outputs(b, {"input_ids": ids})[key]) for key, x in outputs(a, {"input_ids": ids}).items()
+    )
 
     # And bad input, each in one line, with nothing written.
     for words, expected in [
@@ -152,7 +154,9 @@ def test_transformers_opens_an_exported_run_and_answers_alike(name, child, comma
     code, said, error = command(tmp_path / "run", "--to", tmp_path / "published")
     assert code == 0 and kind in said, error
     published = getattr(transformers, kind)
-    model, report = published.from_pretrained(tmp_path / "published", attn_implementation="eager", output_loading_info=True)
+    model, report = published.from_pretrained(
+        tmp_path / "published", attn_implementation="eager", output_loading_info=True
+    )
     assert not any(report.values()), report
     model.eval()
     theirs, ours = transformers.AutoTokenizer.from_pretrained(tmp_path / "published"), load(tmp_path / "published")
