@@ -108,11 +108,7 @@ def _express(family: Family, architecture: Architecture) -> Expressed:
     read = Fields(fields)
     again = family.read(read, tensors)
     problems += read.finish(family.model_type)
-    problems += [
-        f"{path}={value!r}"
-        for path, value in _differences(_plain(full), _plain(again))
-        if not set(path.split(".")) & TRAINING_ONLY
-    ]
+    problems += [f"{path}={value!r}" for path, value, _ in differences(full, again)]
     if not problems and (strange := set(shapes) - set(rows_of(family, shapes))):
         problems.append(f"the parameter {several(sorted(strange))}")
     if problems:
@@ -177,6 +173,12 @@ def write_model(
     write_tensors(folder, each(), file_bytes=file_bytes)
 
 
+def differences(ours: Architecture, theirs: Architecture) -> list[tuple[str, Any, Any]]:
+    """The dotted paths at which two models compute something else, each with what it is in ours and in theirs."""
+    found = _differences(_plain(ours), _plain(theirs))
+    return [difference for difference in found if not set(difference[0].split(".")) & TRAINING_ONLY]
+
+
 def _plain(architecture: Architecture) -> dict[str, Any]:
     """An architecture with one spelling for what can be said in several ways, as nested fields."""
     config = architecture.config
@@ -194,13 +196,18 @@ def _plain(architecture: Architecture) -> dict[str, Any]:
     )
     options = {"pooler": False, "num_classes": 0, "next_sentence": architecture.make is MaskedLanguageModel}
     seen = [window.size, *local] if window is not None and any(local) else []
-    return to_json(config) | {"make": architecture.make} | options | architecture.options | {"attention.window": seen}
+    return (
+        to_json(config)
+        | {"class": architecture.make.__name__}
+        | options
+        | architecture.options
+        | {"attention.window": seen}
+    )
 
 
-def _differences(ours: Any, theirs: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """The dotted paths at which two nested values differ, with what ours is there."""
+def _differences(ours: Any, theirs: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
     if isinstance(ours, dict) and isinstance(theirs, dict) and ours.get("name") == theirs.get("name"):
         for name in ours | theirs:
             yield from _differences(ours.get(name), theirs.get(name), f"{path}.{name}".lstrip("."))
     elif ours != theirs:
-        yield path, ours
+        yield path, ours, theirs

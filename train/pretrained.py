@@ -211,7 +211,7 @@ def token_ids(tokenizer: Tokenizer, two_sided: bool) -> dict[str, int | None]:
 def find_folder(path: str | Path) -> Path:
     """The folder of that name, or the one that the hub has under it, downloaded where `huggingface_hub` is installed."""
     folder = Path(path).expanduser()
-    if folder.exists() or str(path).startswith((".", "/", "~")) or str(path).count("/") > 1:
+    if not on_hub(path):
         return folder
     try:
         from huggingface_hub import snapshot_download
@@ -280,9 +280,22 @@ def open_any(path: str | Path, *, step: int | None = None, mesh: str = "", ignor
     return Opened(run.model, run.tokenizer, run.experiment.model, Path(path).name)
 
 
+def on_hub(path: str | Path) -> bool:
+    """Whether a path can only be a name on the hub, OWNER/NAME: it is not there, and no folder is called OWNER.
+
+    >>> on_hub("google-bert/bert-base-uncased"), on_hub("./bert-base/uncased"), on_hub("tests/none")
+    (True, False, False)
+    """
+    path = str(path)
+    owner, slash, name = path.partition("/")
+    return (
+        bool(slash and name) and "/" not in name and not path.startswith((".", "/", "~")) and not Path(owner).exists()
+    )
+
+
 def is_published(path: str | Path) -> bool:
     """Whether a path is a published folder, one whose config.json says its `model_type`, or the name of one on the hub."""
+    if on_hub(path):
+        return True
     folder = Path(path).expanduser()
-    if not folder.exists():
-        return str(path).count("/") == 1 and not str(path).startswith((".", "/", "~"))
     return (folder / CONFIG).is_file() and "model_type" in read_json(folder / CONFIG)
