@@ -2,7 +2,6 @@
 
 import dataclasses
 import itertools
-import sys
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,12 +10,11 @@ import numpy as np
 
 from data.text_pairs import start_of_target
 from model.encoder_decoder import EncoderDecoder
-from model.positions import LearnedPositions
 from model.published import LAYER, Site
 from model.vision import VisionTransformer
 from train.outputs import sites
 from train.peer import published_activations
-from train.pretrained import Pretrained
+from train.pretrained import Pretrained, longest
 
 LONGEST = 64  # tokens that are compared
 TEXT = (
@@ -96,7 +94,7 @@ def example(pretrained: Pretrained, text: str | None = None) -> dict[str, np.nda
         size = config.patches.image_size
         return {"pixel_values": random.uniform(-1, 1, (1, config.patches.num_channels, size, size)).astype(np.float32)}
     tokenizer = pretrained.tokenizer
-    most = min(LONGEST, longest(pretrained))
+    most = min(LONGEST, longest(config, pretrained.fields))
     if tokenizer is None:
         if text is not None:
             raise ValueError(
@@ -117,14 +115,6 @@ def example(pretrained: Pretrained, text: str | None = None) -> dict[str, np.nda
             start = 0 if tokenizer is None else start_of_target(tokenizer.special)
         arrays["decoder_input_ids"] = np.concatenate([[start], ids[: most // 2]])[None].astype(np.int64)
     return arrays
-
-
-def longest(pretrained: Pretrained) -> int:
-    """Tokens that a published model reads at once, by its config.json where its positions have no end."""
-    places = pretrained.config.positions
-    if isinstance(places, LearnedPositions):
-        return places.max_length
-    return pretrained.fields.get("max_position_embeddings") or pretrained.fields.get("n_positions") or sys.maxsize
 
 
 def _difference(site: Site, ours: np.ndarray, theirs: np.ndarray) -> Difference:

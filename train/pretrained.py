@@ -8,6 +8,7 @@ save(bert, "my/bert")                               # a folder that transformers
 """
 
 import shutil
+import sys
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,13 +23,14 @@ from data.tokenizers import Tokenizer, load_tokenizer
 from data.tokenizers.exporting import export_tokenizer
 from model.config import TransformerConfig
 from model.encoder_decoder import EncoderDecoder
-from model.hub import CONFIG, new_folder, read_json
+from model.hub import new_folder
 from model.positions import LearnedPositions
 from model.published import Architecture, CannotExpress, Family, HubError
 from model.publishing import architecture_of, express, write_model
 from model.weights import open_published, read_model
 from train.objectives import PrefixLM
 from train.outputs import outputs
+from train.registry import is_published, on_hub
 from train.run import Run
 from train.sharding import logical_axes, spec
 
@@ -238,6 +240,13 @@ def open_tokenizer(folder: Path, config: TransformerConfig) -> Tokenizer | None:
     return tokenizer
 
 
+def longest(config: TransformerConfig, fields: dict[str, Any]) -> int:
+    """Tokens that a published model reads at once, by its config.json where its positions have no end."""
+    if isinstance(config.positions, LearnedPositions):
+        return config.positions.max_length
+    return fields.get("max_position_embeddings") or fields.get("n_positions") or sys.maxsize
+
+
 def check_vocabulary(tokenizer: Tokenizer, config: TransformerConfig, named: str) -> None:
     """DataError if a tokenizer gives ids that the model does not know; a model may have more rows than that."""
     if tokenizer.vocab_size > config.vocab_size:
@@ -278,24 +287,3 @@ def open_any(path: str | Path, *, step: int | None = None, mesh: str = "", ignor
         return Opened(found.model, found.tokenizer, found.config, found.name, found)
     run = Run.open(path, step=step, mesh=mesh)
     return Opened(run.model, run.tokenizer, run.experiment.model, Path(path).name)
-
-
-def on_hub(path: str | Path) -> bool:
-    """Whether a path can only be a name on the hub, OWNER/NAME: it is not there, and no folder is called OWNER.
-
-    >>> on_hub("google-bert/bert-base-uncased"), on_hub("./bert-base/uncased"), on_hub("tests/none")
-    (True, False, False)
-    """
-    path = str(path)
-    owner, slash, name = path.partition("/")
-    return (
-        bool(slash and name) and "/" not in name and not path.startswith((".", "/", "~")) and not Path(owner).exists()
-    )
-
-
-def is_published(path: str | Path) -> bool:
-    """Whether a path is a published folder, one whose config.json says its `model_type`, or the name of one on the hub."""
-    if on_hub(path):
-        return True
-    folder = Path(path).expanduser()
-    return (folder / CONFIG).is_file() and "model_type" in read_json(folder / CONFIG)
