@@ -13,6 +13,7 @@ from flax import nnx
 from model.attention import PROJECTIONS
 from model.config import TransformerConfig, to_json
 from model.encoder import Encoder, MaskedLanguageModel
+from model.encoder_decoder import EncoderDecoder
 from model.families.known import FAMILIES
 from model.hub import CONFIG, FILE_BYTES, write_json, write_tensors
 from model.layout import layout
@@ -191,9 +192,8 @@ def _plain(architecture: Architecture) -> dict[str, Any]:
         bias=tuple(name for name in PROJECTIONS if attention.has_bias(name)),
         window=None,
     )
-    config = dataclasses.replace(
-        config, attention=attention, num_decoder_layers=config.num_decoder_layers or config.num_layers
-    )
+    decoder_layers = (config.num_decoder_layers or config.num_layers) if architecture.make is EncoderDecoder else None
+    config = dataclasses.replace(config, attention=attention, num_decoder_layers=decoder_layers)
     options = {"pooler": False, "num_classes": 0, "next_sentence": architecture.make is MaskedLanguageModel}
     seen = [window.size, *local] if window is not None and any(local) else []
     return (

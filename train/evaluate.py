@@ -2,7 +2,8 @@
 
 Writes RUN_DIR/scores.json: flat, losses in nats. On another source than the run's own held-out documents it writes
 RUN_DIR/scores-SOURCE.json instead, so that the result of the run stays what it was. The scores of a published folder,
-perplexity or masked-language loss on all of the source, are only printed: nothing is ever written into it.
+perplexity or masked-language loss on the source that is named (else on a few documents of the running Python's), are only
+printed: nothing is ever written into it.
 """
 
 import contextlib
@@ -80,12 +81,13 @@ def score_run(request: cli.Request) -> tuple[dict[str, float], Path | None]:
 
 def score_published(request: cli.Request) -> tuple[dict[str, float], Path | None]:
     """The scores of a published folder, and the file that they go to, if one was named."""
-    from train.published_run import evaluate
+    from train.published_run import GLANCE, WHOLE, evaluate
 
     assert request.folder is not None
-    print(f"{request.folder} on {request.experiment.data.source}")
+    most = WHOLE if "data.source" in request.given else GLANCE
+    print(f"{request.folder} on at most {most:,} documents of {request.experiment.data.source}")
     with needed_data("bert_tiny"):  # any experiment that reads text
-        scores = evaluate(request.folder, request.experiment, request.options.mesh)
+        scores = evaluate(request.folder, request.experiment, mesh=request.options.mesh, most=most)
     return scores, Path(request.options.out) if request.options.out else None
 
 

@@ -27,6 +27,7 @@ OBJECTIVES: dict[Any, Any] = {
     EncoderDecoder: SequenceToSequence(),
 }
 LONGEST_ROW, ROWS = 512, 8
+GLANCE, WHOLE = 200, 10_000  # documents: of a text that nobody asked for, and of one that somebody did
 
 
 def declared(folder: str) -> Declared:
@@ -55,14 +56,14 @@ def declared(folder: str) -> Declared:
     return Declared(published.folder.name, experiment, f"The published model in {published.folder}.")
 
 
-def evaluate(folder: str, experiment: Experiment, mesh: str = "") -> dict[str, float]:
-    """Every score of the objective on the text of `experiment.data.source`, whole."""
+def evaluate(folder: str, experiment: Experiment, *, mesh: str = "", most: int = WHOLE) -> dict[str, float]:
+    """Every score of the objective on the text of `experiment.data.source`, at most so many documents of each corpus."""
     devices = make_mesh(MeshShape.parse(mesh))
     check_batch(experiment.data.batch_size, 1, devices)
     pretrained = load(folder, mesh=devices)
     if pretrained.tokenizer is None:
         raise HubError(f"{pretrained.folder} has no tokenizer to read text with; put its files there")
-    documents = held_out_from_source(experiment.data.source, pretrained.tokenizer)
+    documents = held_out_from_source(experiment.data.source, pretrained.tokenizer, most=most)
     parts, optimizer = split_model(pretrained.model), experiment.optimizer.build(1)
     built = Built(parts, optimizer, state_shapes(parts, optimizer, devices), devices)
     return Evaluator(built, experiment, pretrained.tokenizer, documents).full(parts.params)
