@@ -31,8 +31,8 @@ DOORS = {
     "tyro": ("train/cli.py", "train/values.py", "train/usage.py"),
     "rich": ("train/console.py", "train/usage.py", "train/cli.py"),
     "optax": ("train/", "experiments/bench"),
-    "torch": ("experiments/bench",),
-    "transformers": ("experiments/bench",),
+    "torch": ("experiments/bench", "train/peer.py"),
+    "transformers": ("experiments/bench", "train/peer.py"),
 }
 NEVER_IN_DATA = ("jax", "flax", "optax", "jaxtyping")
 

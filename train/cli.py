@@ -12,13 +12,13 @@ import dataclasses
 import re
 import sys
 import typing
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
 from train.options import Options, RunOptions
-from train.registry import Declared, entries, find, listing, load
+from train.registry import Declared, entries, find, is_published, listing, load
 from train.suggest import nearest
 
 # Whatever imports JAX is imported inside the functions that need it.
@@ -73,10 +73,17 @@ def parse(argv: Sequence[str], *, command: str, options: type[Options] = RunOpti
         return answer(command, load(exp), flags, options)
 
 
-def parse_folder(argv: Sequence[str], *, command: str, options: type[Options] = Options) -> Request:
+def parse_folder(
+    argv: Sequence[str],
+    *,
+    command: str,
+    options: type[Options] = Options,
+    published: Callable[[str], Declared] | None = None,
+) -> Request:
     """Read the command line of a command that takes a run folder: its experiment is what was trained there.
 
-    Overrides work as for `parse`, so that `--data.source WORD` scores a run on another text. Raises SystemExit like it.
+    Where the command takes published folders too, `published` makes an experiment of one. Overrides work as for `parse`, so
+    that `--data.source WORD` scores a run on another text. Raises SystemExit like it.
     """
     with one_line_errors():
         flags, positional = split(argv, options)
@@ -87,6 +94,8 @@ def parse_folder(argv: Sequence[str], *, command: str, options: type[Options] = 
         if len(positional) > 1:
             raise ValueError(f"unexpected argument {positional[1]!r} after the run folder; flags begin with --")
         folder = positional[0].rstrip("/")
+        if published is not None and is_published(folder):
+            return dataclasses.replace(answer(command, published(folder), flags, options), folder=folder)
         if not (Path(folder) / "config.json").is_file():
             raise ValueError(f"{folder} is not a run folder (it has no config.json); give the folder of a run")
         return dataclasses.replace(answer(command, load(f"{folder}/config.json"), flags, options), folder=folder)

@@ -8,6 +8,7 @@ save(bert, "my/bert")                               # a folder that transformers
 """
 
 import shutil
+import sys
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,12 +23,14 @@ from data.tokenizers import Tokenizer, load_tokenizer
 from data.tokenizers.exporting import export_tokenizer
 from model.config import TransformerConfig
 from model.encoder_decoder import EncoderDecoder
-from model.hub import CONFIG, new_folder, read_json
+from model.hub import new_folder
 from model.positions import LearnedPositions
 from model.published import Architecture, CannotExpress, Family, HubError
 from model.publishing import architecture_of, express, write_model
 from model.weights import open_published, read_model
+from train.objectives import PrefixLM
 from train.outputs import outputs
+from train.registry import is_published, on_hub
 from train.run import Run
 from train.sharding import logical_axes, spec
 
@@ -155,6 +158,10 @@ def save(model: Any, path: str | Path, *, tokenizer: Tokenizer | None = None, fa
     Raises:
         HubError: the family cannot express the model (every field of it that stands in the way is named), or `path` is taken.
     """
+    if isinstance(model, Run) and isinstance(model.experiment.objective, PrefixLM):
+        raise CannotExpress(
+            "no published family", f"objective={model.experiment.objective}: a prefix that is seen both ways"
+        )
     pretrained = model.pretrained if isinstance(model, Opened) else model if isinstance(model, Pretrained) else None
     if isinstance(model, Opened | Pretrained | Run):
         tokenizer, model = tokenizer or model.tokenizer, model.model
@@ -206,7 +213,7 @@ def token_ids(tokenizer: Tokenizer, two_sided: bool) -> dict[str, int | None]:
 def find_folder(path: str | Path) -> Path:
     """The folder of that name, or the one that the hub has under it, downloaded where `huggingface_hub` is installed."""
     folder = Path(path).expanduser()
-    if folder.exists() or str(path).startswith((".", "/", "~")) or str(path).count("/") > 1:
+    if not on_hub(path):
         return folder
     try:
         from huggingface_hub import snapshot_download
@@ -231,6 +238,13 @@ def open_tokenizer(folder: Path, config: TransformerConfig) -> Tokenizer | None:
     tokenizer = load_tokenizer(folder)
     check_vocabulary(tokenizer, config, f"the tokenizer of {folder}")
     return tokenizer
+
+
+def longest(config: TransformerConfig, fields: dict[str, Any]) -> int:
+    """Tokens that a published model reads at once, by its config.json where its positions have no end."""
+    if isinstance(config.positions, LearnedPositions):
+        return config.positions.max_length
+    return fields.get("max_position_embeddings") or fields.get("n_positions") or sys.maxsize
 
 
 def check_vocabulary(tokenizer: Tokenizer, config: TransformerConfig, named: str) -> None:
@@ -273,11 +287,3 @@ def open_any(path: str | Path, *, step: int | None = None, mesh: str = "", ignor
         return Opened(found.model, found.tokenizer, found.config, found.name, found)
     run = Run.open(path, step=step, mesh=mesh)
     return Opened(run.model, run.tokenizer, run.experiment.model, Path(path).name)
-
-
-def is_published(path: str | Path) -> bool:
-    """Whether a path is a published folder, one whose config.json says its `model_type`, or the name of one on the hub."""
-    folder = Path(path).expanduser()
-    if not folder.exists():
-        return str(path).count("/") == 1 and not str(path).startswith((".", "/", "~"))
-    return (folder / CONFIG).is_file() and "model_type" in read_json(folder / CONFIG)

@@ -149,14 +149,18 @@ class Run:
         """Open a run folder at its newest usable checkpoint, or at `step`, on the devices of this machine.
 
         Raises:
-            RunError: it is no run folder, or has no checkpoint yet.
-            CheckpointError: the checkpoint is missing or damaged.
+            RunError: it is no run folder, or has no checkpoint yet, or none of that step.
+            CheckpointError: the checkpoint is damaged.
         """
         folder = RunFolder(path)
         experiment = folder.experiment()
         tokenizer = load_tokenizer(folder / "tokenizer")
         built = build(experiment, make_mesh(MeshShape.parse(mesh)))
         checkpoints = Checkpoints(folder.path, Keep(), read_only=True)
+        if step is not None and step not in (there := checkpoints.steps()):
+            raise RunError(
+                f"{folder.path} has no checkpoint of step {step}; there are {', '.join(map(str, there)) or 'none yet'}"
+            )
         restored = checkpoints.restore(built.target, step)
         checkpoints.close()
         if restored is None:
