@@ -178,39 +178,29 @@ class Writing:
             start_token: what the decoder of an encoder-decoder begins with.
             prefix: whether the tokens of a prompt see each other in both directions, as a prefix language model's do.
         """
-        model = ready.model
-        check(model, prompts, max_new_tokens=max_new_tokens, copies=copies, start_token=start_token)
         if key is None and sampling.rule.draws:
             raise GenerationError("drawing tokens needs a key; pass key=jax.random.key(seed)")
-        key = jax.random.key(0) if key is None else key
+        laid = laid_out(
+            ready.model,
+            prompts,
+            max_new_tokens=max_new_tokens,
+            stop_tokens=stop_tokens,
+            start_token=start_token,
+            copies=copies,
+        )
         self.ready, self.rule, self.copies, self.count = ready, sampling.rule, copies, len(prompts)
-        self.room = places(model)
-        lengths = np.array([len(prompt) for prompt in prompts])
-        read = bucket(int(lengths.max()))
-        if self.room is not None:
-            read = min(read, self.room)
-        two_sided = isinstance(model, EncoderDecoder)
-        size = 1 << (len(prompts) - 1).bit_length()
-        side = padded(prompts, size, read, left=not two_sided)
-        own = np.ones(len(prompts), int) if two_sided else lengths
-        most = np.full(len(prompts), max_new_tokens)
-        if self.room is not None:
-            most = np.minimum(most, self.room - own + 1)  # the last token is written, and not read again
-        self.asked, self.limits = max_new_tokens, np.repeat(most, copies)
-        width = bucket(int(most.max()))
-        numbers = np.pad(np.arange(len(prompts)) if rows is None else np.asarray(rows), (0, size - len(prompts)))
-        stops = np.full(-(-max(len(stop_tokens), 1) // MOST_STOPS) * MOST_STOPS, -1, np.int32)
-        stops[: len(stop_tokens)] = stop_tokens
+        self.asked, self.limits = max_new_tokens, np.repeat(laid.most, copies)
+        numbers = np.zeros(len(laid.limits) // copies, np.uint32)
+        numbers[: self.count] = range(self.count) if rows is None else rows
         self.fixed = Fixed(
             knobs=sampling.knobs,
-            keys=row_keys(key, jnp.asarray(numbers, jnp.uint32), copies),
-            limits=jnp.asarray(np.repeat(np.pad(most, (0, size - len(prompts))), copies), jnp.int32),
-            stops=jnp.asarray(stops),
-            starts=jnp.asarray(np.repeat(np.pad(own, (0, size - len(prompts))), copies), jnp.int32),
+            keys=row_keys(jax.random.key(0) if key is None else key, jnp.asarray(numbers), copies),
+            limits=laid.limits,
+            stops=laid.stops,
+            starts=laid.starts,
         )
-        start = None if start_token is None else jnp.full((size, 1), start_token, jnp.int32)
         self.state = _begin(
-            ready.graph, self.rule, prefix, copies, width, ready.params, self.fixed, jax.tree.map(jnp.asarray, side), start
+            ready.graph, self.rule, prefix, copies, laid.width, ready.params, self.fixed, laid.side, laid.start
         )
         self._look()
 
@@ -257,6 +247,63 @@ def generate(ready: Ready, prompts: Sequence[np.ndarray], **choices: Any) -> lis
     if not writing.finished:
         writing.advance()
     return writing.written()
+
+
+class LaidOut(NamedTuple):
+    """Prompts as a batch of one of the few sizes.
+
+    Attributes:
+        side: the prompts, padded.
+        start: what the decoder of an encoder-decoder begins with, [B 1].
+        limits, starts: for each row and each of its copies, how many tokens it may get, and the position of the first.
+        stops: tokens that end a text, padded with -1.
+        most: limits of the prompts alone, on the host.
+        width: places for new tokens.
+    """
+
+    side: Sides
+    start: Int[Array, "B 1"] | None
+    limits: Int[Array, " R"]
+    starts: Int[Array, " R"]
+    stops: Int[Array, " E"]
+    most: np.ndarray
+    width: int
+
+
+def laid_out(
+    model: Any,
+    prompts: Sequence[np.ndarray],
+    *,
+    max_new_tokens: int,
+    stop_tokens: Sequence[int] = (),
+    start_token: int | None = None,
+    copies: int = 1,
+) -> LaidOut:
+    """Check prompts and lay them out; GenerationError for what the model cannot take."""
+    check(model, prompts, max_new_tokens=max_new_tokens, copies=copies, start_token=start_token)
+    two_sided, room = isinstance(model, EncoderDecoder), places(model)
+    lengths = np.array([len(prompt) for prompt in prompts])
+    read = bucket(int(lengths.max())) if room is None else min(bucket(int(lengths.max())), room)
+    size = 1 << (len(prompts) - 1).bit_length()
+    own = np.ones_like(lengths) if two_sided else lengths
+    most = np.full(len(prompts), max_new_tokens)
+    if room is not None:
+        most = np.minimum(most, room - own + 1)  # the last token is written, and not read again
+    stops = np.full(-(-max(len(stop_tokens), 1) // MOST_STOPS) * MOST_STOPS, -1, np.int32)
+    stops[: len(stop_tokens)] = stop_tokens
+
+    def by_row(values: np.ndarray) -> Array:
+        return jnp.asarray(np.repeat(np.pad(values, (0, size - len(prompts))), copies), jnp.int32)
+
+    return LaidOut(
+        side=Sides(*map(jnp.asarray, padded(prompts, size, read, left=not two_sided))),
+        start=None if start_token is None else jnp.full((size, 1), start_token, jnp.int32),
+        limits=by_row(most),
+        starts=by_row(own),
+        stops=jnp.asarray(stops),
+        most=most,
+        width=bucket(int(most.max())),
+    )
 
 
 def places(model: Any) -> int | None:
