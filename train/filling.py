@@ -10,6 +10,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
+from data.tokenizers import Tokenizer
 from model.encoder import MaskedLanguageModel
 from train.pretrained import Opened
 from train.prompts import masked_ids, tokenizer_of
@@ -38,7 +39,7 @@ def fill(opened: Opened, prompt: str, most: int = 5) -> list[list[Fill]]:
     chances = chances[:, : tokenizer.vocab_size]
     best = np.argsort(-chances, axis=1, kind="stable")[:, :most]
     return [
-        [Fill(int(token), tokenizer.token(token), float(row[token])) for token in tokens]
+        [Fill(int(token), _text(tokenizer, int(token)), float(row[token])) for token in tokens]
         for row, tokens in zip(chances, best, strict=True)
     ]
 
@@ -48,3 +49,8 @@ def _chances(graph: Any, params: Any, ids: Int[Array, "1 T"], places: Int[Array,
     model = nnx.merge(graph, params)
     hidden = model(ids, jnp.arange(ids.shape[1], dtype=jnp.int32)[None], jnp.ones_like(ids))
     return jax.nn.softmax(model.predict_tokens(hidden[:, places])[0], axis=-1)
+
+
+def _text(tokenizer: Tokenizer, token: int) -> str:
+    """What a token stands for, without the space before it; its name where it stands for nothing that shows."""
+    return tokenizer.decode([token]).strip() or repr(tokenizer.token(token))

@@ -5,15 +5,15 @@ from typing import Any
 
 import numpy as np
 
+from data import spans, text_pairs
 from data.segments import mark
-from data.text_pairs import start_of_target
 from data.tokenizers import Tokenizer
 from model.decoder import LanguageModel
 from model.encoder import Encoder, MaskedLanguageModel
 from model.encoder_decoder import EncoderDecoder
 from model.generation import GenerationError, places
 from model.hub import read_json
-from train.objectives import NextToken, PrefixLM
+from train.objectives import NextToken, PrefixLM, SpanCorruption
 from train.pretrained import Opened
 
 MASKS = ("[MASK]", "<mask>")  # accepted in a prompt, whatever the vocabulary calls its own
@@ -73,10 +73,12 @@ def manner_of(opened: Opened) -> Manner:
         if not two_sided:
             return Manner(opening=around, stops=stops)
         start = fields.get("decoder_start_token_id")
-        return Manner(closing=around, stops=stops, start=start_of_target(special) if start is None else int(start))
-    if two_sided:
-        return Manner(closing=ends, stops=ends, start=start_of_target(special))
+        start = text_pairs.start_of_target(special) if start is None else int(start)
+        return Manner(closing=around, stops=stops, start=start)
     objective = opened.run.experiment.objective if opened.run is not None else None
+    if two_sided:
+        by = spans if isinstance(objective, SpanCorruption) else text_pairs
+        return Manner(closing=ends, stops=ends, start=by.start_of_target(special))
     if not isinstance(objective, NextToken | PrefixLM):
         return Manner(stops=ends)
     purpose = "beginning a text"
