@@ -31,7 +31,7 @@ def quantize(weights: Float[Array, "..."], summed: int) -> tuple[Int8[Array, "..
     return jnp.round(weights / wide).astype(jnp.int8), scale.astype(jnp.float32)
 
 
-class QuantizedLinear(nnx.Module):
+class QuantizedLinear(Linear):
     """A Linear whose kernel is int8."""
 
     def __init__(self, linear: Linear):
@@ -47,12 +47,12 @@ class QuantizedLinear(nnx.Module):
         return y + self.bias[...].reshape((1,) * (y.ndim - self.bias.ndim) + self.bias.shape)
 
 
-class QuantizedEmbedding(nnx.Module):
+class QuantizedEmbedding(Embedding):
     """An Embedding whose rows are int8, with a scale for each."""
 
     def __init__(self, table: Embedding):
-        rows, self.scale = quantize(table.embedding[...].T, 1)
-        self.embedding, self.scale = nnx.Param(rows.T), nnx.Param(self.scale)
+        rows, scale = quantize(table.embedding[...].T, 1)
+        self.embedding, self.scale = nnx.Param(rows.T), nnx.Param(scale)
 
     @property
     def dtype(self) -> Any:

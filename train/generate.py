@@ -164,7 +164,8 @@ def print_fills(opened, prompt: str, most: int) -> None:
     for number, fills in enumerate(found, start=1):
         for place, one in enumerate(fills):
             name = (f"mask {number}" if len(found) > 1 else "mask") if not place else ""
-            print(f"  {name:8} {one.probability:6.1%}  {one.text}")
+            chance = f"{one.probability:.1%}" if one.probability >= 0.001 else "<0.1%"
+            print(f"  {name:8} {chance:>6}  {one.text}")
 
 
 def _say(line: str) -> int:

@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from data import spans, text_pairs
 from data.segments import mark
+from data.spans import start_of_target as start_of_spans
+from data.text_pairs import start_of_target
 from data.tokenizers import Tokenizer
 from model.decoder import LanguageModel
 from model.encoder import Encoder, MaskedLanguageModel
@@ -73,12 +74,12 @@ def manner_of(opened: Opened) -> Manner:
         if not two_sided:
             return Manner(opening=around, stops=stops)
         start = fields.get("decoder_start_token_id")
-        start = text_pairs.start_of_target(special) if start is None else int(start)
+        start = start_of_target(special) if start is None else int(start)
         return Manner(closing=around, stops=stops, start=start)
     objective = opened.run.experiment.objective if opened.run is not None else None
     if two_sided:
-        by = spans if isinstance(objective, SpanCorruption) else text_pairs
-        return Manner(closing=ends, stops=ends, start=by.start_of_target(special))
+        start_of = start_of_spans if isinstance(objective, SpanCorruption) else start_of_target
+        return Manner(closing=ends, stops=ends, start=start_of(special))
     if not isinstance(objective, NextToken | PrefixLM):
         return Manner(stops=ends)
     purpose = "beginning a text"
