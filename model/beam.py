@@ -22,7 +22,8 @@ from jaxtyping import Array, Bool, Float, Int
 
 from kernels.attention import LOWEST
 from model.cache import Cache
-from model.generation import GenerationError, Ready, Sides, laid_out, read_prompts, repeated
+from model.generation import Ready, read_prompts, repeated
+from model.ragged import GenerationError, Sides, laid_out
 
 
 class Hypothesis(NamedTuple):
@@ -75,7 +76,9 @@ def beam_search(
     """
     if beams < 1:
         raise GenerationError(f"num_beams={beams} must be at least 1")
-    laid = laid_out(ready.model, prompts, max_new_tokens=max_new_tokens, stop_tokens=stop_tokens, start_token=start_token)
+    laid = laid_out(
+        ready.model, prompts, max_new_tokens=max_new_tokens, stop_tokens=stop_tokens, start_token=start_token
+    )
     bounds = Bounds(laid.limits, laid.stops, laid.starts, jnp.asarray(length_penalty, jnp.float32))
     found = _search(ready.graph, beams, prefix, laid.width, ready.params, bounds, laid.side, laid.start)
     tokens, scores, lengths, stops = jax.device_get((*found, laid.stops))
@@ -122,7 +125,7 @@ def _search(graph, beams: int, prefix: bool, width: int, params, bounds: Bounds,
 
 def _continue(state: Beams, logits: Float[Array, "R V"], bounds: Bounds) -> Beams:
     """Continue every beam by every token, and keep the best."""
-    rows, beams, width = state.tokens.shape
+    rows, beams = state.scores.shape
     vocabulary = logits.shape[-1]
     total = state.scores[:, :, None] + jax.nn.log_softmax(logits).reshape(rows, beams, vocabulary)
     number = min(2 * beams + bounds.stops.shape[0] * beams, beams * vocabulary)  # enough for W that go on

@@ -41,10 +41,14 @@ class Sampling:
         if self.min_p is not None and not 0 <= self.min_p <= 1:
             raise SamplingError(f"min_p={self.min_p} must lie in [0, 1], such as 0.05")
         if self.repetition_penalty is not None and not 0 < self.repetition_penalty < float("inf"):
-            raise SamplingError(f"repetition_penalty={self.repetition_penalty} must be positive, such as 1.2; 1 is none")
+            raise SamplingError(
+                f"repetition_penalty={self.repetition_penalty} must be positive, such as 1.2; 1 is none"
+            )
         for name in ("top_k", "top_p", "min_p"):
             if getattr(self, name) is not None and not self.temperature:
-                raise SamplingError(f"{name} means nothing without a temperature above 0; greedy takes the best token anyway")
+                raise SamplingError(
+                    f"{name} means nothing without a temperature above 0; greedy takes the best token anyway"
+                )
 
     @property
     def rule(self) -> "Rule":
@@ -62,7 +66,9 @@ class Sampling:
         """What of it is a number that the program reads: another one costs no compilation."""
         given = (self.temperature, self.top_k, self.top_p, self.min_p, self.repetition_penalty)
         absent = (1.0, 1, 1.0, 0.0, 1.0)
-        return Knobs(*(jnp.asarray(a if g is None else g, jnp.asarray(a).dtype) for g, a in zip(given, absent, strict=True)))
+        return Knobs(
+            *(jnp.asarray(a if g is None else g, jnp.asarray(a).dtype) for g, a in zip(given, absent, strict=True))
+        )
 
 
 class Rule(NamedTuple):

@@ -124,12 +124,18 @@ def parse_model(argv: Sequence[str], *, command: str, options: type, texts: Sequ
         fields = {field.name: field for field in dataclasses.fields(options)}
         if strange := [name for name in flags if name not in fields]:
             known = nearest(strange[0], list(fields))
-            hint = f"did you mean --{known.replace('_', '-')}?" if known else f"python -m train.{command} --help lists them"
+            hint = (
+                f"did you mean --{known.replace('_', '-')}?"
+                if known
+                else f"python -m train.{command} --help lists them"
+            )
             raise ValueError(f"there is no option --{strange[0].replace('_', '-')}; {hint}")
         if not positional:
             raise ValueError(f"which model? {prog}: a run folder, or a published folder")
         if len(positional) > 1:
-            raise ValueError(f"unexpected argument {positional[1]!r}; quote a text that has spaces, and name flags with --")
+            raise ValueError(
+                f"unexpected argument {positional[1]!r}; quote a text that has spaces, and name flags with --"
+            )
         path = positional[0].rstrip("/") or "/"
         if not Path(path).expanduser().exists() and (path.count("/") != 1 or path.startswith((".", "~", "/", "runs/"))):
             raise ValueError(f"there is no folder {path}; give a run folder, or a published folder")

@@ -59,11 +59,10 @@ def embed(opened: "Opened", texts: Sequence[str], pooling: Pooling = "mean", *, 
         EmbedError: a text is empty or too long, or the model has no vector of this kind.
     """
     import jax
-    import jax.numpy as jnp
     from flax import nnx
 
     from model.decoder import LanguageModel
-    from model.generation import bucket, padded, places
+    from model.ragged import bucket, padded, places
 
     rows = [_ids(opened, text) for text in texts]
     if isinstance(opened.model, LanguageModel) and pooling == "cls":
@@ -71,15 +70,18 @@ def embed(opened: "Opened", texts: Sequence[str], pooling: Pooling = "mean", *, 
     room = places(opened.model)
     for row in rows:
         if room is not None and len(row) > room:
-            raise EmbedError(f"a text has {len(row)} tokens, and the model has {room} positions; shorten it by {len(row) - room}")
+            raise EmbedError(
+                f"a text has {len(row)} tokens, and the model has {room} positions; shorten it by {len(row) - room}"
+            )
     graph, params = nnx.split(opened.model)
     found = np.zeros((len(rows), opened.config.hidden_size), np.float32)
     order = sorted(range(len(rows)), key=lambda n: len(rows[n]))
     for begin in range(0, len(order), TOGETHER):
         chosen = order[begin : begin + TOGETHER]
         length = bucket(len(rows[chosen[-1]]))
-        side = padded([rows[n] for n in chosen], bucket(len(chosen), 1), length if room is None else min(length, room), left=False)
-        vectors = _compiled()(graph, pooling, params, jax.tree.map(jnp.asarray, side))
+        length = length if room is None else min(length, room)
+        side = padded([rows[n] for n in chosen], bucket(len(chosen), 1), length, left=False)
+        vectors = _compiled()(graph, pooling, params, side)
         found[chosen] = np.asarray(jax.device_get(vectors), np.float32)[: len(chosen)]
     if normalize:
         found /= np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12)

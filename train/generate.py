@@ -14,7 +14,16 @@ from train.command import configure_jax, run_command
 from train.memory import keep_freed_memory
 
 DRAWING = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
-NOT_FOR_MASKS = (*DRAWING, "max_new_tokens", "stop", "num_return_sequences", "num_beams", "length_penalty", "logprobs", "dtype")
+NOT_FOR_MASKS = (
+    *DRAWING,
+    "max_new_tokens",
+    "stop",
+    "num_return_sequences",
+    "num_beams",
+    "length_penalty",
+    "logprobs",
+    "dtype",
+)
 
 
 @dataclass(frozen=True)
@@ -67,7 +76,9 @@ class GenerateOptions:
                 name = next(name for name in drawing if name != "temperature" or self.temperature)
                 raise ValueError(f"--{name.replace('_', '-')} draws, and --num-beams searches; leave one of them out")
             if self.logprobs:
-                raise ValueError("--logprobs are not kept by a beam search, which prints the score of each text; leave one out")
+                raise ValueError(
+                    "--logprobs are not kept by a beam search, which prints the score of each text; leave one out"
+                )
             if self.num_return_sequences > self.num_beams:
                 raise ValueError(
                     f"--num-return-sequences {self.num_return_sequences} are more than --num-beams {self.num_beams}; raise it"
@@ -95,10 +106,12 @@ def main() -> int:
     check_writes(opened)
     if isinstance(opened.model, MaskedLanguageModel):
         if strange := [name for name in NOT_FOR_MASKS if name in request.given and name != "top_k"]:
-            return _say(f"--{strange[0].replace('_', '-')} means nothing to a masked language model, which fills in masks")
+            return _say(
+                f"--{strange[0].replace('_', '-')} means nothing to a masked language model, which fills in masks"
+            )
         print_fills(opened, options.prompt, options.top_k or 5)
     else:
-        print_texts(opened, options, sampling)
+        print_texts(opened, options.prompt, options, sampling)
     return 0
 
 
@@ -114,12 +127,12 @@ def sampling_of(options: GenerateOptions):
     return Sampling(temperature, **given)
 
 
-def print_texts(opened, options: GenerateOptions, sampling) -> None:
+def print_texts(opened, prompt: str, options: GenerateOptions, sampling) -> None:
     """Write, and print: as it is made on a terminal, else when it is done."""
     from model.encoder_decoder import EncoderDecoder
     from train.writing import write
 
-    lead = "" if isinstance(opened.model, EncoderDecoder) else options.prompt
+    lead = "" if isinstance(opened.model, EncoderDecoder) else prompt
     single = options.num_return_sequences == 1 and options.num_beams == 1
     live = single and sys.stdout.isatty()
 
@@ -130,7 +143,7 @@ def print_texts(opened, options: GenerateOptions, sampling) -> None:
 
     texts = write(
         opened,
-        [options.prompt],
+        [prompt],
         max_new_tokens=options.max_new_tokens,
         sampling=sampling,
         stop=options.stop,
@@ -150,7 +163,7 @@ def print_texts(opened, options: GenerateOptions, sampling) -> None:
             for token, value in zip(text.tokens, text.log_probabilities, strict=True):
                 print(f"{value:10.4f}  {opened.tokenizer.token(token)!r}")
     if any(text.reason == "positions" for text in texts):
-        from model.generation import places
+        from model.ragged import places
 
         print(f"note: ended at the model's {places(opened.model)} positions, which do not slide", file=sys.stderr)
 

@@ -12,8 +12,8 @@ from data.tokenizers import Tokenizer
 from model.decoder import LanguageModel
 from model.encoder import Encoder, MaskedLanguageModel
 from model.encoder_decoder import EncoderDecoder
-from model.generation import GenerationError, places
 from model.hub import read_json
+from model.ragged import GenerationError, places
 from train.objectives import NextToken, PrefixLM, SpanCorruption
 from train.pretrained import Opened
 
@@ -41,7 +41,9 @@ class Manner:
 def tokenizer_of(opened: Opened) -> Tokenizer:
     """The tokenizer of an opened model, or an error that says where it belongs."""
     if opened.tokenizer is None:
-        raise GenerationError(f"{opened.name} has no tokenizer; put its tokenizer.json (or vocabulary) beside its config.json")
+        raise GenerationError(
+            f"{opened.name} has no tokenizer; put its tokenizer.json (or vocabulary) beside its config.json"
+        )
     return opened.tokenizer
 
 
@@ -113,7 +115,9 @@ def masked_ids(opened: Opened, prompt: str) -> np.ndarray:
         prompt = prompt.replace(name, own)
     ids = tokenizer.encode_marked(prompt, special_tokens=True)
     if not (ids == tokenizer.special.mask).any():
-        raise GenerationError(f"a masked language model fills in masks, and the prompt has none; put {own} where a word is missing")
+        raise GenerationError(
+            f"a masked language model fills in masks, and the prompt has none; put {own} where a word is missing"
+        )
     room = places(opened.model)
     if room is not None and len(ids) > room:
         raise GenerationError(

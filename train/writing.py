@@ -12,11 +12,12 @@ import jax
 import numpy as np
 
 from model.beam import beam_search
-from model.generation import Generated, GenerationError, Writing, prepare
+from model.generation import Generated, Writing, prepare
 from model.quantized import Weights
+from model.ragged import GenerationError
 from model.sampling import Sampling
 from train.pretrained import Opened
-from train.prompts import check_writes, ids_of, manner_of, plain, tokenizer_of
+from train.prompts import check_writes, ids_of, manner_of, tokenizer_of
 from train.streaming import Pieces
 
 LOOKED_FOR = 16  # tokens between two looks for a stop string, where nobody watches
@@ -78,14 +79,21 @@ def write(
                 f"num_return_sequences={num_return_sequences} are more than num_beams={num_beams}; raise num_beams"
             )
         found = beam_search(
-            prepare(opened.model, weights), ids, beams=num_beams, length_penalty=length_penalty, prefix=manner.prefix, **shared
+            prepare(opened.model, weights),
+            ids,
+            beams=num_beams,
+            length_penalty=length_penalty,
+            prefix=manner.prefix,
+            **shared,
         )
         texts = []
         for prompt, row in zip(before, found, strict=True):
             hypotheses = [Generated(one.tokens, np.zeros(0, np.float32), one.reason) for one in row]
             scores = [one.score for one in row]
             texts.append(
-                [finish(tokenizer, prompt, h, stop, s) for h, s in zip(hypotheses, scores, strict=True)][:num_return_sequences]
+                [finish(tokenizer, prompt, h, stop, s) for h, s in zip(hypotheses, scores, strict=True)][
+                    :num_return_sequences
+                ]
             )
         return texts
     writing = Writing(

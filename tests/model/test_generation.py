@@ -15,10 +15,11 @@ from model.beam import beam_search
 from model.decoder import LanguageModel
 from model.encoder import MaskedLanguageModel
 from model.encoder_decoder import EncoderDecoder
-from model.generation import GenerationError, Sides, Writing, generate, padded, prepare, read_prompts
+from model.generation import Writing, generate, prepare, read_prompts
 from model.output import Output
 from model.positions import LearnedPositions, RelativeBuckets
 from model.quantized import QuantizedLinear, quantize
+from model.ragged import GenerationError, padded
 from model.rotary import Rotary
 from model.sampling import LOWEST, Sampling, SamplingError, choose, kept, penalized
 from train.pretrained import load
@@ -36,7 +37,13 @@ def twin(request):
     two_sided = request.param in TRANSLATORS
     prompts = stored["greedy_source" if two_sided else "greedy_prompt"]
     new = stored["greedy"][:, 1:] if two_sided else stored["greedy"][:, prompts.shape[1] :]
-    return loaded, prepare(loaded.model), prompts, new, loaded.fields.get("decoder_start_token_id") if two_sided else None
+    return (
+        loaded,
+        prepare(loaded.model),
+        prompts,
+        new,
+        loaded.fields.get("decoder_start_token_id") if two_sided else None,
+    )
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -58,7 +65,9 @@ def whole_logits(loaded, prompt, new, start):
         logits = loaded.outputs(input_ids=row(np.concatenate([prompt, new]), 17))["logits"][0]
         return logits[len(prompt) - 1 :][: len(new)]
     mask, decoder = row(np.ones(len(prompt), int), 5), row(np.concatenate([[start], new[:-1]]), 12)
-    return loaded.outputs(input_ids=row(prompt, 5), attention_mask=mask, decoder_input_ids=decoder)["logits"][0, : len(new)]
+    return loaded.outputs(input_ids=row(prompt, 5), attention_mask=mask, decoder_input_ids=decoder)["logits"][
+        0, : len(new)
+    ]
 
 
 def test_greedy_text_is_the_published_one(twin):
@@ -72,7 +81,7 @@ def test_cached_logits_are_the_uncached_at_every_step(twin):
     """In a ragged batch, padded; layers apart."""
     loaded, ready, prompts, new, start = twin
     rows, steps = [prompts[0], prompts[1][:3]], 6
-    side = Sides(*map(jnp.asarray, padded(rows, 2, 8, left=start is None)))
+    side = padded(rows, 2, 8, left=start is None)
     begin = None if start is None else jnp.full((2, 1), start, jnp.int32)
     logits, cache = jax.jit(lambda params: read_prompts(nnx.merge(ready.graph, params), side, begin, 8))(ready.params)
     found, own = [logits], np.array([len(row) for row in rows]) if start is None else np.ones(2, int)
@@ -84,7 +93,9 @@ def test_cached_logits_are_the_uncached_at_every_step(twin):
         return model.predict_tokens(hidden)[:, 0], cache
 
     for step in range(steps - 1):
-        logits, cache = extend(ready.params, cache, jnp.asarray(new[:, step : step + 1], jnp.int32), jnp.asarray(own + step)[:, None])
+        logits, cache = extend(
+            ready.params, cache, jnp.asarray(new[:, step : step + 1], jnp.int32), jnp.asarray(own + step)[:, None]
+        )
         found.append(logits)
     for row, prompt in enumerate(rows):
         expected = whole_logits(loaded, prompt, new[row, :steps], start)
@@ -157,7 +168,9 @@ def test_stop_tokens_end_their_row_only(ready):
 def test_prompts_of_one_bucket_and_other_numbers_are_traced_once(ready):
     def run(length, batch, most, **numbers):
         prompts = [np.arange(1, length + 1)] * batch
-        generate(ready, prompts, max_new_tokens=most, sampling=Sampling(**numbers), key=jax.random.key(1), stop_tokens=[2])
+        generate(
+            ready, prompts, max_new_tokens=most, sampling=Sampling(**numbers), key=jax.random.key(1), stop_tokens=[2]
+        )
 
     run(17, 3, 20, temperature=1.0, top_k=7, top_p=0.9, min_p=0.01)
     before = generation._begin._cache_size(), generation._advance._cache_size()
@@ -173,7 +186,9 @@ def test_learned_positions_end_a_text(tiny, make_model):
     (short,), (full,) = generate(ready, [np.arange(1, 8), np.arange(12)], max_new_tokens=20)
     assert (len(short.tokens), short.reason) == (6, "positions")  # 7 read and 6 written, the last of which nobody reads
     assert (len(full.tokens), full.reason) == (1, "positions")
-    hidden = model(*(jnp.asarray(part) for part in padded([np.r_[np.arange(1, 8), short.tokens[:-1]]], 1, 12, left=False)))
+    hidden = model(
+        *(jnp.asarray(part) for part in padded([np.r_[np.arange(1, 8), short.tokens[:-1]]], 1, 12, left=False))
+    )
     np.testing.assert_array_equal(jnp.argmax(model.predict_tokens(hidden)[0, 6:], -1), short.tokens)
     with pytest.raises(GenerationError, match="has 13 tokens, and the model has 12 positions; shorten it by 1"):
         generate(ready, [np.arange(13)])
@@ -182,7 +197,7 @@ def test_learned_positions_end_a_text(tiny, make_model):
 def test_a_prefix_is_read_in_both_directions(tiny, make_model):
     model = make_model(tiny(**PLAIN), LanguageModel)
     prompt = np.arange(3, 9)
-    side = tuple(jnp.asarray(part) for part in padded([prompt], 1, 6, left=False))
+    side = padded([prompt], 1, 6, left=False)
     expected = model.predict_tokens(model(*side, prefix=jnp.ones((1, 6), bool)))[0, -1]
     for prefix in (True, False):
         ((found,),) = generate(prepare(model), [prompt], max_new_tokens=1, prefix=prefix)
@@ -191,10 +206,13 @@ def test_a_prefix_is_read_in_both_directions(tiny, make_model):
 
 
 def test_weights_of_fewer_bits_say_nearly_the_same(tiny, make_model):
-    for make, more in ((LanguageModel, {"positions": Rotary()}), (EncoderDecoder, {"positions": RelativeBuckets(8, 16)})):
+    for make, more in (
+        (LanguageModel, {"positions": Rotary()}),
+        (EncoderDecoder, {"positions": RelativeBuckets(8, 16)}),
+    ):
         model = make_model(tiny(**PLAIN, **more), make)
         start = 1 if make is EncoderDecoder else None
-        side = Sides(*map(jnp.asarray, padded(PROMPTS, 2, 5, left=start is None)))
+        side = padded(PROMPTS, 2, 5, left=start is None)
         begin = None if start is None else jnp.full((2, 1), start, jnp.int32)
 
         def logits(weights, model=model, side=side, begin=begin):
@@ -323,7 +341,12 @@ def small(make_model, tiny):
 def test_beams_of_full_width_are_an_exhaustive_search(penalty, small):
     prompts = [np.array([0, 1, 3]), np.array([3])]
     found = beam_search(
-        prepare(small), prompts, beams=VOCABULARY**LENGTH, max_new_tokens=LENGTH, length_penalty=penalty, stop_tokens=[STOP]
+        prepare(small),
+        prompts,
+        beams=VOCABULARY**LENGTH,
+        max_new_tokens=LENGTH,
+        length_penalty=penalty,
+        stop_tokens=[STOP],
     )
     every = np.array(list(itertools.product(range(VOCABULARY), repeat=LENGTH)))
     for prompt, hypotheses in zip(prompts, found, strict=True):
@@ -344,7 +367,10 @@ def test_beams_of_full_width_are_an_exhaustive_search(penalty, small):
 
 
 def test_one_beam_is_greedy(ready, small):
-    for model, prompts, stops in ((ready, PROMPTS, [7]), (prepare(small), [np.array([0, 1, 3]), np.array([3])], [STOP])):
+    for model, prompts, stops in (
+        (ready, PROMPTS, [7]),
+        (prepare(small), [np.array([0, 1, 3]), np.array([3])], [STOP]),
+    ):
         greedy = generate(model, prompts, max_new_tokens=8, stop_tokens=stops)
         found = beam_search(model, prompts, beams=1, max_new_tokens=8, stop_tokens=stops)
         for (expected,), (one,) in zip(greedy, found, strict=True):
@@ -361,6 +387,9 @@ def test_beams_of_an_encoder_decoder_begin_with_greedy_and_get_better(tiny, make
         assert scores == sorted(scores, reverse=True) and scores[0] >= one.log_probabilities.sum() - 1e-5
 
 
+RETURNED = {"return_dict_in_generate": True, "output_scores": True}
+
+
 @pytest.mark.filterwarnings("ignore")  # of torch and transformers, not ours
 @pytest.mark.parametrize("penalty", [0.6, 2.0])
 def test_beams_are_those_of_the_published_search(twin, penalty, request):
@@ -371,9 +400,20 @@ def test_beams_are_those_of_the_published_search(twin, penalty, request):
     kind = getattr(transformers, loaded.fields["architectures"][0])
     published = kind.from_pretrained(loaded.folder, attn_implementation="eager").eval()
     stop = int(new[0, 4])
-    settings = {"eos_token_id": stop, "pad_token_id": 0, "decoder_start_token_id": start, "use_cache": False, "num_beams": 4}
+    settings = {
+        "eos_token_id": stop,
+        "pad_token_id": 0,
+        "decoder_start_token_id": start,
+        "use_cache": False,
+        "num_beams": 4,
+    }
     published.generation_config = transformers.GenerationConfig(
-        **settings, length_penalty=penalty, max_new_tokens=9, num_return_sequences=4, return_dict_in_generate=True, output_scores=True
+        **settings,
+        length_penalty=penalty,
+        max_new_tokens=9,
+        num_return_sequences=4,
+        return_dict_in_generate=True,
+        output_scores=True,
     )
     theirs = published.generate(torch.from_numpy(prompts), attention_mask=torch.ones(prompts.shape, dtype=torch.int64))
     ours = beam_search(

@@ -101,5 +101,3 @@ def test_lines_of_json_or_a_file_that_is_never_overwritten(command, tmp_path):
 def test_bad_input_is_one_line(name, words, error, command):
     code, said, errors = command(TWINS / name, *words)
     assert (code, said) == (2, "") and error in errors and errors.count("\n") == 1
-
-

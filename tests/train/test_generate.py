@@ -35,7 +35,7 @@ def tokenizers():
         "characters": CharacterTokenizer.train([TEXT]),
         "words": WordTokenizer.train([TEXT]),
         "byte pairs": load_tokenizer(PUBLISHED / "gpt2"),
-        "sentence piece": train_tokenizer(SentencePiece(vocab_size=120), prose),
+        "sentence piece": train_tokenizer(SentencePiece(vocab_size=50), prose),
         "wordpiece": train_tokenizer(WordPiece(vocab_size=150), prose),
     }
 
@@ -57,7 +57,7 @@ def test_pieces_are_the_whole_text_and_never_half_a_character(name):
         if not before or whole.startswith(before):
             assert before + pieces.text == whole
         assert "\ufffd" not in "".join(shown) or cut == len(ids) // 2  # which may lie inside a character
-        assert len([piece for piece in shown if piece]) > 3
+        assert len([piece for piece in shown if piece]) > 2
 
 
 def test_a_stop_string_ends_a_text_wherever_the_tokens_part_it():
@@ -138,27 +138,44 @@ def test_a_run_goes_on_from_a_prompt_and_seeds_repeat(trained, command):
     run = trained("next")
     code, greedy, errors = command(generate, run, "--prompt", "a é", "--max-new-tokens", 5)
     assert code == 0 and greedy.startswith("a é") and greedy.endswith("\n") and errors == ""
-    drawn = [command(generate, run, "--prompt", "a", "--max-new-tokens", 9, "--top-k", 50, "--seed", n)[1] for n in (1, 1, 2)]
+    drawn = [
+        command(generate, run, "--prompt", "a", "--max-new-tokens", 9, "--top-k", 50, "--seed", n)[1] for n in (1, 1, 2)
+    ]
     assert drawn[0] == drawn[1] != drawn[2]
     _, several, _ = command(generate, run, "--prompt", "a", "--num-return-sequences", 3, "--max-new-tokens", 4)
     assert [line for line in several.splitlines() if line.startswith("---")] == [f"--- {n} of 3" for n in (1, 2, 3)]
-    _, beams, _ = command(generate, run, "--prompt", "a", "--num-beams", 3, "--num-return-sequences", 2, "--max-new-tokens", 4)
+    _, beams, _ = command(
+        generate, run, "--prompt", "a", "--num-beams", 3, "--num-return-sequences", 2, "--max-new-tokens", 4
+    )
     assert "--- 1 of 2, score -" in beams
     _, chances, _ = command(generate, run, "--prompt", "a", "--max-new-tokens", 3, "--logprobs")
     assert sum(line.lstrip().startswith("-") for line in chances.splitlines()[1:]) >= 1
-    code, empty, _ = command(generate, run, "--prompt", "", "--max-new-tokens", 2)
-    assert code == 2  # bytes have no beginning of text
+    assert command(generate, run, "--prompt", "", "--max-new-tokens", 2)[0] == 0  # it was trained behind an opening
 
 
 def test_a_text_ends_with_the_positions_and_says_so(trained, command):
     run = trained("prefix")
-    code, _, errors = command(generate, run, "--prompt", "twenty bytes of text", "--temperature", 1, "--max-new-tokens", 99)
-    assert code == 0 and ("ended at the model's 32 positions, which do not slide" in errors) or errors == ""
+    code, _, errors = command(
+        generate, run, "--prompt", "twenty bytes of text", "--temperature", 1, "--max-new-tokens", 99
+    )
+    assert code == 0 and errors in ("", "note: ended at the model's 32 positions, which do not slide\n")
     assert manner_of(open_any(run)).prefix and not manner_of(open_any(trained("next"))).prefix
 
 
 def test_a_terminal_sees_what_a_pipe_gets(trained, command, monkeypatch):
-    words = (trained("next"), "--prompt", "ab", "--temperature", 1, "--seed", 3, "--max-new-tokens", 12, "--stop", "\x00")
+    words = (
+        trained("next"),
+        "--prompt",
+        "ab",
+        "--temperature",
+        1,
+        "--seed",
+        3,
+        "--max-new-tokens",
+        12,
+        "--stop",
+        "\x00",
+    )
     code, piped, _ = command(generate, *words)
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     assert command(generate, *words) == (code, piped, "")
@@ -193,7 +210,11 @@ def test_a_published_folder_writes_the_published_text(published, command):
             ((one,),) = write(opened, ["".join(pieces[prompt])], max_new_tokens=12)
             assert one.text == "".join(pieces[text[5:]]) and one.tokens.tolist() == text[5:].tolist()
     ((one,), (two,)) = write(opened, ["abc", ""], max_new_tokens=4, sampling=Sampling(1.0), seed=2)
-    assert ids_of(opened, "", manner_of(opened)).tolist() == [0] and len(two.tokens) >= 1 and one.reason in ("stop", "length")
+    assert (
+        ids_of(opened, "", manner_of(opened)).tolist() == [0]
+        and len(two.tokens) >= 1
+        and one.reason in ("stop", "length")
+    )
 
 
 def test_help_and_mistakes_of_the_command_line_need_no_jax(child, tmp_path):
@@ -205,7 +226,9 @@ def test_help_and_mistakes_of_the_command_line_need_no_jax(child, tmp_path):
         )
         import subprocess
 
-        done = subprocess.run([sys.executable, script, *words], capture_output=True, text=True, cwd=ROOT.parent, env=_env())
+        done = subprocess.run(
+            [sys.executable, script, *words], capture_output=True, text=True, cwd=ROOT.parent, env=_env()
+        )
         assert done.stdout.splitlines()[-1] == f"False {code}", done.stderr
 
 
@@ -235,7 +258,7 @@ MISTAKES = [
     ("next", ("--prompt", "x", "--num-return-sequences", "2", "--temperature", "0"), "writes the same text each time"),
     ("next", ("--prompt", "x", "--temprature", "1"), "did you mean --temperature?"),
     ("next", ("--prompt", "two", "words"), "unexpected argument 'words'; quote a text that has spaces"),
-    ("next", ("--prompt", "x", "--step", "3"), "3"),
+    ("prefix", ("--prompt", ""), "the prompt is empty, and the vocabulary has no token that begins a text"),
     ("pairs", ("--prompt", ""), "the prompt is empty, and this model writes from a source"),
     ("masked", ("--prompt", "no mask"), "the prompt has none; put [MASK] where a word is missing"),
     ("masked", ("--prompt", "[MASK]", "--temperature", "1"), "--temperature means nothing to a masked language model"),
@@ -243,7 +266,9 @@ MISTAKES = [
 ]
 
 
-@pytest.mark.parametrize(("name", "words", "error"), MISTAKES, ids=[f"{name} {' '.join(w)[:40]}" for name, w, _ in MISTAKES])
+@pytest.mark.parametrize(
+    ("name", "words", "error"), MISTAKES, ids=[f"{name} {' '.join(w)[:40]}" for name, w, _ in MISTAKES]
+)
 def test_bad_input_is_one_line_with_the_remedy(name, words, error, trained, command):
     code, said, errors = command(generate, trained(name), *words)
     assert (code, said) == (2, "") and error in errors and errors.count("\n") == 1 and errors.startswith("error: ")
@@ -279,5 +304,3 @@ def test_an_encoder_without_a_head_points_to_its_embeddings(published, command, 
     assert code == 2 and "is an encoder without a head for tokens" in errors and "train.embed" in errors
     code, said, _ = command(embed, tmp_path, "--text", "the cat")
     assert code == 0 and len(json.loads(said)["embedding"]) == fields["hidden_size"]
-
-
