@@ -5,6 +5,7 @@ From a residual stream to hidden states; encoder, decoder and both halves of an 
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int, UInt32
@@ -72,6 +73,9 @@ class Transformer(nnx.Module):
             cache = cache.advance(positions, segments)
             source_segments = cache.source_segments
         key_positions, key_segments = (positions, segments) if cache is None else (cache.positions, cache.segments)
+        if prefix is not None and start is not None:
+            nowhere = jnp.zeros(key_segments.shape, bool)  # the slots of a prefix are those of its tokens
+            prefix = jax.lax.dynamic_update_slice(nowhere, prefix, (0, start))
         mask = self.visible(segments, key_segments, prefix, start)
         window, kinds = self.config.attention.window, self._is_local()
         near = None
@@ -113,7 +117,7 @@ class Transformer(nnx.Module):
         self,
         segments: Int[Array, "B T"],
         key_segments: Int[Array, "B S"],
-        prefix: Bool[Array, "B T"] | None,
+        prefix: Bool[Array, "B S"] | None,
         start: Int[Array, ""] | None,
     ) -> Bool[Array, "B 1 T S"]:
         """Who may attend to whom, windows aside."""

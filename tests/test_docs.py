@@ -23,7 +23,9 @@ import pytest
 from packaging.requirements import Requirement
 
 from train import cli
+from train.embed import EmbedOptions
 from train.evaluate import EvaluateOptions
+from train.generate import GenerateOptions
 from train.options import Options, RunOptions
 
 ROOT = Path(__file__).parents[1]
@@ -229,7 +231,8 @@ def test_flags_exist(monkeypatch, workspace):
              ("bert_tiny", "bert_small")]  # fmt: skip
     shown += [run(Command("", (), ("python", "-m", module)), workspace, "--help") for module in {c.module for c in USE}]
     known = {flag.replace("-", "_") for text in shown for flag in re.findall(r"--[a-z][\w.-]*", text)}
-    known |= {f"__{field.name}" for field in fields(EvaluateOptions)} | {"__exp"}
+    kinds = (EvaluateOptions, GenerateOptions, EmbedOptions)
+    known |= {f"__{field.name}" for kind in kinds for field in fields(kind)} | {"__exp"}
     for document, text in TEXTS.items():
         prose = re.sub(r"^```text\n.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
         for flag in sorted(set(re.findall(r"(?<![\w-])--[a-z][\w.-]*\w", prose))):

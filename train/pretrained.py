@@ -31,8 +31,8 @@ from model.weights import open_published, read_model
 from train.objectives import PrefixLM
 from train.outputs import outputs
 from train.registry import is_published, on_hub
-from train.run import Run
-from train.sharding import logical_axes, spec
+from train.run import Run, RunError
+from train.sharding import MeshShape, logical_axes, make_mesh, spec
 
 VOCABULARIES = (
     "tokenizer.json",
@@ -266,6 +266,7 @@ class Opened:
         config: its shape.
         name: what to call it: the folder's name.
         pretrained: the published folder that it was, None for a run.
+        run: the run that it was, None for a published folder.
     """
 
     model: Any
@@ -273,6 +274,7 @@ class Opened:
     config: TransformerConfig
     name: str
     pretrained: Pretrained | None = None
+    run: Run | None = None
 
 
 def open_any(path: str | Path, *, step: int | None = None, mesh: str = "", ignore: Collection[str] = ()) -> Opened:
@@ -283,7 +285,9 @@ def open_any(path: str | Path, *, step: int | None = None, mesh: str = "", ignor
         HubError: it is a published folder that cannot be read.
     """
     if is_published(path):
-        found = load(path, ignore=ignore)
+        if step is not None:
+            raise RunError(f"{path} is a published model, which has no steps; leave --step out")
+        found = load(path, mesh=make_mesh(MeshShape.parse(mesh)) if mesh else None, ignore=ignore)
         return Opened(found.model, found.tokenizer, found.config, found.name, found)
     run = Run.open(path, step=step, mesh=mesh)
-    return Opened(run.model, run.tokenizer, run.experiment.model, Path(path).name)
+    return Opened(run.model, run.tokenizer, run.experiment.model, Path(path).name, run=run)
