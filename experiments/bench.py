@@ -2,6 +2,7 @@
 
     bert_step   the training step of BERT-small against Hugging Face in torch, in turn, in one run
     gpt2_step   the training step of nanoGPT's CPU shape against Hugging Face in torch, in turn, in one run
+    generate    text from GPT-2's 124M shape against Hugging Face's generate, at batch 1 and 8
     loop        the loop's own time beside the step of bert_tiny
     pipeline    tokens/s of the data pipeline against the step of bert_tiny
     patching    a grid of activation patches against a loop of single patched forwards
@@ -23,6 +24,7 @@ RESULTS = Path(__file__).parent / "results"
 BENCHES = {  # name: (module, function); the function's keyword arguments are its options
     "bert_step": ("experiments.bench_bert_step", "bench_bert_step"),
     "gpt2_step": ("experiments.bench_gpt2_step", "bench_gpt2_step"),
+    "generate": ("experiments.bench_generate", "bench_generate"),
     "loop": ("experiments.bench_loop", "bench_loop"),
     "pipeline": ("experiments.bench_loop", "bench_pipeline"),
     "patching": ("experiments.bench_patching", "bench_patching"),

@@ -6,6 +6,7 @@ reproduction that was stopped goes on where it stood. `experiments/reproduce.py`
 """
 
 import dataclasses
+import math
 import statistics
 from collections.abc import Callable, Mapping
 from functools import cached_property
@@ -106,16 +107,18 @@ class Reproduction:
 def summarise(values: list[float]) -> dict[str, Any]:
     """Values of all seeds with their mean and sample standard deviation (None for one seed).
 
+    What is not finite, as the step of something that never came, is None, and so are mean and spread then.
+
     >>> summarise([1.0, 2.0, 3.0])
     {'per_seed': [1.0, 2.0, 3.0], 'mean': 2.0, 'spread': 1.0}
+    >>> summarise([1.0, math.inf])
+    {'per_seed': [1.0, None], 'mean': None, 'spread': None}
     """
-    spread = statistics.stdev(values) if len(values) > 1 else None
-    rounded = [round(value, 6) for value in values]
-    return {
-        "per_seed": rounded,
-        "mean": round(statistics.fmean(values), 6),
-        "spread": None if spread is None else round(spread, 6),
-    }
+    rounded = [round(value, 6) if math.isfinite(value) else None for value in values]
+    if None in rounded:
+        return {"per_seed": rounded, "mean": None, "spread": None}
+    spread = round(statistics.stdev(values), 6) if len(values) > 1 else None
+    return {"per_seed": rounded, "mean": round(statistics.fmean(values), 6), "spread": spread}
 
 
 def judge(reproduction: Reproduction, values: Values) -> list[dict[str, Any]]:

@@ -59,10 +59,10 @@ def figures(result: Mapping[str, Any]) -> str:
     for variant, measured in result["measured"].items():
         mark = ' <span class="aside">the control, expected to fail</span>' if variant == result["control"] else ""
         for name, item in measured.items():
-            spread = "" if item["spread"] is None else f"{item['spread']:.3g}"
-            seeds = ", ".join(f"{value:.4g}" for value in item["per_seed"])
+            mean, spread = ("" if item[key] is None else f"{item[key]:.4g}" for key in ("mean", "spread"))
+            seeds = ", ".join("never" if value is None else f"{value:.4g}" for value in item["per_seed"])
             label = f"{escape(variant)}{mark}<span class=aside>{escape(name)}</span>"
-            rows.append([label, f"{item['mean']:.4g}", spread, escape(seeds)])
+            rows.append([label, mean, spread, escape(seeds)])
     return table(["variant and figure", "mean", "standard deviation", "by seed"], rows)
 
 

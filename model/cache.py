@@ -62,14 +62,25 @@ class Cache(NamedTuple):
 
 
 def empty_cache(
-    batch: int, slots: int, *, num_layers: int, num_kv_heads: int, head_size: int, dtype: Any = jnp.float32
+    batch: int,
+    slots: int,
+    *,
+    num_layers: int,
+    num_kv_heads: int,
+    head_size: int,
+    dtype: Any = jnp.float32,
+    apart: bool = False,
 ) -> Cache:
-    """A cache of `slots` tokens a row with nothing in it.
+    """A cache of `slots` tokens a row with nothing in it; `apart`: a tuple of one for each layer.
 
     >>> empty_cache(2, 8, num_layers=3, num_kv_heads=1, head_size=4).layers.own.key.shape
     (3, 2, 1, 8, 4)
     """
     shape = (num_layers, batch, num_kv_heads, slots, head_size)
-    own = KeyValues(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype))
     nothing = jnp.zeros((batch, slots), jnp.int32)
-    return Cache(LayerCache(own), nothing, nothing, jnp.zeros((), jnp.int32))
+
+    def layer(shape: tuple[int, ...]) -> LayerCache:
+        return LayerCache(KeyValues(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype)))
+
+    layers = tuple(layer(shape[1:]) for _ in range(num_layers)) if apart else layer(shape)
+    return Cache(layers, nothing, nothing, jnp.zeros((), jnp.int32))

@@ -41,15 +41,21 @@ class LanguageModel(Transformer):
         return self.run(x, positions, segments, prefix=prefix, dropout_keys=others)[0]
 
     def extend(
-        self, cache: Cache, tokens: Int[Array, "B T"], positions: Int[Array, "B T"], segments: Int[Array, "B T"]
+        self,
+        cache: Cache,
+        tokens: Int[Array, "B T"],
+        positions: Int[Array, "B T"],
+        segments: Int[Array, "B T"],
+        *,
+        prefix: Bool[Array, "B T"] | None = None,
     ) -> tuple[Float[Array, "B T D"], Cache]:
         """Hidden states of T more tokens after those in the cache, and the cache with them in it."""
-        x, cache_after = self.run(self.embeddings(tokens, positions), positions, segments, cache=cache)
+        x, cache_after = self.run(self.embeddings(tokens, positions), positions, segments, prefix=prefix, cache=cache)
         assert cache_after is not None
         return x, cache_after
 
     def empty_cache(self, batch: int, slots: int, dtype: Any = jnp.float32) -> Cache:
-        """A cache for rows of up to `slots` tokens."""
+        """A cache for rows of up to `slots` tokens, in the form that the layers have: stacked, or one for each."""
         attention = self.config.attention
         return empty_cache(
             batch,
@@ -58,6 +64,7 @@ class LanguageModel(Transformer):
             num_kv_heads=attention.num_kv_heads or attention.num_heads,
             head_size=attention.head_size_in(self.config.hidden_size),
             dtype=dtype,
+            apart=isinstance(self.layers, nnx.List),
         )
 
     def predict_tokens(self, hidden: Float[Array, "B K D"]) -> Float[Array, "B K V"]:

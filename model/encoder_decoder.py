@@ -78,6 +78,7 @@ class EncoderDecoder(nnx.Module):
             num_kv_heads=attention.num_kv_heads or attention.num_heads,
             head_size=attention.head_size_in(self.config.hidden_size),
             dtype=dtype,
+            apart=isinstance(self.decoder.layers, nnx.List),
         )
 
         def read(layer) -> KeyValues:
@@ -85,9 +86,9 @@ class EncoderDecoder(nnx.Module):
 
         layers = self.decoder.layers
         if isinstance(layers, nnx.List):
+            shared = self.config.share_layers
             kept: Any = tuple(
-                LayerCache(KeyValues(*(part[n] for part in cache.layers.own)), read(layers[n]))
-                for n in range(self.decoder.num_layers)
+                one._replace(source=read(layers[0 if shared else n])) for n, one in enumerate(cache.layers)
             )
         else:
             memory = nnx.vmap(read, in_axes=0, out_axes=0)(layers)

@@ -66,4 +66,4 @@ class PairHead(nnx.Module):
         self.classifier = Linear("BTE,EC->BTC", axes, initializer=drawn, rngs=rngs)
 
     def __call__(self, x: Float[Array, "B P D"]) -> Float[Array, "B P C"]:
-        return self.classifier(self.pooler(x)).astype(jnp.float32)
+        return tap(self, "output", self.classifier(self.pooler(x)).astype(jnp.float32))

@@ -122,11 +122,17 @@ def write_json(path: Path, value: Any) -> None:
     path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def new_folder(path: str | Path) -> Path:
-    """A folder beside `path` to be filled before it takes that name; HubError if something is at `path` already."""
+def check_new(path: str | Path) -> Path:
+    """The path, at which a folder may be written: nothing is there yet, or a folder that is empty. HubError otherwise."""
     path = Path(path).expanduser()
     if path.is_file() or (path.is_dir() and any(path.iterdir())):
         raise HubError(f"{path} is there already and is not empty; name a new folder, or remove it yourself")
+    return path
+
+
+def new_folder(path: str | Path) -> Path:
+    """A folder beside `path` to be filled before it takes that name; HubError if something is at `path` already."""
+    path = check_new(path)
     temporary = path.with_name(f".{path.name}-{os.getpid()}")
     temporary.mkdir(parents=True)
     return temporary

@@ -1,6 +1,7 @@
 """Parameters that multiply: a linear map spelled by its axis letters, and a table of embeddings."""
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -57,6 +58,11 @@ class Embedding(nnx.Module):
 
     def __init__(self, rows: int, width: int, *, initializer: Initializer, rngs: nnx.Rngs):
         self.embedding = nnx.Param(initializer(rngs.params(), (rows, width), jnp.float32))
+
+    @property
+    def dtype(self) -> Any:
+        """The type of the vectors that it gives."""
+        return self.embedding.dtype
 
     def __call__(self, ids: Int[Array, "B T"]) -> Float[Array, "B T D"]:
         return jnp.take(self.embedding[...], ids, axis=0)

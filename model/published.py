@@ -26,11 +26,14 @@ class HubError(ValueError):
 
 
 class CannotExpress(HubError):
-    """What a family has no words for, field by field; `strange` if it has no such class of models at all."""
+    """What a family has no words for, field by field.
 
-    def __init__(self, family: str, *what: str, strange: bool = False):
+    `strange`: it has no such class of models at all. `field`: the one of our config of which it knows other choices.
+    """
+
+    def __init__(self, family: str, *what: str, strange: bool = False, field: str = ""):
         super().__init__(f"{family} cannot express {', '.join(what)}")
-        self.family, self.what, self.strange = family, what, strange
+        self.family, self.what, self.strange, self.field = family, what, strange, field
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,19 @@ class Site:
     ours: str
     """Site of model/capture.py, with {} for the layer."""
     theirs: str
-    """Published module whose output it is, with {} for the layer."""
+    """Published module, as transformers 5 has it, with {} for the layer; empty for the whole model."""
+    of: str = "output"
+    """What of the module it is: its "output" (the first where there are several), its "input", or a field of its output."""
+
+    def at(self, layer: int) -> "Site":
+        """The site in one layer."""
+        number = str(layer)
+        return Site(self.ours.replace(LAYER, number), self.theirs.replace(LAYER, number), self.of)
+
+    @property
+    def name(self) -> str:
+        """The published side in words."""
+        return self.theirs if self.of == "output" else f"{self.of} of {self.theirs}" if self.theirs else self.of
 
 
 @dataclass(frozen=True)
@@ -278,7 +293,7 @@ def attention(ours: str, theirs: str, query: str, key: str, value: str, out: str
 def need(value: Any, kind: Any, field_name: str, family: str) -> Any:
     """`value` if it is of `kind`; CannotExpress names the field of our config otherwise."""
     if not isinstance(value, kind):
-        raise CannotExpress(family, f"{field_name}={value!r}")
+        raise CannotExpress(family, f"{field_name}={value!r}", field=field_name)
     return value
 
 
@@ -286,5 +301,5 @@ def class_name(architecture: Architecture, family: str, names: Mapping[Any, str]
     """The published class of a model; CannotExpress where the family has none for its class."""
     if architecture.make not in names:
         made = getattr(architecture.make, "__name__", architecture.make)
-        raise CannotExpress(family, f"a {made}", strange=True)
+        raise CannotExpress(family, f"the class {made}", strange=True)
     return names[architecture.make]

@@ -13,15 +13,16 @@ from flax import nnx
 from model.attention import PROJECTIONS
 from model.config import TransformerConfig, to_json
 from model.encoder import Encoder, MaskedLanguageModel
+from model.encoder_decoder import EncoderDecoder
 from model.families.known import FAMILIES
 from model.hub import CONFIG, FILE_BYTES, write_json, write_tensors
 from model.layout import layout
-from model.published import IRRELEVANT, LAYER, Architecture, CannotExpress, Family, Fields, HubError, Row
+from model.published import IRRELEVANT, LAYER, Architecture, CannotExpress, Family, Fields, HubError, Row, several
 from model.vision import VisionTransformer
 from model.weights import abstract, rows_of
 
 # Fields of a config that say how a model is trained or run, not what it computes: a family need not have them.
-TRAINING_ONLY = ("initializer", "stack", "dropout_rate", "layer_drop_rate")
+TRAINING_ONLY = {"initializer", "stack", "dropout_rate", "layer_drop_rate"}
 SAID_ANEW = {"architectures", "model_type", "dtype", "torch_dtype", "transformers_version"}
 
 
@@ -90,16 +91,27 @@ def _express(family: Family, architecture: Architecture) -> Expressed:
 
     What is written is read again, and must be the same model: no field can be lost without a word.
     """
-    fields, full = family.write(architecture), family.complete(architecture)
-    tensors = _tensors(family, abstract(full)[1])
+    problems: list[str] = []
+    usual = family.read(Fields({}), ()).config
+    while True:
+        try:
+            fields, full = family.write(architecture), family.complete(architecture)
+            break
+        except CannotExpress as refusal:
+            problems += refusal.what
+            if not refusal.field:
+                raise CannotExpress(family.model_type, *problems, strange=refusal.strange) from None
+            # On with what the family has there, so that all other fields are named too.
+            own = {refusal.field: getattr(usual, refusal.field)}
+            architecture = dataclasses.replace(architecture, config=dataclasses.replace(architecture.config, **own))
+    shapes = abstract(full)[1]
+    tensors = _tensors(family, shapes)
     read = Fields(fields)
     again = family.read(read, tensors)
-    problems = read.finish(family.model_type)
-    problems += [
-        f"{path}={value!r}"
-        for path, value in _differences(_plain(full), _plain(again))
-        if path.rpartition(".")[2] not in TRAINING_ONLY
-    ]
+    problems += read.finish(family.model_type)
+    problems += [f"{path}={value!r}" for path, value, _ in differences(full, again)]
+    if not problems and (strange := set(shapes) - set(rows_of(family, shapes))):
+        problems.append(f"the parameter {several(sorted(strange))}")
     if problems:
         raise CannotExpress(family.model_type, *problems)
     return Expressed(family, fields, full, tensors)
@@ -162,6 +174,12 @@ def write_model(
     write_tensors(folder, each(), file_bytes=file_bytes)
 
 
+def differences(ours: Architecture, theirs: Architecture) -> list[tuple[str, Any, Any]]:
+    """The dotted paths at which two models compute something else, each with what it is in ours and in theirs."""
+    found = _differences(_plain(ours), _plain(theirs))
+    return [difference for difference in found if not set(difference[0].split(".")) & TRAINING_ONLY]
+
+
 def _plain(architecture: Architecture) -> dict[str, Any]:
     """An architecture with one spelling for what can be said in several ways, as nested fields."""
     config = architecture.config
@@ -174,18 +192,22 @@ def _plain(architecture: Architecture) -> dict[str, Any]:
         bias=tuple(name for name in PROJECTIONS if attention.has_bias(name)),
         window=None,
     )
-    config = dataclasses.replace(
-        config, attention=attention, num_decoder_layers=config.num_decoder_layers or config.num_layers
-    )
+    decoder_layers = (config.num_decoder_layers or config.num_layers) if architecture.make is EncoderDecoder else None
+    config = dataclasses.replace(config, attention=attention, num_decoder_layers=decoder_layers)
     options = {"pooler": False, "num_classes": 0, "next_sentence": architecture.make is MaskedLanguageModel}
     seen = [window.size, *local] if window is not None and any(local) else []
-    return to_json(config) | {"make": architecture.make} | options | architecture.options | {"attention.window": seen}
+    return (
+        to_json(config)
+        | {"class": architecture.make.__name__}
+        | options
+        | architecture.options
+        | {"attention.window": seen}
+    )
 
 
-def _differences(ours: Any, theirs: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """The dotted paths at which two nested values differ, with what ours is there."""
+def _differences(ours: Any, theirs: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
     if isinstance(ours, dict) and isinstance(theirs, dict) and ours.get("name") == theirs.get("name"):
         for name in ours | theirs:
             yield from _differences(ours.get(name), theirs.get(name), f"{path}.{name}".lstrip("."))
     elif ours != theirs:
-        yield path, ours
+        yield path, ours, theirs

@@ -146,6 +146,9 @@ class Transformer(nnx.Module):
         dropout_keys: UInt32[Array, " B"] | None = None,
     ) -> Callable[[Block, Any, Array, Any], tuple[Any, Any]]:
         """How a layer is called by its number: what it sees, what it drops, and what it keeps."""
+        if prefix is not None and start is not None:
+            nowhere = jnp.zeros(key_segments.shape, bool)  # the slots of a prefix are those of its tokens
+            prefix = jax.lax.dynamic_update_slice(nowhere, prefix, (0, start))
         mask = self.visible(segments, key_segments, prefix, start)
         window, kinds = self.config.attention.window, self._is_local()
         near = None
@@ -177,7 +180,7 @@ class Transformer(nnx.Module):
         self,
         segments: Int[Array, "B T"],
         key_segments: Int[Array, "B S"],
-        prefix: Bool[Array, "B T"] | None,
+        prefix: Bool[Array, "B S"] | None,
         start: Int[Array, ""] | None,
     ) -> Bool[Array, "B 1 T S"]:
         """Who may attend to whom, windows aside."""

@@ -72,7 +72,7 @@ class VisionTransformer(Transformer):
         """Float32 scores of the classes, from the first place."""
         if self.classifier is None:
             raise ValueError("this model was made without a classifier; make it with num_classes=...")
-        return self.classifier(hidden[:, :1])[:, 0].astype(jnp.float32)
+        return tap(self.classifier, "output", self.classifier(hidden[:, :1])[:, 0].astype(jnp.float32))
 
     def pool(self, hidden: Float[Array, "B T D"]) -> Float[Array, "B D"]:
         """A vector for each image, from its first place."""

@@ -16,7 +16,7 @@ from model.families.known import FAMILIES
 from model.filling import Box, fill
 from model.hub import BYTES, CONFIG, Tensors, read_json
 from model.layout import Letters, layout
-from model.published import LAYER, Architecture, CannotExpress, Family, Fields, HubError, Row, matches, several
+from model.published import LAYER, Architecture, Family, Fields, HubError, Row, matches, several
 
 Placing = Callable[[str, tuple[int, ...]], Sharding]
 PIECE, LEAST = 16 << 20, 1 << 20  # bytes that are read at once: a tenth of the largest tensor, between these two
@@ -119,11 +119,8 @@ def abstract(architecture: Architecture) -> tuple[nnx.GraphDef, dict[str, jax.Sh
 
 
 def rows_of(family: Family, paths: Collection[str]) -> dict[str, Row]:
-    """The row of each parameter; CannotExpress for those that the family has not."""
-    rows = {row.ours: row for row in family.table if row.ours in paths and (not row.beside or row.beside in paths)}
-    if strange := [path for path in paths if path not in rows]:
-        raise CannotExpress(family.model_type, f"the parameter {several(strange)}")
-    return rows
+    """The row of each parameter that the family has."""
+    return {row.ours: row for row in family.table if row.ours in paths and (not row.beside or row.beside in paths)}
 
 
 def canonical(name: str, family: Family) -> str:

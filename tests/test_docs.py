@@ -23,7 +23,9 @@ import pytest
 from packaging.requirements import Requirement
 
 from train import cli
+from train.embed import EmbedOptions
 from train.evaluate import EvaluateOptions
+from train.generate import GenerateOptions
 from train.options import Options, RunOptions
 
 ROOT = Path(__file__).parents[1]
@@ -41,12 +43,16 @@ NOT_RUN = {
     ".ci/run": "runs these tests",
     "python -m train.prepare --exp=bert_base": "downloads Wikipedia, and wants books of one's own",
 }
-NOT_TRAINED = {"tfds:wikipedia": "needs a download; its command line is read to the end"}
+NOT_TRAINED = {
+    "tfds:wikipedia": "needs a download; its command line is read to the end",
+    "train.compare": "needs torch and transformers; tests/train/test_compare.py runs it where they are installed",
+}
 SHOWS = {"--list", "--help", "--print-config", "--diff"}
 USING = {  # commands that use a run: what is appended to keep them short, and what they must print
     "train.generate": ((), ""),
     "train.embed": ((), ""),
-    "train.export": ((), ""),
+    "train.export": ((), "where transformers is installed it opens with"),
+    "train.compare": ((), ""),
     "experiments.reproduce": (("--seeds", "0", "--runs", "claims", "--out", "claims"), "reproduced"),
 }
 FOREIGN_FLAGS = {
@@ -102,7 +108,8 @@ def commands() -> list[Command]:
 COMMANDS = commands()
 OURS = [command for command in COMMANDS if not command.reason_not_to(NOT_RUN)]
 TRAIN = [command for command in OURS if command.module == "train.pretrain" and not command.shows]
-SCORE = [command for command in OURS if command.module == "train.evaluate"]
+SCORE = [command for command in OURS if command.module == "train.evaluate" and "runs/" in str(command)]
+PUBLISHED = [command for command in OURS if command.module == "train.evaluate" and command not in SCORE]
 USE = [command for command in OURS if command.module in USING]
 MINE = next(body for _, language, body in BLOCKS if language == "python" and "experiment = Experiment(" in body)
 
@@ -184,6 +191,11 @@ def test_every_training_command_trains_and_what_uses_its_run_works(workspace):
         else:
             more, expected = USING[command.module]
             assert expected in run(command, workspace, *(() if command.shows else more)) or command.shows
+    assert PUBLISHED
+    for command in PUBLISHED:
+        assert "valid_loss" in run(command, workspace)
+    opened = next(body for _, language, body in BLOCKS if language == "python" and "import load, save" in body)
+    assert re.fullmatch(r"\(1, \d+, 8192\)\n", run(Command("README.md", (), ("python", "-c", opened)), workspace))
 
 
 @pytest.mark.parametrize("module", sorted({command.module for command in USE}))
@@ -217,8 +229,10 @@ def test_flags_exist(monkeypatch, workspace):
     monkeypatch.setenv("COLUMNS", "200")
     shown = [read(Command("", (), ("python", "-m", "train.pretrain", f"--exp={name}", "--help"))) for name in
              ("bert_tiny", "bert_small")]  # fmt: skip
+    shown += [run(Command("", (), ("python", "-m", module)), workspace, "--help") for module in {c.module for c in USE}]
     known = {flag.replace("-", "_") for text in shown for flag in re.findall(r"--[a-z][\w.-]*", text)}
-    known |= {f"__{field.name}" for field in fields(EvaluateOptions)} | {"__exp"}
+    kinds = (EvaluateOptions, GenerateOptions, EmbedOptions)
+    known |= {f"__{field.name}" for kind in kinds for field in fields(kind)} | {"__exp"}
     for document, text in TEXTS.items():
         prose = re.sub(r"^```text\n.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
         for flag in sorted(set(re.findall(r"(?<![\w-])--[a-z][\w.-]*\w", prose))):

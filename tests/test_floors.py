@@ -34,8 +34,8 @@ DOORS = {
     "sklearn": ("model/inspection/probes.py",),
     "optax": ("train/", "experiments/bench"),
     "matplotlib": ("model/inspection/",),
-    "torch": ("experiments/bench",),
-    "transformers": ("experiments/bench",),
+    "torch": ("experiments/bench", "train/peer.py"),
+    "transformers": ("experiments/bench", "train/peer.py"),
 }
 NEVER_IN_DATA = ("jax", "flax", "optax", "jaxtyping")
 

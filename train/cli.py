@@ -12,13 +12,13 @@ import dataclasses
 import re
 import sys
 import typing
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
 from train.options import Options, RunOptions
-from train.registry import Declared, entries, find, listing, load
+from train.registry import Declared, entries, find, is_published, listing, load
 from train.suggest import nearest
 
 # Whatever imports JAX is imported inside the functions that need it.
@@ -73,10 +73,17 @@ def parse(argv: Sequence[str], *, command: str, options: type[Options] = RunOpti
         return answer(command, load(exp), flags, options)
 
 
-def parse_folder(argv: Sequence[str], *, command: str, options: type[Options] = Options) -> Request:
+def parse_folder(
+    argv: Sequence[str],
+    *,
+    command: str,
+    options: type[Options] = Options,
+    published: Callable[[str], Declared] | None = None,
+) -> Request:
     """Read the command line of a command that takes a run folder: its experiment is what was trained there.
 
-    Overrides work as for `parse`, so that `--data.source WORD` scores a run on another text. Raises SystemExit like it.
+    Where the command takes published folders too, `published` makes an experiment of one. Overrides work as for `parse`, so
+    that `--data.source WORD` scores a run on another text. Raises SystemExit like it.
     """
     with one_line_errors():
         flags, positional = split(argv, options)
@@ -87,9 +94,85 @@ def parse_folder(argv: Sequence[str], *, command: str, options: type[Options] = 
         if len(positional) > 1:
             raise ValueError(f"unexpected argument {positional[1]!r} after the run folder; flags begin with --")
         folder = positional[0].rstrip("/")
+        if published is not None and is_published(folder):
+            return dataclasses.replace(answer(command, published(folder), flags, options), folder=folder)
         if not (Path(folder) / "config.json").is_file():
             raise ValueError(f"{folder} is not a run folder (it has no config.json); give the folder of a run")
         return dataclasses.replace(answer(command, load(f"{folder}/config.json"), flags, options), folder=folder)
+
+
+@dataclass(frozen=True)
+class ModelRequest:
+    """What a command that takes a model was asked to do."""
+
+    path: str
+    """A run folder, a published folder, or a name on the Hugging Face hub."""
+    options: Any
+    """The options of the command."""
+    given: frozenset[str]
+    """Options that the user gave."""
+
+
+def parse_model(argv: Sequence[str], *, command: str, options: type, texts: Sequence[str] = ()) -> ModelRequest:
+    """Read the command line of a command that takes a trained model, whoever trained it.
+
+    Options named in `texts` are taken as they stand, whatever is in them: `--prompt None` is a word. One whose field is a
+    tuple may be given several times. Raises SystemExit like `parse`.
+    """
+    with one_line_errors():
+        words, raw = take_texts(argv, texts)
+        flags, positional = split(words, options)
+        prog = f"python -m train.{command} RUN_OR_DIR"
+        if "help" in flags:
+            print(f"{prog} {' '.join(f'--{name} TEXT' for name in texts[:1])} [--option VALUE ...]\n")
+            print("RUN_OR_DIR is a run folder, a published folder, or the name of one on the Hugging Face hub.\n")
+            from train.values import print_fields
+
+            print_fields(prog, options=options())
+            raise SystemExit(0)
+        fields = {field.name: field for field in dataclasses.fields(options)}
+        if strange := [name for name in flags if name not in fields]:
+            known = nearest(strange[0], list(fields))
+            hint = (
+                f"did you mean --{known.replace('_', '-')}?"
+                if known
+                else f"python -m train.{command} --help lists them"
+            )
+            raise ValueError(f"there is no option --{strange[0].replace('_', '-')}; {hint}")
+        if not positional:
+            raise ValueError(f"which model? {prog}: a run folder, or a published folder")
+        if len(positional) > 1:
+            raise ValueError(
+                f"unexpected argument {positional[1]!r}; quote a text that has spaces, and name flags with --"
+            )
+        path = positional[0].rstrip("/") or "/"
+        if not Path(path).expanduser().exists() and (path.count("/") != 1 or path.startswith((".", "~", "/", "runs/"))):
+            raise ValueError(f"there is no folder {path}; give a run folder, or a published folder")
+        if Path(path).expanduser().exists() and not (Path(path).expanduser() / "config.json").is_file():
+            raise ValueError(f"{path} is neither a run folder nor a published one (it has no config.json); name one")
+        values = read_options(options, flags, path)
+        several = {n: tuple(found) if isinstance(fields[n].default, tuple) else found[-1] for n, found in raw.items()}
+        return ModelRequest(path, dataclasses.replace(values, **several), frozenset([*flags, *raw]))
+
+
+def take_texts(argv: Sequence[str], names: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
+    """Take the options of these names, with their values as they stand, out of a command line.
+
+    >>> take_texts(["run", "--stop", "a b", "--stop=--c", "--seed", "1"], ["stop"])
+    (['run', '--seed', '1'], {'stop': ['a b', '--c']})
+    """
+    rest, found = [], {}
+    words = list(argv)
+    while words:
+        word = words.pop(0)
+        name, equals, value = word.removeprefix("--").partition("=")
+        if not word.startswith("--") or name.replace("-", "_") not in names:
+            rest.append(word)
+            continue
+        if not equals and not words:
+            raise ValueError(f"--{name} needs a value: a text, in quotes if it has spaces")
+        found.setdefault(name.replace("-", "_"), []).append(value if equals else words.pop(0))
+    return rest, found
 
 
 def override(experiment: Any, words: Sequence[str]) -> Any:

@@ -14,6 +14,12 @@ BAD_INPUT, FAILED = 2, 1
 NOT_WRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
+class InputError(ValueError):
+    """A mistake on the command line; the message is one line with the remedy."""
+
+    exit_code = BAD_INPUT
+
+
 class Terminated(KeyboardInterrupt):
     """SIGTERM before there is anything to save: like Ctrl-C, with the other exit code."""
 

@@ -1,17 +1,24 @@
-"""Held-out loss and accuracy of a run: python -m train.evaluate RUN_DIR [--data.source SOURCE]
+"""Held-out loss and accuracy: python -m train.evaluate RUN_DIR_OR_PUBLISHED_FOLDER [--data.source SOURCE] [--out FILE]
 
 Writes RUN_DIR/scores.json: flat, losses in nats. On another source than the run's own held-out documents it writes
-RUN_DIR/scores-SOURCE.json instead, so that the result of the run stays what it was.
+RUN_DIR/scores-SOURCE.json instead, so that the result of the run stays what it was. The scores of a published folder,
+perplexity or masked-language loss on the source that is named (else on a few documents of the running Python's), are only
+printed: nothing is ever written into it.
 """
 
+import contextlib
+import json
 import re
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from train import cli
-from train.command import configure_jax, run_command
+from train.command import InputError, configure_jax, run_command
 from train.memory import keep_freed_memory
 from train.options import Options
+from train.registry import Declared, is_published
 
 
 @dataclass(frozen=True)
@@ -22,39 +29,84 @@ class EvaluateOptions(Options):
     """Score the checkpoint of this step instead of the newest."""
     mesh: str = ""
     """Devices along each kind of parallelism, as data=2,fsdp=2; empty: all of them along data."""
+    out: str | None = None
+    """Write the scores to this new file, not into the run folder."""
 
 
 def main() -> int:
     """The command; returns its exit code."""
     keep_freed_memory()
-    request = cli.parse_folder(sys.argv[1:], command="evaluate", options=EvaluateOptions)
+    request = cli.parse_folder(sys.argv[1:], command="evaluate", options=EvaluateOptions, published=of_published)
     configure_jax()
-    from train.run import Run, RunError
-
-    strange = sorted(path for path in request.given if path.split(".")[0] not in ("data", "step", "mesh"))
-    if strange:
-        raise RunError(
-            f"--{strange[0]} cannot be changed after training; train.evaluate takes --data.…, --step and --mesh"
-        )
     assert request.folder is not None  # parse_folder insists on one
-    run = Run.open(request.folder, step=request.options.step, mesh=request.options.mesh)
-    name, documents = "scores.json", None
-    if request.experiment.data.source != request.base.data.source:
-        from data.errors import NotPrepared
-        from data.held_out import held_out_from_source
+    published, options = is_published(request.folder), request.options
+    free = {"data", "mesh", "out"} | (set() if published else {"step"})
+    if strange := sorted(path for path in request.given if path.split(".")[0] not in free):
+        reason = (
+            "is of runs, and this is a published folder" if strange[0] == "step" else "cannot be changed after training"
+        )
+        takes = "--data.…, --mesh and --out" if published else "--data.…, --step, --mesh and --out"
+        raise InputError(f"--{strange[0]} {reason}; train.evaluate takes {takes}")
+    if options.out and Path(options.out).exists():
+        raise InputError(f"--out {options.out} is there already; name a new file")
+    scores, place = (score_published if published else score_run)(request)
+    if place is not None:
+        from train.lines import replace_text
 
-        source = request.experiment.data.source
-        try:
-            documents = held_out_from_source(source, run.tokenizer)
-        except NotPrepared as error:
-            raise error.for_experiment(request.folder) from None
-        name = f"scores-{re.sub(r'[^A-Za-z0-9]+', '_', str(source)).strip('_')}.json"
-    scores = run.evaluate(documents, data=request.experiment.data) | {"step": run.step}
-    run.folder.write(name, scores)
+        replace_text(place, json.dumps(scores, indent=2, ensure_ascii=False) + "\n")
     for key, value in scores.items():
         print(f"{key:24} {value:,}" if isinstance(value, int) else f"{key:24} {value:.4f}")
-    print(f"written to {run.folder / name}")
+    if place is not None:
+        print(f"written to {place}")
     return 0
+
+
+def score_run(request: cli.Request) -> tuple[dict[str, float], Path | None]:
+    """The scores of a run, and the file that they go to."""
+    from train.run import Run
+
+    options, source = request.options, request.experiment.data.source
+    assert request.folder is not None
+    run = Run.open(request.folder, step=options.step, mesh=options.mesh)
+    name, documents = "scores.json", None
+    if source != request.base.data.source:
+        from data.held_out import held_out_from_source
+
+        with needed_data(request.folder):
+            documents = held_out_from_source(source, run.tokenizer)
+        name = f"scores-{re.sub(r'[^A-Za-z0-9]+', '_', str(source)).strip('_')}.json"
+    scores = run.evaluate(documents, data=request.experiment.data) | {"step": run.step}
+    return scores, Path(options.out) if options.out else run.folder / name
+
+
+def score_published(request: cli.Request) -> tuple[dict[str, float], Path | None]:
+    """The scores of a published folder, and the file that they go to, if one was named."""
+    from train.published_run import GLANCE, WHOLE, evaluate
+
+    assert request.folder is not None
+    most = WHOLE if "data.source" in request.given else GLANCE
+    print(f"{request.folder} on at most {most:,} documents of {request.experiment.data.source}")
+    with needed_data("bert_tiny"):  # any experiment that reads text
+        scores = evaluate(request.folder, request.experiment, mesh=request.options.mesh, most=most)
+    return scores, Path(request.options.out) if request.options.out else None
+
+
+def of_published(folder: str) -> Declared:
+    """The experiment that scores a published folder."""
+    from train.published_run import declared
+
+    return declared(folder)
+
+
+@contextlib.contextmanager
+def needed_data(experiment: str) -> Iterator[None]:
+    """A source that must be prepared first is named with the command that does so."""
+    from data.errors import NotPrepared
+
+    try:
+        yield
+    except NotPrepared as error:
+        raise error.for_experiment(experiment) from None
 
 
 if __name__ == "__main__":

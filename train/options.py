@@ -26,7 +26,7 @@ class RunOptions(Options):
     run_dir: str | None = None
     """The run folder; a run that is there is continued. None: runs/NAME."""
     init: str | None = None
-    """Start from the weights of another run folder."""
+    """Start from the weights of another run, or of a published folder."""
     mesh: str = ""
     """Devices along each kind of parallelism, as data=2,fsdp=2,tensor=2; empty: all of them along data."""
     workers: int = 0

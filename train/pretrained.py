@@ -8,6 +8,7 @@ save(bert, "my/bert")                               # a folder that transformers
 """
 
 import shutil
+import sys
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,15 +23,17 @@ from data.tokenizers import Tokenizer, load_tokenizer
 from data.tokenizers.exporting import export_tokenizer
 from model.config import TransformerConfig
 from model.encoder_decoder import EncoderDecoder
-from model.hub import CONFIG, new_folder, read_json
+from model.hub import new_folder
 from model.positions import LearnedPositions
 from model.published import Architecture, CannotExpress, Family, HubError
 from model.publishing import architecture_of, express, write_model
 from model.weights import open_published, read_model
 from train.inspectable import Inspectable
+from train.objectives import PrefixLM
 from train.outputs import outputs
-from train.run import Run
-from train.sharding import logical_axes, spec
+from train.registry import is_published, on_hub
+from train.run import Run, RunError
+from train.sharding import MeshShape, logical_axes, make_mesh, spec
 
 VOCABULARIES = (
     "tokenizer.json",
@@ -156,6 +159,10 @@ def save(model: Any, path: str | Path, *, tokenizer: Tokenizer | None = None, fa
     Raises:
         HubError: the family cannot express the model (every field of it that stands in the way is named), or `path` is taken.
     """
+    if isinstance(model, Run) and isinstance(model.experiment.objective, PrefixLM):
+        raise CannotExpress(
+            "no published family", f"objective={model.experiment.objective}: a prefix that is seen both ways"
+        )
     pretrained = model.pretrained if isinstance(model, Opened) else model if isinstance(model, Pretrained) else None
     if isinstance(model, Opened | Pretrained | Run):
         tokenizer, model = tokenizer or model.tokenizer, model.model
@@ -207,7 +214,7 @@ def token_ids(tokenizer: Tokenizer, two_sided: bool) -> dict[str, int | None]:
 def find_folder(path: str | Path) -> Path:
     """The folder of that name, or the one that the hub has under it, downloaded where `huggingface_hub` is installed."""
     folder = Path(path).expanduser()
-    if folder.exists() or str(path).startswith((".", "/", "~")) or str(path).count("/") > 1:
+    if not on_hub(path):
         return folder
     try:
         from huggingface_hub import snapshot_download
@@ -234,6 +241,13 @@ def open_tokenizer(folder: Path, config: TransformerConfig) -> Tokenizer | None:
     return tokenizer
 
 
+def longest(config: TransformerConfig, fields: dict[str, Any]) -> int:
+    """Tokens that a published model reads at once, by its config.json where its positions have no end."""
+    if isinstance(config.positions, LearnedPositions):
+        return config.positions.max_length
+    return fields.get("max_position_embeddings") or fields.get("n_positions") or sys.maxsize
+
+
 def check_vocabulary(tokenizer: Tokenizer, config: TransformerConfig, named: str) -> None:
     """DataError if a tokenizer gives ids that the model does not know; a model may have more rows than that."""
     if tokenizer.vocab_size > config.vocab_size:
@@ -253,6 +267,7 @@ class Opened(Inspectable):
         config: its shape.
         name: what to call it: the folder's name.
         pretrained: the published folder that it was, None for a run.
+        run: the run that it was, None for a published folder.
     """
 
     model: Any
@@ -260,6 +275,7 @@ class Opened(Inspectable):
     config: TransformerConfig
     name: str
     pretrained: Pretrained | None = None
+    run: Run | None = None
 
 
 def open_any(path: str | Path, *, step: int | None = None, mesh: str = "", ignore: Collection[str] = ()) -> Opened:
@@ -270,15 +286,9 @@ def open_any(path: str | Path, *, step: int | None = None, mesh: str = "", ignor
         HubError: it is a published folder that cannot be read.
     """
     if is_published(path):
-        found = load(path, ignore=ignore)
+        if step is not None:
+            raise RunError(f"{path} is a published model, which has no steps; leave --step out")
+        found = load(path, mesh=make_mesh(MeshShape.parse(mesh)) if mesh else None, ignore=ignore)
         return Opened(found.model, found.tokenizer, found.config, found.name, found)
     run = Run.open(path, step=step, mesh=mesh)
-    return Opened(run.model, run.tokenizer, run.experiment.model, Path(path).name)
-
-
-def is_published(path: str | Path) -> bool:
-    """Whether a path is a published folder, one whose config.json says its `model_type`, or the name of one on the hub."""
-    folder = Path(path).expanduser()
-    if not folder.exists():
-        return str(path).count("/") == 1 and not str(path).startswith((".", "/", "~"))
-    return (folder / CONFIG).is_file() and "model_type" in read_json(folder / CONFIG)
+    return Opened(run.model, run.tokenizer, run.experiment.model, Path(path).name, run=run)

@@ -147,3 +147,26 @@ def from_config(path: Path) -> Declared:
         raise ValueError(f"{path}: {error}") from error
     name = path.parent.resolve().name if path.name == "config.json" else path.stem
     return Declared(name, value, f"As written in {path}.")
+
+
+def on_hub(path: str | Path) -> bool:
+    """Whether a path can only be a name on the Hugging Face hub, OWNER/NAME: no folder here is called OWNER.
+
+    >>> on_hub("google-bert/bert-base-uncased"), on_hub("./bert-base/uncased"), on_hub("tests/none")
+    (True, False, False)
+    """
+    path = str(path)
+    owner, slash, name = path.partition("/")
+    return (
+        bool(slash and name) and "/" not in name and not path.startswith((".", "/", "~")) and not Path(owner).exists()
+    )
+
+
+def is_published(path: str | Path) -> bool:
+    """Whether a path is a published folder, one whose config.json says its `model_type`, or the name of one on the hub."""
+    config = Path(path).expanduser() / "config.json"
+    try:
+        values = json.loads(config.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return on_hub(path)
+    return isinstance(values, dict) and "model_type" in values

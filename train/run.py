@@ -15,6 +15,7 @@ import dataclasses
 import fcntl
 import json
 import os
+import typing
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -32,6 +33,7 @@ from train.checkpoint import Checkpoints, Keep, Restored
 from train.config import Experiment
 from train.evaluator import Evaluator
 from train.inspectable import Inspectable
+from train.registry import is_published
 from train.sharding import MeshShape, check_batch, make_mesh
 from train.state import Built, Params, build
 
@@ -149,15 +151,26 @@ class Run(Inspectable):
     def open(cls, path: str | Path, step: int | None = None, mesh: str = "") -> "Run":
         """Open a run folder at its newest usable checkpoint, or at `step`, on the devices of this machine.
 
+        A published folder, or the name of one on the Hugging Face hub, is opened too, as train/pretrained.py gives it: a model
+        with its tokenizer, to be looked into alike, but without an experiment or checkpoints.
+
         Raises:
-            RunError: it is no run folder, or has no checkpoint yet.
-            CheckpointError: the checkpoint is missing or damaged.
+            RunError: it is no run folder, or has no checkpoint yet, or none of that step.
+            CheckpointError: the checkpoint is damaged.
         """
+        if is_published(path):
+            from train.pretrained import open_any  # which knows of runs itself
+
+            return typing.cast(Run, open_any(path, step=step, mesh=mesh))
         folder = RunFolder(path)
         experiment = folder.experiment()
         tokenizer = load_tokenizer(folder / "tokenizer")
         built = build(experiment, make_mesh(MeshShape.parse(mesh)))
         checkpoints = Checkpoints(folder.path, Keep(), read_only=True)
+        if step is not None and step not in (there := checkpoints.steps()):
+            raise RunError(
+                f"{folder.path} has no checkpoint of step {step}; there are {', '.join(map(str, there)) or 'none yet'}"
+            )
         restored = checkpoints.restore(built.target, step)
         checkpoints.close()
         if restored is None:

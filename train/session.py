@@ -28,10 +28,11 @@ from train.loop import Loop
 from train.options import RunOptions
 from train.progress import SCORES
 from train.report import LiveReport, write_report
-from train.run import Run, RunError, RunFolder
+from train.run import RunError, RunFolder
 from train.sharding import MeshShape, batch_sharding, check_batch, make_mesh, place_batch, replicated
 from train.signals import Stop
-from train.state import Built, TrainState, build, init_state, parameter_count
+from train.starting import first_state, rows_needed
+from train.state import Built, TrainState, build, parameter_count
 from train.step import StepOptions, make_step
 from train.tracking import Tracker, read_metrics
 from train.watching import Watch
@@ -61,15 +62,16 @@ def train_run(request, started: float) -> int:
         console.say(f"{request.name} on {describe_devices()}, into {folder.path}")
         prepared = open_data(folder, experiment, console)
         tokenizer = prepared.tokenizer
-        experiment = experiment.with_vocabulary(tokenizer.vocab_size)
+        init = agreed_init(folder, options.init)
+        if not folder.exists():  # else it has that of the run that was begun
+            experiment = experiment.with_vocabulary(rows_needed(init, tokenizer))
         corrupt = experiment.objective.corrupt(tokenizer, experiment.data.row_length)  # fails before the run begins
         built = build(experiment, mesh)
-        init = agreed_init(folder, options.init)
         checkpoints = Checkpoints(folder.path, Keep(options.keep_last, 1, options.keep_every, options.keep == "log"))
         stack.callback(checkpoints.close)
         restored = restore(checkpoints, built.target, console)
         step = 0 if restored is None else restored.step
-        state = first_state(experiment, built, init, tokenizer) if restored is None else restored.state
+        state = first_state(experiment, built, init, tokenizer, console.say) if restored is None else restored.state
         if not folder.exists():
             begin(folder, experiment, request, prepared)
         elif folder.experiment() != experiment:  # more steps
@@ -187,7 +189,7 @@ def open_watch(
 
 
 def agreed_init(folder: RunFolder, init: str | None) -> str | None:
-    """The run whose weights this one starts from: what it began with, even where that is not said again."""
+    """The run or published folder whose weights this one starts from: what it began with, even where that is not said again."""
     if not folder.exists():
         return init
     begun = (folder.read("run.json") or {}).get("init")
@@ -246,24 +248,6 @@ def restore(checkpoints: Checkpoints, target: TrainState, console: Console) -> R
     return restored
 
 
-def first_state(experiment: Experiment, built: Built, init: str | None, tokenizer: Tokenizer) -> TrainState:
-    """Step 0: weights drawn from the seed, or those of the run given by --init."""
-    make = lambda rngs: experiment.objective.build(experiment.model, rngs)  # noqa: E731
-    state = init_state(make, experiment.seed, built.optimizer, built.target)
-    if init is None:
-        return state
-    run = Run.open(init)
-    if run.tokenizer.fingerprint != tokenizer.fingerprint:
-        raise RunError(f"--init {init} has another vocabulary than data.tokenizer; train with that run's tokenizer")
-    given = run.restored.state.params
-    if (theirs := jax.tree.map(lambda leaf: leaf.shape, given)) != (
-        ours := jax.tree.map(lambda leaf: leaf.shape, state.params)
-    ):
-        raise RunError(f"--init {init} has other weights than this model: {first_difference(theirs, ours)}")
-    placed = jax.tree.map(lambda leaf, where: jax.device_put(leaf, where.sharding), given, built.target.params)
-    return state._replace(params=placed)
-
-
 def compile_step(experiment: Experiment, built: Built, evaluator: Evaluator, console: Console):
     """Compile the training step for the shapes it will see, and say what it is."""
     options = StepOptions(experiment.seed, experiment.accumulate, experiment.compute_dtype)
@@ -307,18 +291,6 @@ def closing_line(folder: RunFolder, scores: dict[str, float], experiment: Experi
     named = [f"{SCORES[name]} {scores[name]:.3f}" for name in experiment.objective.headline if name in scores]
     extras = f" ({', '.join(named)})" if named else ""
     return f"{folder.path}: held-out loss {scores['valid_loss']:.3f} nats{extras}; see {folder / 'report.html'}"
-
-
-def first_difference(theirs, ours) -> str:
-    """The first parameter in which two trees of shapes differ, for an error."""
-    flat = [
-        {jax.tree_util.keystr(path, simple=True, separator="."): shape for path, shape in leaves}
-        for leaves in (
-            jax.tree_util.tree_leaves_with_path(tree, is_leaf=lambda x: isinstance(x, tuple)) for tree in (theirs, ours)
-        )
-    ]
-    name = next(name for name in sorted({**flat[0], **flat[1]}) if flat[0].get(name) != flat[1].get(name))
-    return f"{name} is {flat[0].get(name, 'missing')} there and {flat[1].get(name, 'missing')} here"
 
 
 def is_first_process() -> bool:

@@ -100,6 +100,7 @@ class Tokenizer(ABC):
     template: Template = Template()  # the special tokens that the published tokenizer of this kind adds
     prose: bool = True  # texts have sentences; False: they are symbols, and have none
     pieces: list[str]  # what each id is called, V of them
+    lag: int = 0  # how many tokens at the end of a text may yet be spelt otherwise, when others follow
 
     @property
     def vocab_size(self) -> int:

@@ -57,6 +57,8 @@ class LibraryTokenizer(Tokenizer):
         self.special = find_roles(vocabulary, settings.roles)
         self._marked = added | self.special.ids
         self._parts = json.loads(inner.to_str())
+        if (self._parts.get("decoder") or {}).get("type") == "WordPiece":
+            self.lag = 3  # it joins what punctuation sets apart: do n ' t becomes don't
         if self._parts["model"]["type"] == "WordPiece" and inner.post_processor is None:
             self._wrap_as_bert()
 

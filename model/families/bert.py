@@ -129,7 +129,7 @@ def write_encoder(config: TransformerConfig, family: str) -> dict[str, Any]:
     """What the config.json of BERT and of RoBERTa say alike."""
     mlp = need(config.mlp, PlainMLP, "mlp", family)
     if not config.num_token_types:
-        raise CannotExpress(family, "num_token_types=0")
+        raise CannotExpress(family, "num_token_types=0", field="num_token_types")
     return {
         "model_type": family,
         "vocab_size": config.vocab_size,
@@ -184,11 +184,14 @@ def encoder_sites(prefix: str) -> list[Site]:
     layer = prefix + "encoder.layer.{}."
     return [
         Site("embeddings.output", prefix + "embeddings"),
+        Site("layers.{}.attention.mixed", layer + "attention.output.dense", of="input"),
         Site("layers.{}.attention.output", layer + "attention.output.dense"),
         Site("layers.{}.attention_norm.output", layer + "attention.output.LayerNorm"),
         Site("layers.{}.mlp.inner", layer + "intermediate"),
         Site("layers.{}.mlp.output", layer + "output.dense"),
         Site("layers.{}.mlp_norm.output", layer + "output.LayerNorm"),
+        Site("layers.{}.residual", layer.rstrip(".")),
+        Site("pooler.output", prefix + "pooler"),
     ]
 
 
@@ -207,7 +210,13 @@ FAMILY = Family(
         *table("token_head.table", "cls.predictions.decoder"),
         *head_bias("cls.predictions."),
     ],
-    sites=[*encoder_sites("bert."), Site("token_head.output", "cls.predictions")],
+    sites=[
+        *encoder_sites("bert."),
+        Site("token_head.norm.output", "cls.predictions.transform"),
+        Site("token_head.output", "cls.predictions"),
+        Site("pair_head.pooler.output", "bert.pooler"),
+        Site("pair_head.output", "cls.seq_relationship"),
+    ],
     copies={
         "cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight",
         "cls.predictions.decoder.bias": "cls.predictions.bias",

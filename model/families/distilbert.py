@@ -76,7 +76,7 @@ def write(architecture: Architecture) -> dict[str, Any]:
         architecture, "distilbert", {MaskedLanguageModel: "DistilBertForMaskedLM", Encoder: "DistilBertModel"}
     )
     if options.get("pooler") or (architecture.make is MaskedLanguageModel and options.get("next_sentence", True)):
-        raise CannotExpress("distilbert", "a pooler or a next-sentence head")
+        raise CannotExpress("distilbert", "a pooler or a next-sentence head", strange=True)
     mlp = need(config.mlp, PlainMLP, "mlp", "distilbert")
     return {
         "model_type": "distilbert",
@@ -119,11 +119,14 @@ FAMILY = Family(
     ],
     sites=[
         Site("embeddings.output", "distilbert.embeddings"),
+        Site("layers.{}.attention.mixed", LAYER + "attention.out_lin", of="input"),
         Site("layers.{}.attention.output", LAYER + "attention"),
         Site("layers.{}.attention_norm.output", LAYER + "sa_layer_norm"),
-        Site("layers.{}.mlp.inner", LAYER + "ffn.activation"),
+        Site("layers.{}.mlp.inner", LAYER + "ffn.lin2", of="input"),
         Site("layers.{}.mlp.output", LAYER + "ffn"),
         Site("layers.{}.mlp_norm.output", LAYER + "output_layer_norm"),
+        Site("layers.{}.residual", LAYER.rstrip(".")),
+        Site("token_head.norm.output", "vocab_layer_norm"),
         Site("token_head.output", "vocab_projector"),
     ],
     copies={"vocab_projector.weight": "distilbert.embeddings.word_embeddings.weight"},

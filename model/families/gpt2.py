@@ -156,6 +156,7 @@ FAMILY = Family(
     sites=[
         Site("embeddings.output", "transformer.drop"),
         Site("layers.{}.attention_norm.output", "transformer.h.{}.ln_1"),
+        Site("layers.{}.attention.mixed", "transformer.h.{}.attn.c_proj", of="input"),
         Site("layers.{}.attention.output", "transformer.h.{}.attn"),
         Site("layers.{}.mlp_norm.output", "transformer.h.{}.ln_2"),
         Site("layers.{}.mlp.inner", "transformer.h.{}.mlp.act"),

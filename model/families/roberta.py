@@ -55,7 +55,7 @@ def writer(model_type: str, masked: str, base: str) -> Callable[[Architecture], 
         """The fields of config.json that say a model of this shape."""
         name = class_name(architecture, model_type, {MaskedLanguageModel: masked, Encoder: base})
         if architecture.make is MaskedLanguageModel and architecture.options.get("next_sentence", True):
-            raise CannotExpress(model_type, "a next-sentence head")
+            raise CannotExpress(model_type, "a next-sentence head", strange=True)
         positions = need(architecture.config.positions, LearnedPositions, "positions", model_type)
         said = {
             "architectures": [name],
@@ -85,7 +85,11 @@ def family(model_type: str, masked: str, base: str) -> Family:
         read=read,
         write=writer(model_type, masked, base),
         table=TABLE,
-        sites=[*bert.encoder_sites("roberta."), Site("token_head.output", "lm_head")],
+        sites=[
+            *bert.encoder_sites("roberta."),
+            Site("token_head.norm.output", "lm_head.layer_norm"),
+            Site("token_head.output", "lm_head"),
+        ],
         copies={
             "lm_head.decoder.weight": "roberta.embeddings.word_embeddings.weight",
             "lm_head.decoder.bias": "lm_head.bias",

@@ -176,7 +176,7 @@ def write_rope(rotary: Rotary, family: str) -> dict[str, Any]:
         case YaRN():
             words, kind = YARN, "yarn"
         case _:
-            raise CannotExpress(family, f"positions.scaling={rotary.scaling!r}")
+            raise CannotExpress(family, f"positions.scaling={rotary.scaling!r}", field="positions")
     values = {name: getattr(rotary.scaling, ours) for name, ours in words.items()}
     return said | {"rope_type": kind} | {name: value for name, value in values.items() if value is not None}
 
@@ -254,9 +254,13 @@ TABLE: list[Row] = [
 SITES: list[Site] = [
     Site("embeddings.output", "model.embed_tokens"),
     Site("layers.{}.attention_norm.output", "model.layers.{}.input_layernorm"),
+    Site("layers.{}.attention.query_norm.output", "model.layers.{}.self_attn.q_norm"),
+    Site("layers.{}.attention.key_norm.output", "model.layers.{}.self_attn.k_norm"),
     Site("layers.{}.attention.values", "model.layers.{}.self_attn.v_proj"),
+    Site("layers.{}.attention.mixed", "model.layers.{}.self_attn.o_proj", of="input"),
     Site("layers.{}.attention.output", "model.layers.{}.self_attn"),
     Site("layers.{}.mlp_norm.output", "model.layers.{}.post_attention_layernorm"),
+    Site("layers.{}.mlp.inner", "model.layers.{}.mlp.down_proj", of="input"),
     Site("layers.{}.mlp.output", "model.layers.{}.mlp"),
     Site("layers.{}.residual", "model.layers.{}"),
     Site("final_norm.output", "model.norm"),

@@ -138,7 +138,7 @@ def write(architecture: Architecture) -> dict[str, Any]:
     if isinstance(mlp, GatedMLP):
         word = "gated-gelu" if word == "gelu_new" else f"gated-{word}"
     elif word == "gelu_new":
-        raise CannotExpress("t5", "mlp.activation='gelu_tanh' without a gate")
+        raise CannotExpress("t5", "mlp.activation='gelu_tanh' without a gate", field="mlp")
     scaled = config.output.scale != 1.0
     return {
         "model_type": "t5",
@@ -187,11 +187,15 @@ def stack_sites(ours: str, mlp: int) -> list[Site]:
     """Sites of the encoder or of the decoder."""
     block = ours + ".block.{}.layer."
     return [
+        Site(f"{ours}.embeddings.output", ours + ".block.0", of="input"),
         Site(f"{ours}.layers.{{}}.attention_norm.output", block + "0.layer_norm"),
+        Site(f"{ours}.layers.{{}}.attention.mixed", block + "0.SelfAttention.o", of="input"),
         Site(f"{ours}.layers.{{}}.attention.output", block + "0.SelfAttention"),
         Site(f"{ours}.layers.{{}}.cross_attention_norm.output", block + "1.layer_norm"),
+        Site(f"{ours}.layers.{{}}.cross_attention.mixed", block + "1.EncDecAttention.o", of="input"),
         Site(f"{ours}.layers.{{}}.cross_attention.output", block + "1.EncDecAttention"),
         Site(f"{ours}.layers.{{}}.mlp_norm.output", f"{block}{mlp}.layer_norm"),
+        Site(f"{ours}.layers.{{}}.mlp.inner", f"{block}{mlp}.DenseReluDense.wo", of="input"),
         Site(f"{ours}.layers.{{}}.mlp.output", f"{block}{mlp}.DenseReluDense"),
         Site(f"{ours}.layers.{{}}.residual", ours + ".block.{}"),
         Site(f"{ours}.final_norm.output", f"{ours}.final_layer_norm"),

@@ -186,12 +186,17 @@ def stack_sites(ours: str) -> list[Site]:
     """Sites of the encoder or of the decoder."""
     layer = f"model.{ours}.layers.{{}}."
     return [
+        Site(f"{ours}.embeddings.output", layer.format(0).rstrip("."), of="input"),
+        Site(f"{ours}.layers.{{}}.attention.mixed", layer + "self_attn.out_proj", of="input"),
         Site(f"{ours}.layers.{{}}.attention.output", layer + "self_attn"),
         Site(f"{ours}.layers.{{}}.attention_norm.output", layer + "self_attn_layer_norm"),
+        Site(f"{ours}.layers.{{}}.cross_attention.mixed", layer + "encoder_attn.out_proj", of="input"),
         Site(f"{ours}.layers.{{}}.cross_attention.output", layer + "encoder_attn"),
         Site(f"{ours}.layers.{{}}.cross_attention_norm.output", layer + "encoder_attn_layer_norm"),
+        Site(f"{ours}.layers.{{}}.mlp.inner", layer + "fc2", of="input"),
         Site(f"{ours}.layers.{{}}.mlp.output", layer + "fc2"),
         Site(f"{ours}.layers.{{}}.mlp_norm.output", layer + "final_layer_norm"),
+        Site(f"{ours}.layers.{{}}.residual", layer.rstrip(".")),
     ]
 
 
@@ -206,7 +211,7 @@ FAMILY = Family(
         *stack_rows("decoder"),
         Row("token_head.bias", "final_logits_bias", "1 V -> V"),
     ],
-    sites=[*stack_sites("encoder"), *stack_sites("decoder")],
+    sites=[*stack_sites("encoder"), *stack_sites("decoder"), Site("token_head.output", "", of="logits")],
     copies=dict.fromkeys(
         ("model.encoder.embed_tokens.weight", "model.decoder.embed_tokens.weight", "lm_head.weight"),
         "model.shared.weight",

@@ -142,7 +142,8 @@ def sizes(config: TransformerConfig) -> dict[str, int]:
     return {"C": patches.num_channels, "Y": patches.patch_size, "X": patches.patch_size}
 
 
-LAYER = "vit.encoder.layer.{}."
+LAYER = "vit.encoder.layer.{}."  # in files
+MODULE = "vit.layers.{}."  # in memory
 
 FAMILY = Family(
     model_type="vit",
@@ -172,12 +173,16 @@ FAMILY = Family(
     ],
     sites=[
         Site("embeddings.output", "vit.embeddings"),
-        Site("layers.{}.attention_norm.output", LAYER + "layernorm_before"),
-        Site("layers.{}.attention.output", LAYER + "attention"),
-        Site("layers.{}.mlp_norm.output", LAYER + "layernorm_after"),
-        Site("layers.{}.mlp.output", LAYER + "output.dense"),
-        Site("layers.{}.residual", LAYER.rstrip(".")),
+        Site("layers.{}.attention_norm.output", MODULE + "layernorm_before"),
+        Site("layers.{}.attention.mixed", MODULE + "attention.o_proj", of="input"),
+        Site("layers.{}.attention.output", MODULE + "attention"),
+        Site("layers.{}.mlp_norm.output", MODULE + "layernorm_after"),
+        Site("layers.{}.mlp.inner", MODULE + "mlp.fc2", of="input"),
+        Site("layers.{}.mlp.output", MODULE + "mlp"),
+        Site("layers.{}.residual", MODULE.rstrip(".")),
         Site("final_norm.output", "vit.layernorm"),
+        Site("pooler.output", "vit.pooler"),
+        Site("classifier.output", "classifier"),
     ],
     complete=complete,
     sizes=sizes,

@@ -1,0 +1,128 @@
+"""Step 0 of a run: weights drawn from its seed, those of another run, or those of a published folder."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from data.tokenizers import Tokenizer
+from model.encoder import Encoder, MaskedLanguageModel
+from model.publishing import architecture_of, differences
+from model.weights import open_published
+from train.config import Experiment
+from train.pretrained import Pretrained, find_folder, is_published, load
+from train.run import Run, RunError
+from train.state import Built, Params, TrainState, init_state, split_model
+
+# What stands on the hidden states. A published folder may lack such parts, or have some that this training has no use for.
+HEADS = ("token_head", "pair_head", "pooler", "classifier")
+OPTIONS = ("pooler", "next_sentence", "num_classes")
+PROBED = 1_000  # pieces
+PROBE = ["The cat sat on 3 mats.", "naïve Café", "  two  spaces", "Привет 語言 🙂"]
+
+
+def rows_needed(init: str | None, tokenizer: Tokenizer) -> int:
+    """Rows of the table of embeddings: one a token, or those of the published folder, which may have some to spare."""
+    if init is None or not is_published(init):
+        return tokenizer.vocab_size
+    return max(tokenizer.vocab_size, open_published(find_folder(init)).architecture.config.vocab_size)
+
+
+def first_state(
+    experiment: Experiment, built: Built, init: str | None, tokenizer: Tokenizer, say: Callable[[str], None] = print
+) -> TrainState:
+    """Step 0: weights drawn from the seed, or those of the run or of the published folder given by --init."""
+    if init is not None and not is_published(init):
+        run = Run.open(init)
+        if run.tokenizer.fingerprint != tokenizer.fingerprint:
+            raise RunError(f"--init {init} has another vocabulary than data.tokenizer; train with that run's tokenizer")
+        check_shapes(init, run.restored.state.params, built.parts.params)
+        given = flat(run.restored.state.params)
+    elif init is not None:
+        pretrained = load(init, mesh=built.mesh)
+        check_published(init, pretrained, experiment, built, tokenizer)
+        given = fitted(pretrained, built, say)
+    else:
+        given = {}
+    make = lambda rngs: experiment.objective.build(experiment.model, rngs)  # noqa: E731
+    state = init_state(make, experiment.seed, built.optimizer, built.target)
+
+    def place(path: Any, drawn: jax.Array, target: jax.ShapeDtypeStruct) -> jax.Array:
+        return jax.device_put(given.get(keystr(path), drawn), target.sharding)
+
+    return state._replace(params=jax.tree_util.tree_map_with_path(place, state.params, built.target.params))
+
+
+def check_published(
+    init: str, pretrained: Pretrained, experiment: Experiment, built: Built, tokenizer: Tokenizer
+) -> None:
+    """RunError where a published model is not the one that is to be trained, or was trained with another vocabulary."""
+    theirs = pretrained.tokenizer
+    if theirs is not None and not same(theirs, tokenizer):
+        remedy = f"--data.tokenizer.name tokenizer_json --data.tokenizer.path {pretrained.folder}/tokenizer.json"
+        raise RunError(f"--init {init} has another vocabulary than data.tokenizer; train with that one: {remedy}")
+    ours, there = architecture_of(built.parts.merge(built.parts.params)), pretrained.architecture
+    free = set(OPTIONS)
+    if there.make is Encoder and ours.make is MaskedLanguageModel:
+        free |= {"class", "output"}  # it has no head
+    strange = [(path, here, other) for path, here, other in differences(ours, there) if path.split(".")[0] not in free]
+    if strange:
+        named = "; ".join(f"{path} is {other!r} there and {here!r} here" for path, here, other in strange)
+        raise RunError(f"--init {init} is another model: {named}; set --model.… as it is there")
+
+
+def fitted(pretrained: Pretrained, built: Built, say: Callable[[str], None]) -> dict[str, jax.Array]:
+    """The weights of a published model by the paths of ours; heads that it lacks are left out, and said."""
+    given, wanted = flat(split_model(pretrained.model).params), flat(built.parts.params)
+    if not any(path.startswith("pair_head.") for path in given):  # one pooler, under two names
+        given = {path.replace("pooler.", "pair_head.pooler.") if path.startswith("pooler.") and f"pair_head.{path}" in wanted
+                 else path: leaf for path, leaf in given.items()}  # fmt: skip
+    drawn, aside = sorted(set(wanted) - set(given)), sorted(set(given) - set(wanted))
+    assert all(path.startswith(HEADS) for path in (*drawn, *aside)), (drawn, aside)
+    if drawn:
+        say(f"{pretrained.folder} has no {', '.join(parts(drawn))}: drawn from the seed")
+    if aside:
+        say(f"{pretrained.folder} has a {', '.join(parts(aside))} that this objective does not use: left aside")
+    return {path: leaf for path, leaf in given.items() if path in wanted}
+
+
+def same(one: Tokenizer, other: Tokenizer) -> bool:
+    """Whether two tokenizers give the same ids: to texts that find out how they normalise, and to words of their own.
+
+    Their pieces may be spelled in different ways, as bytes are.
+    """
+    words = " ".join(one.pieces[:: max(1, len(one.pieces) // PROBED)])
+    return one.vocab_size == other.vocab_size and all(
+        np.array_equal(one.encode(text), other.encode(text)) for text in (*PROBE, words)
+    )
+
+
+def flat(params: Params) -> dict[str, Any]:
+    """Parameters by their dotted paths."""
+    return {keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
+
+
+def keystr(path: Any) -> str:
+    """A path of a tree in dotted form."""
+    return jax.tree_util.keystr(path, simple=True, separator=".")
+
+
+def parts(paths: list[str]) -> list[str]:
+    """The heads that some parameters belong to.
+
+    >>> parts(["pair_head.classifier.bias", "pair_head.classifier.kernel", "pair_head.pooler.kernel", "token_head.bias"])
+    ['pair_head', 'token_head']
+    """
+    return sorted({path.split(".")[0] for path in paths})
+
+
+def check_shapes(init: str, theirs: Params, ours: Params) -> None:
+    """RunError with the first parameter in which two models differ."""
+    there, here = ({path: leaf.shape for path, leaf in flat(params).items()} for params in (theirs, ours))
+    for name in sorted(there | here):
+        if there.get(name) != here.get(name):
+            raise RunError(
+                f"--init {init} has other weights than this model: "
+                f"{name} is {there.get(name, 'missing')} there and {here.get(name, 'missing')} here"
+            )
