@@ -9,12 +9,14 @@ with run.edits(ablate_heads=[(3, 1)]):
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import jax
 import numpy as np
 
 from model.capture import Plan, SiteError, matching
+from model.encoder import Encoder
 from model.encoder_decoder import EncoderDecoder
 from model.inspection.calls import LIMIT, Inputs, capture, gradients, measure, price, said, sites, text_inputs
 from model.inspection.edits import Edit, Instead, patched, steered, without, without_heads
@@ -23,7 +25,18 @@ from model.inspection.named import NamedArray
 from model.inspection.patching import attribution_patch, patch_grid
 from model.inspection.seen import Seen
 from train import reading
-from train.reading import Reading, Text, TextMetric, listed, log_probability, logit_difference, read, words_of
+from train.reading import (
+    Around,
+    Reading,
+    ReadingError,
+    Text,
+    TextMetric,
+    listed,
+    log_probability,
+    logit_difference,
+    read,
+    words_of,
+)
 
 KEEP = ("*attention.weights", "*.residual", "*embeddings.output")  # enough for maps, scores and lenses
 Shapes = Mapping[str, jax.ShapeDtypeStruct]
@@ -46,8 +59,9 @@ class Sites(dict[str, jax.ShapeDtypeStruct]):
 class Inspectable:
     """A model with a tokenizer, to be looked into. Nothing is folded, centred or prepended that was not asked for.
 
-    Text is encoded with the special tokens that its tokenizer puts around one, and a special token that the text spells, as
-    [MASK], is what it means. A pair of texts is a tuple; ids are an array.
+    Text is encoded as the model was trained to see it (an encoder's between its special tokens, a decoder's as `train.generate`
+    begins one), and a special token that the text spells, as [MASK], is what it means. A pair of texts is a tuple; ids are an
+    array, with nothing put around it.
     """
 
     model: Any
@@ -65,6 +79,7 @@ class Inspectable:
         *,
         keep: Sequence[str] = KEEP,
         target: Text | Sequence[Text] | None = None,
+        max_new_tokens: int = 0,
         dry: bool = False,
         limit: int = LIMIT,
     ) -> Any:
@@ -74,6 +89,8 @@ class Inspectable:
             text: what is read; an encoder-decoder's source.
             keep: sites by name or pattern, * for anything; `sites()` lists them.
             target: what an encoder-decoder's decoder reads.
+            max_new_tokens: let the model write so much first, greedily and without the edits; what is seen is one clean run over
+                the text and what was written.
             dry: only say what would be kept, and its bytes, as a `Sites`.
             limit: bytes that may be kept.
 
@@ -84,7 +101,7 @@ class Inspectable:
             SiteError: a pattern that meets no site (with the nearest), or more than `limit` bytes (with the price).
             ValueError: an empty text, or one longer than the model reads.
         """
-        found = self._read(listed(text), listed(target))
+        found = self._read(*self._continued(listed(text), listed(target), max_new_tokens))
         if dry:
             return Sites(sites(self.model, found.inputs, Plan(tuple(keep))))
         edits = self._made(found.inputs)
@@ -231,7 +248,41 @@ class Inspectable:
         return metric.resolve(self.tokenizer, found.rows[0]) if isinstance(metric, TextMetric) else metric
 
     def _read(self, texts: Sequence[Text], targets: Sequence[Text]) -> Reading:
-        return read(self.model, self.tokenizer, texts, targets)
+        return read(self.model, self.tokenizer, texts, targets, self._around)
+
+    def _opened(self) -> Any:
+        """This as what `train.generate` works with."""
+        from train.pretrained import Opened, Pretrained  # which are inspectable themselves
+
+        if isinstance(self, Opened):
+            return self
+        if isinstance(self, Pretrained):
+            return Opened(self.model, self.tokenizer, self.config, self.name, self)
+        run: Any = self
+        return Opened(self.model, self.tokenizer, run.experiment.model, run.folder.path.name, run=run)
+
+    @cached_property
+    def _around(self) -> Around:
+        from train.prompts import manner_of
+
+        if self.tokenizer is None or isinstance(self.model, Encoder):
+            return Around()
+        manner = manner_of(self._opened())
+        return Around(manner.opening, manner.closing, manner.start)
+
+    def _continued(self, texts: list[Any], targets: list[Any], max_new_tokens: int) -> tuple[list[Any], list[Any]]:
+        """Texts and targets after the model has written."""
+        if not max_new_tokens:
+            return texts, targets
+        from train.writing import write
+
+        if targets:
+            raise ReadingError("the model is to write the target itself; leave target or max_new_tokens out")
+        written = [row[0].tokens for row in write(self._opened(), texts, max_new_tokens=max_new_tokens)]
+        if isinstance(self.model, EncoderDecoder):
+            return texts, written
+        prompts = read(self.model, self.tokenizer, texts, (), self._around).rows
+        return [np.concatenate([ids, more]) for ids, more in zip(prompts, written, strict=True)], []
 
     def _example(self) -> Inputs:
         row = np.zeros(16, np.int32)

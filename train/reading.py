@@ -8,6 +8,7 @@ import numpy as np
 
 from data.text_pairs import start_of_target
 from data.tokenizers import Tokenizer
+from model.encoder import Encoder
 from model.encoder_decoder import EncoderDecoder
 from model.inspection.calls import Inputs, text_inputs
 from model.inspection.metrics import LogitDifference, LogProbability
@@ -36,14 +37,30 @@ class Reading(NamedTuple):
     sources: list[np.ndarray]
 
 
-def read(model: Any, tokenizer: Tokenizer | None, texts: Sequence[Text], targets: Sequence[Text] = ()) -> Reading:
-    """Texts with the special tokens that their tokenizer puts around one; a special token that a text spells is what it means.
+class Around(NamedTuple):
+    """What stands around a text that a decoder, or an encoder-decoder, reads: ids before it and behind it, and what the
+    decoder of an encoder-decoder begins with."""
 
-    A tuple is a pair of texts, an array is ids. ReadingError for what cannot be read, with the remedy.
+    opening: tuple[int, ...] = ()
+    closing: tuple[int, ...] = ()
+    start: int | None = None
+
+
+def read(
+    model: Any,
+    tokenizer: Tokenizer | None,
+    texts: Sequence[Text],
+    targets: Sequence[Text] = (),
+    around: Around = Around(),
+) -> Reading:
+    """Texts as the model was trained to see them; a special token that a text spells is what it means.
+
+    An encoder's have the special tokens of its tokenizer around them, others `around`. A tuple is a pair of texts; an array is
+    ids, and nothing is put around it. ReadingError for what cannot be read, with the remedy.
     """
     if not texts:
         raise ReadingError("there is no text; give one, or several in a list")
-    rows, kinds = zip(*(_ids(model, tokenizer, text) for text in texts), strict=True)
+    rows, kinds = zip(*(_ids(model, tokenizer, text, around) for text in texts), strict=True)
     if not isinstance(model, EncoderDecoder):
         if targets:
             raise ReadingError("this model has one side only; leave target out")
@@ -56,8 +73,8 @@ def read(model: Any, tokenizer: Tokenizer | None, texts: Sequence[Text], targets
         return Reading(inputs, list(rows), [])
     if len(targets) != len(texts):
         raise ReadingError(f"this model has two sides; give a target for each text, {len(texts)} here")
-    start = np.array([start_of_target(needed(tokenizer).special)], np.int32)
-    written = [np.concatenate([start, _ids(model, tokenizer, text)[0]]) for text in targets]
+    first = around.start if around.start is not None else start_of_target(needed(tokenizer).special)
+    written = [np.concatenate([[first], _ids(model, tokenizer, text)[0]]).astype(np.int32) for text in targets]
     return Reading(text_inputs(written, rows), written, list(rows))
 
 
@@ -130,7 +147,9 @@ def _one(tokenizer: Tokenizer, word: str) -> int:
     return int(ids[0])
 
 
-def _ids(model: Any, tokenizer: Tokenizer | None, text: Text) -> tuple[np.ndarray, np.ndarray]:
+def _ids(
+    model: Any, tokenizer: Tokenizer | None, text: Text, around: Around = Around()
+) -> tuple[np.ndarray, np.ndarray]:
     """Ids and token types of one text."""
     if isinstance(text, np.ndarray):
         ids, types = text.astype(np.int32), np.zeros(len(text), np.int32)
@@ -139,7 +158,8 @@ def _ids(model: Any, tokenizer: Tokenizer | None, text: Text) -> tuple[np.ndarra
     else:
         if not text.strip():
             raise ReadingError("the text is empty; give at least one word")
-        ids = needed(tokenizer).encode_marked(text, special_tokens=True)
+        ids = needed(tokenizer).encode_marked(text, special_tokens=isinstance(model, Encoder))
+        ids = np.concatenate([around.opening, ids, around.closing]).astype(np.int32)
         types = np.zeros(len(ids), np.int32)
     config = model.config
     if not len(ids):
