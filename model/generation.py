@@ -33,7 +33,7 @@ class Ready(NamedTuple):
 
     graph: nnx.GraphDef
     params: Any
-    model: Any  # as it was given: what its config says
+    model: Any  # its shapes alone, for what its class and config say
 
 
 class Fixed(NamedTuple):
@@ -104,7 +104,8 @@ def prepare(model: nnx.Module, weights: Weights | None = None) -> Ready:
     graph, params = nnx.split(copy)
     if all(getattr(leaf.sharding, "is_fully_replicated", False) for leaf in jax.tree.leaves(params)):
         params = jax.device_put(params, jax.tree.leaves(params)[0].addressable_data(0).device)
-    return Ready(graph, params, model)
+    shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), params)
+    return Ready(graph, params, nnx.merge(graph, shapes))
 
 
 class Writing:
