@@ -255,7 +255,8 @@ def test_the_tree_names_every_file():
         else:
             named.add(folder + line.split()[0])
     packages = ("kernels", "model", "data", "train", "experiments")
-    there = {path.relative_to(ROOT).as_posix() for package in packages for path in (ROOT / package).rglob("*.py")}
+    files = [path for package in packages for path in (ROOT / package).rglob("*.*") if "__pycache__" not in path.parts]
+    there = {path.relative_to(ROOT).as_posix() for path in files if path.suffix in {".py", ".html", ".css", ".js"}}
     left_out = {name for name in there - named if not name.endswith("__init__.py")}
     assert not left_out, f"ARCHITECTURE.md does not name {', '.join(sorted(left_out))}"
     assert not named - there, f"ARCHITECTURE.md names {', '.join(sorted(named - there))}, which is not there"

@@ -33,6 +33,7 @@ DOORS = {
     "scipy": ("model/inspection/flow.py",),
     "sklearn": ("model/inspection/probes.py",),
     "optax": ("train/", "experiments/bench"),
+    "matplotlib": ("model/inspection/",),
     "torch": ("experiments/bench",),
     "transformers": ("experiments/bench",),
 }

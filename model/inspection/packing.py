@@ -8,10 +8,10 @@ A map [T S] becomes a byte for each weight and three numbers for each row. With 
     255         the largest of the row, `top`, as it was
 
 Square roots spend the codes where weights of attention lie; with equal distances a uniform head over 512 words would be all
-zeros. `shift`, between -1/2 and 1/2, is chosen so that a row keeps its sum: every weight stays in its own step, no mass is lost,
-and a row whose weights are equal is exact. The step is top / 254, or a coarser one where a large set of maps must fit into a
-page: down to 63 levels between 0 and 1, six bits, or fewer where even so no weight is far from what it was. The lower triangle
-of a causal map is not packed by itself: runs of zeros take no room.
+zeros. `shift`, most often between -1/2 and 1/2, is chosen so that a row keeps its sum: weights stay in their steps, no mass is
+lost, and a row whose weights are equal is exact. The step is top / 254, or a coarser one where a large set of maps must fit
+into a page: down to 63 levels between 0 and 1, six bits, or fewer where even so no weight is far from what it was. The lower
+triangle of a causal map is not packed by itself: runs of zeros take no room.
 """
 
 import zlib
@@ -35,7 +35,7 @@ class Packed:
 
     Attributes:
         codes: [... T S], see above.
-        rows: [3 ... T]: the roots of top and floor as parts of `peak`, and shift + 1/2, in units of 1 / 65535.
+        rows: [3 ... T]: the roots of top and floor as parts of `peak`, and (shift + 1) / 2, in units of 1 / 65535.
         peak: [...], the root of each map's largest weight.
         step: the coarsest that a row's step may be, of square roots.
     """
@@ -62,7 +62,7 @@ def quantise(weights: Float32[np.ndarray, "*maps T S"], step: float = 0.0) -> Pa
     tops = _fine(top, peak)
     packed = Packed(np.zeros(weights.shape, np.uint8), np.stack([tops, tops, tops]), peak, step)
     steps = np.maximum(packed.steps(), np.float32(1e-12))
-    codes = np.minimum(np.rint(roots / steps[..., None]), LEVELS) + (weights > 0)
+    codes = np.minimum(np.rint(roots / steps[..., None]), LEVELS - 1) + (weights > 0)
     codes[(roots == top[..., None]) & (weights > 0)] = LEVELS + 1
     small, middle = codes == 1, (codes > 1) & (codes <= LEVELS)
     floor = np.sqrt(weights.sum(-1, where=small) / np.maximum(small.sum(-1), 1))
@@ -71,16 +71,16 @@ def quantise(weights: Float32[np.ndarray, "*maps T S"], step: float = 0.0) -> Pa
     mean = (codes - 1).sum(-1, where=middle) / number
     variance = np.square(codes - 1 - mean[..., None]).sum(-1, where=middle) / number
     target = weights.sum(-1, where=middle) / number / np.square(steps)
-    shift = np.clip(np.sqrt(np.maximum(target - variance, 0.0)) - mean, -0.5, 0.5)
+    shift = np.clip(np.sqrt(np.maximum(target - variance, 0.0)) - mean, -1.0, 1.0)
     floors = np.maximum(_fine(floor, peak), small.any(-1))  # what is there is never nothing
-    rows = np.stack([tops, floors, np.rint((shift + 0.5) * FINE)]).astype(np.uint16)
+    rows = np.stack([tops, floors, np.rint((shift + 1.0) / 2 * FINE)]).astype(np.uint16)
     return Packed(codes.astype(np.uint8), rows, peak, step)
 
 
 def restore(packed: Packed) -> Float32[np.ndarray, "*maps T S"]:
     """The weights that were kept; `decode` in viewer.js does the same."""
     top, floor = (_root(numbers, packed.peak)[..., None] for numbers in packed.rows[:2])
-    shift = packed.rows[2].astype(np.float32)[..., None] / FINE - np.float32(0.5)
+    shift = packed.rows[2].astype(np.float32)[..., None] * (2 / FINE) - np.float32(1)
     roots = packed.steps()[..., None] * (packed.codes - np.float32(1) + shift)
     kept = np.choose(np.minimum(packed.codes, 2), [np.float32(0), floor, roots])
     return np.square(np.where(packed.codes > LEVELS, top, kept)).astype(np.float32)
@@ -112,11 +112,11 @@ def from_stream(stream: bytes, rows: int) -> Packed:
 def choose_step(sets: Sequence[Float32[np.ndarray, "L N _ _"]], most_bytes: int) -> float:
     """The finest step with which all maps take at most `most_bytes`, judged by some of their rows; else the coarsest.
 
-    One of COARSER is chosen only if it keeps those rows within half of TOLERANCE.
+    One of COARSER is chosen only if it keeps those rows well within TOLERANCE.
     """
     chosen = STEPS[0]
     for step in (*STEPS, *COARSER):
-        if step in COARSER and max(_error(_sample(maps), step) for maps in sets) > TOLERANCE / 2:
+        if step in COARSER and max(_error(_sample(maps), step) for maps in sets) > 0.75 * TOLERANCE:
             break
         chosen = step
         if sum(_estimate(maps, step) for maps in sets) <= most_bytes:

@@ -25,7 +25,7 @@ from model.inspection.packing import STEPS, TOLERANCE, choose_step, quantise, re
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-MOST_BYTES = 11_250_000  # of streams, about: where they would take more, coarser steps are taken; a page is 4/3 of it
+MOST_BYTES = 11_400_000  # of streams, about: where they would take more, coarser steps are taken; a page is 4/3 of it
 LARGEST_PAGE = 200_000_000  # bytes of streams that a browser still opens
 FRAME_HEIGHT = 760  # pixels
 SCRIPTS = ("maps.js", "words.js", "grid.js", "map.js", "lines.js", "frame.js")  # one function, in this order
@@ -154,12 +154,16 @@ def fragment(maps: Sequence[AttentionMaps], title: str = "") -> str:
     return AttentionView(*maps, title=title).html()
 
 
-def _check(maps: Sequence[AttentionMaps]) -> None:
+def _check(maps: Sequence[Any]) -> None:
     """That these can be shown, together."""
     if not maps:
         raise ViewError("there are no maps to show; give one AttentionMaps or several")
     first = maps[0]
     for number, other in enumerate(maps):
+        if not isinstance(other, AttentionMaps):
+            raise ViewError(
+                f"{type(other).__name__} is no AttentionMaps; several are given one by one, AttentionView(*maps)"
+            )
         name = other.title or f"text {number}"
         if 0 in other.weights.shape:
             raise ViewError(f"{name} has no weights: its shape is {other.weights.shape}, [layers heads queries keys]")

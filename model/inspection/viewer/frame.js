@@ -8,15 +8,15 @@ const other = ({ text, against }) => many ? against : texts.length - 1 - text; /
 
 function panels() { // of two texts the first is to the left, and is what is taken away; of many it is the one compared with
   const [first, second] = many ? [state.against, state.text] : [0, texts.length - 1];
-  return { alone: [{ text: state.text }], beside: [{ text: first }, { text: second }], difference: [{ text: second, minus: first }] }[state.mode];
+  if (state.mode === "alone") return [{ text: state.text }];
+  return state.mode === "beside" ? [{ text: first }, { text: second }] : [{ text: second, minus: first }];
 }
 
-function legend(map) {
+function legend(most = state.reach === "one" ? 1 : undefined) { // of one map, or of maps that differ in what is most
   const signed = state.mode === "difference", shares = signed ? [-1, 0, 1] : [0, 0.25, 0.5, 0.75, 1];
   const values = Float32Array.from({ length: 256 }, (_, i) => uncurve(signed ? i / 127.5 - 1 : i / 255));
   $(".legend canvas").getContext("2d").drawImage(picture({ values, rows: 1, columns: 256 }, 1, signed), 0, 0);
-  const most = state.reach === "one" ? 1 : map?.peak;
-  const share = value => value === 0 ? "0" : Math.abs(value) === 1 ? (value < 0 ? "\u2212peak" : "peak") : Math.round(100 * value) + "%";
+  const share = value => ({ "-1": "\u2212peak", 0: "0", 1: "peak" })[value] ?? Math.round(100 * value) + "%";
   const number = value => most > 0.2 ? String(+value.toFixed(2)).replace("-", "\u2212") : written(value);
   $(".ticks").replaceChildren(...shares.map(at => {
     const tick = element("span", "", most === undefined ? share(uncurve(at)) : number(most * uncurve(at)));
@@ -63,15 +63,17 @@ function controls() { // every control shows what is chosen; what has no meaning
     S === T ? counted(T, "word") : `${T} \u00d7 ${S} words`, KINDS[text.kind],
     ...(several || text.title === data.title ? [] : [text.title])].filter(part => part).join(" \u00b7 ");
   const error = String(+((mode === "difference" ? 2 : 1) * data.error).toFixed(4));
-  $(".kept").textContent = `${mode === "difference" ? "Differences" : "Weights"} as shown are within ${error} of those computed.`;
+  const what = mode === "difference" ? "Differences" : "Weights";
+  $(".kept").textContent = `${what} as shown are within ${error} of those computed.`;
   chips();
 }
 
 function chips() { // a toggle for each head whose lines may be drawn
-  const box = $(".chips"), { drawn, view } = state, every = drawn.size === heads.length, focused = root.activeElement?.dataset.chip;
+  const box = $(".chips"), { drawn, view } = state, every = drawn.size === heads.length;
+  const focused = root.activeElement?.dataset.chip;
   if (view !== "lines") return box.replaceChildren();
   const all = button("all", every ? "one head" : "all heads", () => set({ drawn: new Set(every ? [state.head] : heads.keys()) }));
-  box.replaceChildren(all, ...heads.keys().map(head => {
+  box.replaceChildren(all, ...[...heads.keys()].map(head => {
     const chip = button("", element("i"), () => {
       const next = new Set(drawn);
       if (!next.delete(head)) next.add(head);
@@ -95,7 +97,8 @@ async function draw() {
     shape = now;
     made = shown.map(panel => MAKERS[state.view](panel));
     stage.classList.toggle("two", shown.length > 1);
-    stage.replaceChildren(...made.map(({ box }, i) => element("section", "panel", ...(several ? [element("h3", "", titleOf(shown[i]))] : []), box)));
+    const named = (panel, box) => several ? [element("h3", "", titleOf(panel)), box] : [box];
+    stage.replaceChildren(...made.map(({ box }, i) => element("section", "panel", ...named(shown[i], box))));
     if (focused) refocus();
   }
   if (state.view !== "map") legend();
@@ -111,15 +114,19 @@ async function draw() {
 function set(change) {
   const next = { ...state, ...change };
   if (next.mode === "difference" && !sameWords(next.text, other(next))) next.mode = "beside";
-  if (next.text !== state.text && !sameWords(next.text, state.text)) Object.assign(next, { cursor: null, pinned: false, part: null, held: null });
+  const released = { cursor: null, pinned: false, part: null, held: null };
+  if (!sameWords(next.text, state.text)) Object.assign(next, released);
   if (next.head !== state.head && next.drawn === state.drawn && next.drawn.size === 1) next.drawn = new Set([next.head]);
   Object.assign(state, next);
   hideTip();
   return draw();
 }
 
-const show = view => set({ view, from: state.view === "map" ? state.from : state.view, cursor: null, pinned: false, part: null });
-const refocus = () => (stage.querySelector(".cell.chosen") ?? stage.querySelector("canvas[tabindex]"))?.focus({ preventScroll: true });
+const leave = () => ({ from: state.view === "map" ? state.from : state.view, cursor: null, pinned: false, part: null });
+const refocus = () => {
+  const cell = stage.querySelector(".cell.chosen") ?? stage.querySelector("canvas[tabindex]");
+  cell?.focus({ preventScroll: true });
+};
 
 function press(event) { // keys; what has no effect is left to the page, so that arrows scroll past the last layer
   const { key } = event, from = event.composedPath()[0], typing = from.matches?.("input, select") && key !== "Escape";
@@ -132,8 +139,10 @@ function press(event) { // keys; what has no effect is left to the page, so that
     next.click();
   } else if (move && event.shiftKey) {
     if (state.view !== "map") return;
-    const [panel] = panels(), { queries, keys } = texts[panel.text], [top, bottom, left, right] = state.part ?? [0, queries.length, 0, keys.length];
-    const [t, s] = state.cursor ?? [top - move[0], left - move[1]], cell = [within(t + move[0], bottom, top), within(s + move[1], right, left)];
+    const [panel] = panels(), { queries, keys } = texts[panel.text];
+    const [top, bottom, left, right] = state.part ?? [0, queries.length, 0, keys.length];
+    const [t, s] = state.cursor ?? [top - move[0], left - move[1]];
+    const cell = [within(t + move[0], bottom, top), within(s + move[1], right, left)];
     point(cell, true);
     say(panel, state.layer, state.head, cell, made[0].value(cell));
   } else if (move) {
@@ -170,7 +179,8 @@ function dress(theme) {
 
 function preferred() { // the theme of a notebook around this, where there is one, else the system's
   try {
-    for (const { document: { body } } of [window, window.parent]) {
+    for (const { document: { body, documentElement: top } } of [window, window.parent]) {
+      if (top.getAttribute("theme")) return top.getAttribute("theme") === "dark" ? "dark" : "light"; // Colab
       if (body.dataset.jpThemeLight) return body.dataset.jpThemeLight === "false" ? "dark" : "light";
       if (body.dataset.vscodeThemeKind) return /dark|high-contrast$/.test(body.dataset.vscodeThemeKind) ? "dark" : "light";
     }
@@ -179,10 +189,12 @@ function preferred() { // the theme of a notebook around this, where there is on
 }
 
 $(".title").textContent = data.title;
-for (const select of root.querySelectorAll(".which select, .against select")) select.append(...texts.map(({ title }, i) => new Option(title, i)));
-for (const tab of root.querySelectorAll("[data-view]")) tab.onclick = () => show(tab.dataset.view);
+for (const select of root.querySelectorAll(".which select, .against select"))
+  select.append(...texts.map(({ title }, i) => new Option(title, i)));
+for (const tab of root.querySelectorAll("[data-view]")) tab.onclick = () => set({ ...leave(), view: tab.dataset.view });
 for (const choice of root.querySelectorAll("[data-mode]")) choice.onclick = () => set({ mode: choice.dataset.mode });
-const bind = (selector, name, read = Number) => $(selector).addEventListener("input", event => set({ [name]: read(event.target.value) }));
+const bind = (selector, name, read = Number) =>
+  $(selector).addEventListener("input", event => set({ [name]: read(event.target.value) }));
 for (const name of ["layer", "head", "least"]) bind(`.${name} input`, name);
 bind(".moment input", "text");
 bind(".which select", "text");

@@ -27,7 +27,7 @@ function makeGrid(panel, whole) {
       cells.push({ cell, at, head });
     }
   }
-  const open = (layer, head) => set({ view: "map", from: state.view, layer, head, cursor: null, pinned: false, part: null });
+  const open = (layer, head) => set({ ...leave(), view: "map", layer, head });
   async function draw(mine) {
     if (!whole) box.style.gridTemplateColumns = `repeat(${evenly(box.clientWidth)}, minmax(0, 1fr))`;
     for (const { cell, at, head } of cells) {
@@ -36,13 +36,19 @@ function makeGrid(panel, whole) {
       cell.classList.toggle("chosen", chosen);
       cell.setAttribute("aria-label", placeOf(at(), head));
     }
-    for (const { cell, at, head } of cells) if (mine === generation) await drawCell(cell, panel, at(), head, mine);
+    const look = ({ cell, at }) => [at(), cell.clientWidth, host.dataset.theme, state.reach, state.curve].join();
+    const stale = cells.filter(one => one.cell.dataset.look !== look(one));
+    for (let i = 0; i < stale.length && mine === generation; i++) {
+      for (const { at, head } of stale.slice(i, i + 5)) mapOf(panel, at(), head); // a few are unpacked ahead
+      await drawCell(stale[i].cell, panel, stale[i].at(), stale[i].head, mine);
+      if (mine === generation) stale[i].cell.dataset.look = look(stale[i]);
+    }
   }
   return { box, draw };
 }
 
 async function drawCell(cell, panel, layer, head, mine) {
-  const map = await mapOf(panel, layer, head);
+  const map = await mapOf(panel, layer, head), reach = await reachOf(layer, head);
   if (mine !== generation) return;
   const canvas = cell.querySelector("canvas"), most = (cell.clientWidth || 120) * Math.min(devicePixelRatio || 1, 2);
   const pooled = pool(map, most, most);
@@ -50,7 +56,7 @@ async function drawCell(cell, panel, layer, head, mine) {
   canvas.height = pooled.rows;
   canvas.classList.toggle("enlarged", pooled.columns < most);
   canvas.style.aspectRatio = Math.max(0.4, Math.min(2.5, map.columns / map.rows));
-  canvas.getContext("2d").drawImage(picture(pooled, reach(map), map.signed), 0, 0);
+  canvas.getContext("2d").drawImage(picture(pooled, reach, map.signed), 0, 0);
   const peak = cell.querySelector(".peak");
   if (peak) peak.replaceChildren(element("i", "", map.signed ? "\u00b1" : "peak "), written(map.peak));
 }
@@ -58,7 +64,8 @@ async function drawCell(cell, panel, layer, head, mine) {
 async function readCell(event, cell, panel, layer, head) {
   const box = cell.querySelector("canvas").getBoundingClientRect(), map = await mapOf(panel, layer, head);
   const under = (at, length, count) => { // the words under the pointer: one, or those that share its pixel
-    const wide = Math.max(1, count / length), first = Math.floor(Math.min(Math.max(at / length, 0), 0.9999) * count / wide) * wide;
+    const wide = Math.max(1, count / length), share = Math.min(Math.max(at / length, 0), 0.9999);
+    const first = Math.floor(share * count / wide) * wide;
     return [Math.floor(first), Math.min(count, Math.ceil(first + wide))];
   };
   const [top, bottom] = under(event.clientY - box.top, box.height, map.rows);

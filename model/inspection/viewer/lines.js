@@ -5,8 +5,9 @@ const MOST_LINES = 6000; // in one drawing
 const headColour = head => `oklch(${ink.tone} 0.16 ${(255 + 360 * head / heads.length) % 360})`;
 
 function makeLines(panel) {
-  const { queries, keys } = texts[panel.text], longest = Math.max(queries.length, keys.length), row = longest > 200 ? 18 : 24;
-  const canvas = element("canvas"), sheet = element("div", "", canvas), box = element("div", "scroll", sheet), full = longest * row + 16;
+  const { queries, keys } = texts[panel.text], longest = Math.max(queries.length, keys.length);
+  const row = longest > 200 ? 18 : 24, full = longest * row + 16;
+  const canvas = element("canvas"), sheet = element("div", "", canvas), box = element("div", "scroll", sheet);
   let maps = [], strong = [], over = null; // a map for each head drawn; its strong lines; [side, word] under the pointer
   sheet.style.height = full + "px";
   canvas.tabIndex = 0;
@@ -16,7 +17,8 @@ function makeLines(panel) {
   const edge = width => Math.max(Math.min(190, width * 0.3), (width - 520) / 2); // where the column of words ends
   const cells = ([side, at], map) => Array.from({ length: side === "query" ? map.columns : map.rows },
     (_, i) => side === "query" ? [at, i] : [i, at]);
-  const hue = (head, weight) => maps[0].map.signed ? (weight < 0 ? ink.less : ink.more) : maps.length > 1 ? headColour(head) : ink.accent;
+  const hue = (head, weight) => maps[0].map.signed ? (weight < 0 ? ink.less : ink.more)
+    : maps.length > 1 ? headColour(head) : ink.accent;
   const chosen = () => {
     const [side, at] = over ?? state.held ?? [];
     return side && at < (side === "query" ? queries : keys).length ? [side, at] : null;
@@ -36,9 +38,10 @@ function makeLines(panel) {
       pen.stroke();
     };
     if (at) {
-      const all = maps.flatMap(({ map, head }) => cells(at, map).map(cell => [cell, map.weights[cell[0] * map.columns + cell[1]], head]));
-      const least = Math.max(LEAST[state.least] / 5, 0.001);
-      for (const line of all.filter(([, weight]) => Math.abs(weight) >= least).sort((a, b) => Math.abs(a[1]) - Math.abs(b[1]))) {
+      const all = maps.flatMap(({ map, head }) => cells(at, map)
+        .map(([t, s]) => [[t, s], map.weights[t * map.columns + s], head]));
+      const least = Math.max(LEAST[state.least] / 5, 0.001), enough = all.filter(([, weight]) => Math.abs(weight) >= least);
+      for (const line of enough.sort((a, b) => Math.abs(a[1]) - Math.abs(b[1]))) {
         const end = line[0][at[0] === "query" ? 1 : 0];
         stroke(...line, 0.18);
         reached.delete(end);
@@ -46,7 +49,8 @@ function makeLines(panel) {
       }
     } else {
       let left = MOST_LINES;
-      for (const [cell, weight, head] of strong) if (left && (seen(cell[0]) || seen(cell[1])) && left--) stroke(cell, weight, head, 0.1);
+      for (const [[t, s], weight, head] of strong)
+        if (left && (seen(t) || seen(s)) && left--) stroke([t, s], weight, head, 0.1);
     }
     pen.globalAlpha = 1;
     for (const right of [false, true]) column(pen, right, { width, height, offset, pad, y, at, reached });

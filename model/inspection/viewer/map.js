@@ -13,7 +13,7 @@ function makeMap(panel) {
     const rows = bottom - top, columns = right - left, width = holder.clientWidth, pen = canvas.getContext("2d");
     pen.font = font(12);
     const longest = words => Math.max(...words.map(word => pen.measureText(word).width), 20);
-    const room = (words, n) => Math.ceil(Math.min(width < 420 ? 74 : 118, longest(words)) + (n > width / 6 ? 28 : 0)) + 16;
+    const room = (words, n) => Math.ceil(Math.min(width < 420 ? 74 : 118, longest(words)) + (n > width / 6 ? 12 + 6 * String(n).length : 0)) + 16;
     const side = room(queries.slice(top, bottom), rows), over = room(keys.slice(left, right), columns);
     const fit = free => Math.min(free / columns, rows <= 12 ? 44 : 30, Math.max(1100 / rows, 1));
     const slanted = fit(width - side - 4 - 0.72 * over) >= 17, cell = fit(width - side - 4 - (slanted ? 0.72 * over : 0));
@@ -65,7 +65,7 @@ function makeMap(panel) {
     const { cell } = frame, near = Math.ceil(13 / cell), need = cell < 9.5 ? 13 : 9.5;
     const thin = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000].find(n => n * cell >= need) ?? 2000;
     for (let i = Math.ceil(from / thin) * thin; i < from + count; i += thin)
-      if (chosen === undefined || i === chosen || Math.abs(i - chosen) >= near) label(pen, words[i], i, along, i === chosen, thin);
+      if (!(i !== chosen && Math.abs(i - chosen) < near)) label(pen, words[i], i, along, i === chosen, thin);
     if (chosen !== undefined && chosen % thin) label(pen, words[chosen], chosen, along, true, thin);
   }
 
@@ -137,18 +137,17 @@ function makeMap(panel) {
   };
 
   async function draw(mine) {
-    map = await mapOf(panel, state.layer, state.head);
+    const { layer, head, part } = state, scale = devicePixelRatio || 1, reach = await reachOf(layer, head);
+    map = await mapOf(panel, layer, head);
     if (mine !== generation) return;
     whole.hidden = !state.part;
     frame = layOut();
-    const scale = devicePixelRatio || 1, pooled = pool(map, frame.height * scale, frame.columns * frame.cell * scale, state.part ?? undefined);
-    base = picture(pooled, reach(map), map.signed);
-    const what = `Attention of ${placeOf(state.layer, state.head)}, ${titleOf(panel)}; shift and arrows read it`;
-    canvas.setAttribute("aria-label", what);
+    base = picture(pool(map, frame.height * scale, frame.columns * frame.cell * scale, part ?? undefined), reach, map.signed);
+    canvas.setAttribute("aria-label", `Attention of ${placeOf(layer, head)}, ${titleOf(panel)}; shift and arrows read it`);
     canvas.dataset.frame = [frame.side, frame.head, frame.cell, frame.top, frame.left].join(" "); // where the cells lie
     paint();
     read();
-    legend(map);
+    legend(reach);
   }
   const follow = () => { if (frame) { paint(); read(); } };
   return { box, draw, follow, value: ([t, s]) => map?.weights[t * map.columns + s] ?? 0 };

@@ -45,7 +45,7 @@ async function decode(text, layer, head) { // `restore` of packing.py
   const codes = new Uint8Array(buffer, 8 + 6 * rows), weights = new Float32Array(rows * columns);
   for (let t = 0, i = 0; t < rows; t++) {
     const top = peak * numbers[t] / 65535, floor = peak * numbers[rows + t] / 65535;
-    const shift = numbers[2 * rows + t] / 65535 - 0.5, width = Math.max(top / 254, step);
+    const shift = 2 * numbers[2 * rows + t] / 65535 - 1, width = Math.max(top / 254, step);
     for (const end = i + columns; i < end; i++) {
       const code = codes[i];
       const side = code === 0 ? 0 : code === 1 ? floor : code === 255 ? top : width * (code - 1 + shift);
@@ -74,12 +74,13 @@ function pool(map, mostRows, mostColumns, [top, bottom, left, right] = [0, map.r
   const rows = Math.max(1, Math.min(bottom - top, Math.floor(mostRows)));
   const columns = Math.max(1, Math.min(right - left, Math.floor(mostColumns)));
   const values = new Float32Array(rows * columns).fill(NaN), across = new Int32Array(map.columns);
+  const ahead = map.columns - map.rows; // keys before the first query, as where a text is continued
   for (let s = left; s < right; s++) across[s] = Math.floor((s - left) * columns / (right - left));
   for (let t = top; t < bottom; t++) {
     const row = Math.floor((t - top) * rows / (bottom - top)) * columns;
     for (let s = left; s < right; s++) {
       const weight = map.weights[t * map.columns + s];
-      if (map.masked && s > t && weight === 0) continue;
+      if (map.masked && s > t + ahead && weight === 0) continue;
       const at = row + across[s], there = values[at];
       if (!(map.signed ? Math.abs(there) >= Math.abs(weight) : there >= weight)) values[at] = weight;
     }
@@ -110,7 +111,11 @@ for (const theme in STOPS) ramps[theme] = { weights: ramp(STOPS[theme].weights),
 
 const curve = share => state.curve === "root" ? Math.sqrt(share) : share;
 const uncurve = share => state.curve === "root" ? Math.sign(share) * share * share : share;
-const reach = map => state.reach === "one" ? 1 : map.peak || 1;
+async function reachOf(layer, head) { // the weight of the last colour: maps beside each other have the same
+  if (state.reach === "one") return 1;
+  const shown = await Promise.all(panels().map(panel => mapOf(panel, layer, head)));
+  return Math.max(...shown.map(({ peak }) => peak)) || 1;
+}
 
 function picture({ values, rows, columns }, peak, signed) {
   const canvas = document.createElement("canvas"), table = ramps[host.dataset.theme][signed ? "signed" : "weights"];

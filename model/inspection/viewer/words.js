@@ -80,11 +80,13 @@ function sharp(canvas, width, height) { // a canvas of this size on the page, in
 const titleOf = ({ text, minus }) => texts[text].title + (minus === undefined ? "" : ` minus ${texts[minus].title}`);
 const placeOf = (layer, head) => `layer ${layers[layer]}, head ${heads[head]}`;
 function pair({ text }, [t, s], weight) {
-  return [wordNode(texts[text].queries[t]), " \u2192 ", wordNode(texts[text].keys[s]), " \u2002", element("b", "", written(weight))];
+  const [query, key] = [wordNode(texts[text].queries[t]), wordNode(texts[text].keys[s])];
+  return [query, " \u2192 ", key, " \u2002", element("b", "", written(weight))];
 }
 
 function say(panel, layer, head, cell, weight) { // for those who read the line below, or hear it
-  $(".status").replaceChildren(...pair(panel, cell, weight), ` \u2003${placeOf(layer, head)}${several ? ", " + titleOf(panel) : ""}`);
+  const where = placeOf(layer, head) + (several ? ", " + titleOf(panel) : "");
+  $(".status").replaceChildren(...pair(panel, cell, weight), ` \u2003${where}`);
 }
 
 function showTip(event, panel, layer, head, cell, weight, note = "") {

@@ -11,6 +11,7 @@ import pytest
 from model.inspection.maps import AttentionMaps
 from model.inspection.packing import quantise, restore
 from model.inspection.view import AttentionView, ViewError, fragment
+from model.inspection.view import _check as check_together
 
 from .conftest import softmax, some_maps
 
@@ -120,6 +121,11 @@ def test_what_cannot_be_shown_is_refused_in_a_line(maps, message):
         AttentionView(*maps)
     assert "\n" not in str(caught.value)
     assert caught.value.exit_code == 2
+
+
+def test_several_are_given_one_by_one():
+    with pytest.raises(ViewError, match=r"list is no AttentionMaps; .* AttentionView\(\*maps\)"):
+        check_together([[some_maps()]])
 
 
 def test_more_than_a_page_holds_is_refused(monkeypatch):
