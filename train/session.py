@@ -9,6 +9,7 @@ import shlex
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -20,6 +21,7 @@ from data.tokenizers import Tokenizer
 from model.config import to_json
 from train import cli
 from train.checkpoint import Checkpoints, Keep, Restored
+from train.command import configure_jax
 from train.config import Experiment, resume_refusals
 from train.console import Console
 from train.environment import write_environment
@@ -144,6 +146,23 @@ def train_run(request, started: float) -> int:
         console.close()
         print(f"stopped and saved after step {int(loop.state.step)}; to go on: {command_again()}")
         return code
+
+
+def train(experiment: Experiment, run_dir: str | Path, **options: Any) -> Run:
+    """Train an experiment from a notebook or a program, or go on with it, and open the run; a finished one is only opened.
+
+        run = train(experiment, "runs/mine", keep="log")
+
+    `options` are those of `RunOptions`. The errors are those of `train_run`; KeyboardInterrupt if it was stopped, everything
+    saved.
+    """
+    configure_jax()
+    request = cli.Request(
+        Path(run_dir).name, experiment, experiment, RunOptions(run_dir=str(run_dir), **options), frozenset()
+    )
+    if train_run(request, time.perf_counter()):
+        raise KeyboardInterrupt(f"{run_dir} was stopped and saved; call again to go on")
+    return Run.open(run_dir, mesh=request.options.mesh)
 
 
 def agree(folder: RunFolder, experiment: Experiment, name: str) -> Experiment:
