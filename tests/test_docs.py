@@ -53,6 +53,7 @@ USING = {  # commands that use a run: what is appended to keep them short, and w
     "train.embed": ((), ""),
     "train.export": ((), "where transformers is installed it opens with"),
     "train.compare": ((), ""),
+    "train.inspect": ((), "2 layers x 2 heads"),
     "experiments.reproduce": (("--seeds", "0", "--runs", "claims", "--out", "claims"), "reproduced"),
 }
 FOREIGN_FLAGS = {
@@ -176,7 +177,7 @@ def test_own_experiment_is_trained_repeated_scored_and_opened(workspace):
         tuple("runs/mine" if word.startswith("runs/") else word for word in command.words) for command in SCORE
     }:
         assert "valid_loss" in run(Command("README.md", (), words), workspace)
-    opened = next(body for _, language, body in BLOCKS if language == "python" and "Run.open" in body)
+    opened = next(body for _, language, body in BLOCKS if language == "python" and 'open("runs/mine")' in body)
     printed = run(Command("README.md", (), ("python", "-c", opened)), workspace)
     assert re.fullmatch(r"2 \d+\.\d+ 1024\n", printed), printed
 
@@ -195,6 +196,8 @@ def test_every_training_command_trains_and_what_uses_its_run_works(workspace):
     for command in PUBLISHED:
         assert "valid_loss" in run(command, workspace)
     opened = next(body for _, language, body in BLOCKS if language == "python" and "import load, save" in body)
+    seen = next(body for _, language, body in BLOCKS if language == "python" and "patch_grid" in body)
+    assert "('head', 'query', 'key')" in run(Command("README.md", (), ("python", "-c", seen)), workspace)
     assert re.fullmatch(r"\(1, \d+, 8192\)\n", run(Command("README.md", (), ("python", "-c", opened)), workspace))
 
 

@@ -30,7 +30,7 @@ from train.loop import Loop
 from train.options import RunOptions
 from train.progress import SCORES
 from train.report import LiveReport, write_report
-from train.run import RunError, RunFolder
+from train.run import Run, RunError, RunFolder
 from train.sharding import MeshShape, batch_sharding, check_batch, make_mesh, place_batch, replicated
 from train.signals import Stop
 from train.starting import first_state, rows_needed
