@@ -30,6 +30,7 @@ DOORS = {
     "tensorboardX": ("train/tracking.py",),
     "tyro": ("train/cli.py", "train/values.py", "train/usage.py"),
     "rich": ("train/console.py", "train/usage.py", "train/cli.py"),
+    "treescope": ("model/inspection/named.py",),
     "scipy": ("model/inspection/flow.py",),
     "sklearn": ("model/inspection/probes.py",),
     "optax": ("train/", "experiments/bench"),

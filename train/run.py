@@ -177,6 +177,14 @@ class Run(Inspectable):
             raise RunError(f"{folder.path} has no checkpoint yet; train it further first")
         return cls(folder, experiment, tokenizer, restored, built)
 
+    def steps(self) -> list[int]:
+        """The checkpoints that were kept."""
+        checkpoints = Checkpoints(self.folder.path, Keep(), read_only=True)
+        try:
+            return checkpoints.steps()
+        finally:
+            checkpoints.close()
+
     def at(self, step: int) -> "Run":
         """The same run at another of its checkpoints."""
         return Run.open(self.folder.path, step)

@@ -38,3 +38,16 @@ class NamedArray(np.ndarray):
         index = tuple(places.get(axis, slice(None)) for axis in axes)
         kept = tuple(axis for axis in axes if not isinstance(places.get(axis, slice(None)), int))
         return NamedArray(np.asarray(self)[index], kept)
+
+    def show(self, **options: Any) -> Any:
+        """The array as treescope draws it in a notebook, its axes named, sliders for what is more than two; `options` go to
+        `treescope.render_array`."""
+        from treescope import render_array
+
+        axes = self.axes or tuple(f"axis {number}" for number in range(self.ndim))
+        named = {
+            "axis_labels": dict(enumerate(axes)),
+            "rows": range(self.ndim)[-2:-1],
+            "columns": range(self.ndim)[-1:],
+        }
+        return render_array(np.asarray(self), **(named | {"sliders": range(self.ndim)[:-2]} | options))

@@ -93,6 +93,31 @@ def test_metrics_look_at_the_mask(run):
     assert np.exp(last) < 1
 
 
+def test_arrays_are_drawn_with_the_names_of_their_axes(run, monkeypatch):
+    import treescope
+
+    asked, draw = {}, treescope.render_array
+    monkeypatch.setattr(
+        treescope, "render_array", lambda array, **options: (asked.update(options), draw(array, **options))[1]
+    )
+    drawn = run.inspect(TEXT)["layers.0.attention.weights"].show()
+    assert asked["axis_labels"] == {0: "head", 1: "query", 2: "key"} and list(asked["sliders"]) == [0]
+    assert "treescope" in drawn._repr_html_()
+
+
+def test_what_a_decoder_writes_is_seen(tmp_path, here):
+    """One clean run over prompt and output: its last scores foretell, greedily, each token that was written."""
+    words = ("--objective.name", "next_token", *LENGTHS)
+    assert here("--run-dir", tmp_path, *words).code == 0
+    run = Run.open(tmp_path)
+    before, seen = run.inspect("abc"), run.inspect("abc", max_new_tokens=6)
+    written = seen.tokens[0][len(before.tokens[0]) :]
+    assert 1 <= len(written) <= 6
+    np.testing.assert_array_equal(np.asarray(seen.output).argmax(-1)[len(before.tokens[0]) - 1 : -1], written)
+    with pytest.raises(ReadingError, match="one side only"):
+        run.inspect("abc", target="d")
+
+
 def test_a_checkpoint_is_a_run(run, folder):
     """Log-spaced checkpoints open by step, and are not the same."""
     first, last = run.at(1), Run.open(folder)
