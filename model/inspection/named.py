@@ -45,9 +45,7 @@ class NamedArray(np.ndarray):
         from treescope import render_array
 
         axes = self.axes or tuple(f"axis {number}" for number in range(self.ndim))
-        named = {
-            "axis_labels": dict(enumerate(axes)),
-            "rows": range(self.ndim)[-2:-1],
-            "columns": range(self.ndim)[-1:],
-        }
-        return render_array(np.asarray(self), **(named | {"sliders": range(self.ndim)[:-2]} | options))
+        places = range(self.ndim)
+        chosen: dict[str, Any] = {"rows": places[-2:-1], "columns": places[-1:], "sliders": places[:-2]}
+        chosen |= {"axis_labels": dict(enumerate(axes)), **options}
+        return render_array(np.asarray(self), **chosen)
