@@ -1,4 +1,4 @@
-"""A decoder: every token sees those before it, and a prefix where one is given."""
+"""A decoder, in which every token sees those before it and a prefix where one is given, and the language model on it."""
 
 from typing import Any
 
@@ -14,8 +14,8 @@ from model.heads import TokenHead
 from model.transformer import Transformer
 
 
-class LanguageModel(Transformer):
-    """Embeddings, causal blocks, and a head that scores the next token (Radford et al. 2018).
+class Decoder(Transformer):
+    """Embeddings and causal blocks.
 
     With a `prefix` the tokens of the prefix see each other in both directions, and everybody sees them: a prefix language
     model (arXiv:1910.10683, section 3.2.1).
@@ -24,7 +24,6 @@ class LanguageModel(Transformer):
     def __init__(self, config: TransformerConfig, *, rngs: nnx.Rngs):
         self.embeddings = Embeddings(config, rngs=rngs)
         super().__init__(config, causal=True, rngs=rngs)
-        self.token_head = TokenHead(config, rngs=rngs)
 
     def __call__(
         self,
@@ -66,6 +65,14 @@ class LanguageModel(Transformer):
             dtype=dtype,
             apart=isinstance(self.layers, nnx.List),
         )
+
+
+class LanguageModel(Decoder):
+    """A decoder with a head that scores the next token (Radford et al. 2018)."""
+
+    def __init__(self, config: TransformerConfig, *, rngs: nnx.Rngs):
+        super().__init__(config, rngs=rngs)
+        self.token_head = TokenHead(config, rngs=rngs)
 
     def predict_tokens(self, hidden: Float[Array, "B K D"]) -> Float[Array, "B K V"]:
         """Logits, in float32, of the token after each of K places, from the hidden states there."""

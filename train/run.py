@@ -202,7 +202,7 @@ class Run(Inspectable):
     @property
     def params(self) -> Params:
         """The weights as nested dicts of arrays."""
-        return self.restored.state.params
+        return self.restored.state.weights
 
     @property
     def held_out(self) -> Documents:

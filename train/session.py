@@ -289,7 +289,7 @@ def compile_step(experiment: Experiment, built: Built, evaluator: Evaluator, con
 
 def finish(folder: RunFolder, loop: Loop, evaluator: Evaluator) -> dict[str, float]:
     """The closing evaluation, the last checkpoint, and the files of the result. Safe to repeat if it was cut off."""
-    step, params = int(loop.state.step), loop.state.params
+    step, params = int(loop.state.step), loop.state.weights
     loop.console.status("evaluating on all held-out rows")
     scores = evaluator.full(params) | folder.floors()
     if not any(line["step"] == step and "held_out_targets" in line for line in read_metrics(folder.path)):

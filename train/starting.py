@@ -37,8 +37,8 @@ def first_state(
         run = Run.open(init)
         if run.tokenizer.fingerprint != tokenizer.fingerprint:
             raise RunError(f"--init {init} has another vocabulary than data.tokenizer; train with that run's tokenizer")
-        check_shapes(init, run.restored.state.params, built.parts.params)
-        given = flat(run.restored.state.params)
+        check_shapes(init, run.params, built.parts.params)
+        given = flat(run.params)
     elif init is not None:
         pretrained = load(init, mesh=built.mesh)
         check_published(init, pretrained, experiment, built, tokenizer)

@@ -1,5 +1,6 @@
 """The training state: everything that a step reads and writes, as one tree of arrays."""
 
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 import jax
@@ -10,7 +11,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Int
 
 from train.config import Experiment
-from train.sharding import shardings
+from train.sharding import dotted, shardings
 
 Params = dict[str, Any]
 
@@ -24,6 +25,7 @@ class TrainState(NamedTuple):
         optimizer: the state of the optax transformation.
         skips: steps skipped by the guard so far, int32.
         skips_in_a_row: how many of those were the latest steps, int32.
+        frozen: parameters that are never trained, beside `params`; not checkpointed, for they are where they came from; None where there are none.
     """
 
     step: Int[Array, ""]
@@ -31,16 +33,66 @@ class TrainState(NamedTuple):
     optimizer: Any
     skips: Int[Array, ""]
     skips_in_a_row: Int[Array, ""]
+    frozen: Params | None = None
+
+    @property
+    def weights(self) -> Params:
+        """Every parameter of the model, trained or not."""
+        return join(self.params, self.frozen)
 
 
 class ModelParts(NamedTuple):
-    """A model taken apart: `merge(params)` gives it back. The structure is static, the parameters are arrays."""
+    """A model taken apart: `merge(params)` gives it back. The structure is static, the parameters are arrays.
+
+    Attributes:
+        graph: the structure.
+        params: all parameters, or their shapes.
+        trained: dotted paths of those that are trained; None: all of them.
+    """
 
     graph: nnx.GraphDef
     params: Params
+    trained: frozenset[str] | None = None
 
     def merge(self, params: Params) -> nnx.Module:
         return nnx.merge(self.graph, nnx.State(params))
+
+    def divide(self, params: Params) -> tuple[Params, Params]:
+        """Those that are trained, and those that are not, as two trees; `join` is the inverse."""
+        if self.trained is None:
+            return params, {}
+        return divide(params, self.trained)
+
+
+def divide(params: Params, chosen: Collection[str], prefix: str = "") -> tuple[Params, Params]:
+    """Nested dicts in two: the leaves at the chosen dotted paths, and the others.
+
+    >>> divide({"a": {"x": 1, "y": 2}, "b": {"x": 3}}, {"a.x"})
+    ({'a': {'x': 1}}, {'a': {'y': 2}, 'b': {'x': 3}})
+    """
+    inside: Params = {}
+    outside: Params = {}
+    for name, value in params.items():
+        path = f"{prefix}{name}"
+        if isinstance(value, dict):
+            one, other = divide(value, chosen, f"{path}.")
+            inside |= {name: one} if one else {}
+            outside |= {name: other} if other else {}
+        else:
+            (inside if path in chosen else outside)[name] = value
+    return inside, outside
+
+
+def join(one: Params, other: Params | None) -> Params:
+    """Two nested dicts with no leaf in common as one.
+
+    >>> join({"a": {"x": 1}}, {"a": {"y": 2}, "b": {"x": 3}})
+    {'a': {'x': 1, 'y': 2}, 'b': {'x': 3}}
+    """
+    if not other:
+        return one
+    both = {name: join(one[name], other[name]) for name in one.keys() & other.keys()}
+    return {name: both.get(name, one.get(name, other.get(name))) for name in sorted({**one, **other})}
 
 
 def split_model(model: nnx.Module) -> ModelParts:
@@ -64,17 +116,18 @@ def abstract_model(build, seed: int) -> ModelParts:
 
 def state_shapes(parts: ModelParts, optimizer: optax.GradientTransformation, mesh: Mesh) -> TrainState:
     """The state as ShapeDtypeStructs that carry their shardings: the target of a restore and of `init_state`."""
-    shapes = jax.eval_shape(lambda params: fresh_state(params, optimizer), parts.params)
+    trained, frozen = parts.divide(parts.params)
+    shapes = jax.eval_shape(lambda params: fresh_state(params, optimizer, frozen), trained)
     placed = shardings(shapes, mesh)
     return jax.tree.map(
         lambda shape, where: jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=where), shapes, placed
     )
 
 
-def fresh_state(params: Params, optimizer: optax.GradientTransformation) -> TrainState:
-    """Step 0 from given parameters."""
+def fresh_state(params: Params, optimizer: optax.GradientTransformation, frozen: Params | None = None) -> TrainState:
+    """Step 0 from given parameters, those that are trained and those that are not."""
     zero = jnp.zeros((), jnp.int32)
-    return TrainState(zero, params, optimizer.init(params), zero, zero)
+    return TrainState(zero, params, optimizer.init(params), zero, zero, frozen or None)
 
 
 def init_state(build, seed: int, optimizer: optax.GradientTransformation, target: TrainState) -> TrainState:
@@ -83,8 +136,11 @@ def init_state(build, seed: int, optimizer: optax.GradientTransformation, target
     The values do not depend on the mesh.
     """
 
+    trained = {dotted(path) for path, _ in jax.tree_util.tree_leaves_with_path(target.params)}
+
     def run():
-        return fresh_state(split_model(build(nnx.Rngs(seed))).params, optimizer)
+        params, frozen = divide(split_model(build(nnx.Rngs(seed))).params, trained)
+        return fresh_state(params, optimizer, frozen)
 
     return jax.jit(run, out_shardings=jax.tree.map(lambda leaf: leaf.sharding, target))()
 
