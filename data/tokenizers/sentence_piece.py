@@ -15,12 +15,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from data.errors import DataError
 from data.tokenizers.choices import SentencePiece
+from data.tokenizers.frames import Located, located
 from data.tokenizers.interface import BERT, ROBERTA, SpecialIds, Template, Tokenizer, sentinel_ids
 from data.tokenizers.settings import Settings
 from data.tokenizers.words import ALONE, CLOSED, WordTable, code_text
@@ -91,12 +92,33 @@ class SentencePieceTokenizer(Tokenizer):
         return f"sentencepiece {hashlib.sha256(kinds.encode()).hexdigest()[:8]}"
 
     def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
-        encoded = [np.array(ids, np.int32) for ids in self.processor.encode(list(texts), out_type=int)]
+        return [self._ours(np.array(ids, np.int32)) for ids in self.processor.encode(list(texts), out_type=int)]
+
+    def locate_batch(self, texts: Sequence[str]) -> list[Located]:
+        from sentencepiece import sentencepiece_pb2
+
+        kind: Any = sentencepiece_pb2
+        found = []
+        for text in texts:
+            pieces = kind.SentencePieceText.FromString(self.processor.encode(text, out_type="serialized_proto")).pieces
+            starts, stops = [piece.begin for piece in pieces], [piece.end for piece in pieces]
+            for place in reversed(range(len(pieces) - 1)):
+                # Of several pieces of one character only the last has it. The space that opens a text is of none.
+                if starts[place] == stops[place] == starts[place + 1] and pieces[place].piece != "\u2581":
+                    stops[place] = stops[place + 1]
+            characters = np.repeat(np.arange(len(text)), [len(character.encode()) for character in text])
+            characters = np.append(characters, len(text))  # from bytes, which the library counts, to characters
+            ids = self._ours(np.array([piece.id for piece in pieces], np.int32))
+            found.append(located(text, ids, characters[starts], characters[stops]))
+        return found
+
+    def _ours(self, ids: np.ndarray) -> np.ndarray:
+        """Ids of ours for those of the model."""
         if self._skip == self._front == 0:
-            return encoded
+            return ids
         # Of the model's first ids encoding gives the unknown token only.
         (unknown,) = self.special.need("unk", purpose="text of any kind")
-        return [np.where(ids < self._skip, np.int32(unknown), ids + self._front - self._skip) for ids in encoded]
+        return np.where(ids < self._skip, np.int32(unknown), ids + self._front - self._skip)
 
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
         # Control symbols decode to nothing, so runs of text between them are decoded one by one.
