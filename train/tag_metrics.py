@@ -8,17 +8,22 @@ References: Tjong Kim Sang and De Meulder, CoNLL-2003; Nakayama, seqeval.
 
 from collections.abc import Sequence
 
-from train.task_metrics import METRICS, MetricError, check_metrics
+import numpy as np
 
-# Scheme -> the letters that open its tags, and what seqeval's closest scheme calls them.
-LETTERS = {
-    "IOB1": "IBO",
-    "IOB2": "IBO",
-    "IOE1": "IEO",
-    "IOE2": "IEO",
-    "IOBES": "IOBES",
-    "BILOU": "BILOU",
-    "BMES": "BMESO",
+from train.task_metrics import METRICS, MetricError, check_metrics, f1_score
+
+# Scheme -> the letters that open its tags, and the scheme of seqeval that is strict about it.
+SCHEMES = {
+    "IOB2": ("BI", "IOB2"),
+    "BIO": ("BI", "IOB2"),
+    "IOB1": ("IB", "IOB1"),
+    "IO": ("I", "IOB1"),
+    "IOE2": ("IE", "IOE2"),
+    "IOE1": ("IE", "IOE1"),
+    "IOBES": ("BIES", "IOBES"),
+    "BIOES": ("BIES", "IOBES"),
+    "BILOU": ("BILU", "IOBES"),
+    "BMES": ("BMES", "IOBES"),
 }
 SPELT = {"BILOU": {"L": "E", "U": "S"}, "BMES": {"M": "I"}}  # the same scheme as IOBES in other letters
 
@@ -29,11 +34,13 @@ def tagging_scores(
     scheme: str = "IOB2",
     metrics: Sequence[str] | None = None,
 ) -> dict[str, float]:
-    """Precision, recall and f1 of entities over all texts together, strict and by default, and the share of tags that are right.
+    """Precision, recall and f1 of entities over all texts together, strict and by default; of single tags, the share that is
+    right and the mean f1 of those that occur.
 
     Args:
         predicted, targets: for each text the tags of its words, as "B-PER".
-        scheme: how tags spell entities: IOB1, IOB2, IOE1, IOE2, IOBES, BILOU or BMES (Chinese sets, IOBES with M for I).
+        scheme: how tags spell entities: IOB2 (or BIO), IOB1, IO, IOE1, IOE2, IOBES (or BIOES), BILOU, or BMES (Chinese sets,
+            IOBES with M for I).
 
     Raises:
         MetricError: unequal lengths, or tags that the scheme does not have, where the f1 of entities means nothing.
@@ -44,16 +51,16 @@ def tagging_scores(
     names = METRICS["tagging"] if metrics is None else check_metrics("tagging", metrics)
     _check(predicted, targets)
     scores = {}
-    if entities := [name for name in names if name != "accuracy"]:
-        if scheme not in LETTERS:
-            raise MetricError(f"no tagging scheme is called {scheme!r}; use {', '.join(LETTERS)}")
-        ours, theirs = ([_spelt(tags, scheme, text) for text, tags in enumerate(side)] for side in (predicted, targets))
-        scores = _entities(ours, theirs, "IOBES" if scheme in SPELT else scheme, entities)
+    if entities := [name for name in names if name not in ("accuracy", "macro_f1")]:
+        if scheme not in SCHEMES:
+            raise MetricError(f"no tagging scheme is called {scheme!r}; use {', '.join(SCHEMES)}")
+        spelt = ([_spelt(tags, scheme, text) for text, tags in enumerate(side)] for side in (predicted, targets))
+        scores = _entities(*spelt, SCHEMES[scheme][1], entities)
+    ours, theirs = ([tag for tags in side for tag in tags] for side in (predicted, targets))
     if "accuracy" in names:
-        pairs = [
-            pair for ours, theirs in zip(predicted, targets, strict=True) for pair in zip(ours, theirs, strict=True)
-        ]
-        scores["accuracy"] = sum(ours == theirs for ours, theirs in pairs) / len(pairs)
+        scores["accuracy"] = sum(one == other for one, other in zip(ours, theirs, strict=True)) / len(ours)
+    if "macro_f1" in names:
+        scores["macro_f1"] = f1_score(np.array(theirs), np.array(ours), average="macro")
     return {name: scores[name] for name in names}
 
 
@@ -68,7 +75,7 @@ def scheme_of(tags: Sequence[str]) -> str | None:
     if not tags or not all(tag == "O" or tag[1:2] == "-" for tag in tags):
         return None
     letters = {tag[0] for tag in tags}
-    fitting = [name for name in ("IOB2", "IOE2", "IOBES", "BILOU", "BMES") if letters <= set(LETTERS[name])]
+    fitting = [name for name in ("IOB2", "IOE2", "IOBES", "BILOU", "BMES") if letters <= {"O", *SCHEMES[name][0]}]
     return fitting[0] if fitting else None
 
 
@@ -91,8 +98,8 @@ def _entities(ours: list, theirs: list, scheme: str, names: Sequence[str]) -> di
 def _spelt(tags: Sequence[str], scheme: str, text: int) -> list[str]:
     spelling = SPELT.get(scheme, {})
     for word, tag in enumerate(tags):
-        if tag != "O" and not (len(tag) > 2 and tag[1] == "-" and tag[0] in LETTERS[scheme] and tag[0] != "O"):
-            letters = LETTERS[scheme].replace("O", "")
+        if tag != "O" and not (len(tag) > 2 and tag[1] == "-" and tag[0] in SCHEMES[scheme][0]):
+            letters = SCHEMES[scheme][0]
             raise MetricError(
                 f"tag {tag!r} of word {word} of text {text} is none of {scheme}, whose tags are O and a letter of "
                 f"{letters} with a type, as {letters[0]}-PER; name another scheme, or the metric accuracy"

@@ -16,10 +16,10 @@ BINS = 15  # of equal width, as Guo et al. count calibration
 METRICS: dict[str, tuple[str, ...]] = {
     "classification": ("accuracy", "f1", "macro_f1", "matthews", "expected_calibration_error", "valid_loss"),
     "multiple_choice": ("accuracy", "expected_calibration_error", "valid_loss"),
-    "multi_label": ("micro_f1", "macro_f1", "exact_match", "valid_loss"),
+    "multi_label": ("micro_f1", "macro_f1", "accuracy", "valid_loss"),
     "regression": ("pearson", "spearman", "mse"),
     "similarity": ("spearman", "pearson"),
-    "tagging": ("f1_strict", "precision_strict", "recall_strict", "f1", "precision", "recall", "accuracy"),
+    "tagging": ("f1_strict", "precision_strict", "recall_strict", "f1", "precision", "recall", "accuracy", "macro_f1"),
     "answers": ("f1", "exact_match"),
     "generation": ("bleu", "chrf", "rouge1", "rouge2", "rougeL", "rougeLsum", "exact_match"),
 }
@@ -115,7 +115,7 @@ def multi_label_scores(
     """Scores where an example has any number of labels; one is predicted where its probability is over a half.
 
     `micro_f1` counts hits over all labels together, `macro_f1` is the mean of the labels' f1 (0 for one that is neither there
-    nor predicted), `exact_match` the share of examples with every label right, `valid_loss` binary cross entropy in nats,
+    nor predicted), `accuracy` the share of examples with every label right, `valid_loss` binary cross entropy in nats,
     the mean over examples and labels.
     """
     names = _asked("multi_label", metrics)
@@ -133,7 +133,7 @@ def multi_label_scores(
         match name:
             case "micro_f1" | "macro_f1":
                 return f1_score(true.astype(int), predicted.astype(int), average=name.removesuffix("_f1"))
-            case "exact_match":
+            case "accuracy":
                 return float((predicted == true).all(axis=1).mean())
         return float((np.logaddexp(0.0, scores) - scores * true).mean())
 

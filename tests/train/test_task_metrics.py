@@ -104,12 +104,12 @@ def test_several_labels_are_scikit_learns(seed):
     scores = metrics.multi_label_scores(logits, targets, "abcd")
     assert scores["micro_f1"] == pytest.approx(sk.f1_score(targets, predicted, average="micro"))
     assert scores["macro_f1"] == pytest.approx(sk.f1_score(targets, predicted, average="macro"))
-    assert scores["exact_match"] == pytest.approx(sk.accuracy_score(targets, predicted))
+    assert scores["accuracy"] == pytest.approx(sk.accuracy_score(targets, predicted))
     probability = 1 / (1 + np.exp(-logits.astype(float)))
     loss = -(targets * np.log(probability) + (1 - targets) * np.log(1 - probability)).mean()
     assert scores["valid_loss"] == pytest.approx(loss)
     nothing = metrics.multi_label_scores(-abs(logits), np.zeros((30, 4), np.float32), "abcd")
-    assert nothing["micro_f1"] == nothing["macro_f1"] == 0.0 and nothing["exact_match"] == 1.0
+    assert nothing["micro_f1"] == nothing["macro_f1"] == 0.0 and nothing["accuracy"] == 1.0
 
 
 @given(st.lists(st.tuples(st.integers(-3, 3), st.integers(-3, 3)), min_size=2, max_size=30))
@@ -193,10 +193,12 @@ def test_the_published_example_of_seqeval():
     assert scores["accuracy"] == pytest.approx(0.8)
 
 
-@pytest.mark.parametrize("scheme", ["IOB2", "IOBES", "BILOU", "BMES"])
+@pytest.mark.parametrize("scheme", ["IOB2", "BIO", "IOBES", "BIOES", "BILOU", "BMES"])
 def test_schemes_that_spell_the_same_entities_score_alike(scheme):
     spelt = {
         "IOB2": (["B-A", "I-A", "I-A", "B-B", "O"], ["B-A", "I-A", "O", "B-B", "O"]),
+        "BIO": (["B-A", "I-A", "I-A", "B-B", "O"], ["B-A", "I-A", "O", "B-B", "O"]),
+        "BIOES": (["B-A", "I-A", "E-A", "S-B", "O"], ["B-A", "E-A", "O", "S-B", "O"]),
         "IOBES": (["B-A", "I-A", "E-A", "S-B", "O"], ["B-A", "E-A", "O", "S-B", "O"]),
         "BILOU": (["B-A", "I-A", "L-A", "U-B", "O"], ["B-A", "L-A", "O", "U-B", "O"]),
         "BMES": (["B-A", "M-A", "E-A", "S-B", "O"], ["B-A", "E-A", "O", "S-B", "O"]),
@@ -204,7 +206,17 @@ def test_schemes_that_spell_the_same_entities_score_alike(scheme):
     true, seen = spelt[scheme]
     scores = tags.tagging_scores([seen], [true], scheme)
     assert scores["f1_strict"] == scores["f1"] == 0.5
-    assert tags.scheme_of([*true, *seen]) == scheme
+    assert tags.scheme_of([*true, *seen]) == {"BIO": "IOB2", "BIOES": "IOBES"}.get(scheme, scheme)
+
+
+def test_tags_without_beginnings():
+    scores = tags.tagging_scores([["I-A", "I-A", "O", "I-B"]], [["I-A", "I-A", "O", "I-A"]], "IO")
+    assert scores["f1_strict"] == scores["f1"] == 0.5
+
+
+def test_the_mean_f1_of_tags():
+    scores = tags.tagging_scores([["NN", "VB", "NN"]], [["NN", "VB", "VB"]], metrics=["macro_f1"])
+    assert scores == {"macro_f1": pytest.approx(sk.f1_score(["NN", "VB", "VB"], ["NN", "VB", "NN"], average="macro"))}
 
 
 def test_no_entities_anywhere_is_no_warning():
