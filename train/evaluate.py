@@ -4,6 +4,9 @@ Writes RUN_DIR/scores.json: flat, losses in nats. On another source than the run
 RUN_DIR/scores-SOURCE.json instead, so that the result of the run stays what it was. The scores of a published folder,
 perplexity or masked-language loss on the source that is named (else on a few documents of the running Python's), are only
 printed: nothing is ever written into it.
+
+With --tasks sst2,piqa --shots 0,4 it scores tasks put in words instead, with --harness NAME those of lm-evaluation-harness: see
+train/prompting.py, and python -m train.evaluate RUN_OR_DIR --tasks NAME --help.
 """
 
 import contextlib
@@ -31,11 +34,19 @@ class EvaluateOptions(Options):
     """Devices along each kind of parallelism, as data=2,fsdp=2; empty: all of them along data."""
     out: str | None = None
     """Write the scores to this new file, not into the run folder."""
+    tasks: str = ""
+    """Score tasks put in words instead, such as sst2,piqa; with it come --shots, --seed and --limit."""
+    harness: str = ""
+    """Score tasks of lm-evaluation-harness instead, such as hellaswag,arc_easy."""
 
 
 def main() -> int:
     """The command; returns its exit code."""
     keep_freed_memory()
+    if in_words(sys.argv[1:]):
+        from train import prompting
+
+        return prompting.main(sys.argv[1:])
     request = cli.parse_folder(sys.argv[1:], command="evaluate", options=EvaluateOptions, published=of_published)
     configure_jax()
     assert request.folder is not None  # parse_folder insists on one
@@ -59,6 +70,16 @@ def main() -> int:
     if place is not None:
         print(f"written to {place}")
     return 0
+
+
+def in_words(argv: list[str]) -> bool:
+    """Whether the command line asks for tasks put in words.
+
+    >>> in_words(["runs/a", "--tasks", "sst2"]), in_words(["runs/a", "--data.source", "files:tasks"])
+    (True, False)
+    """
+    with cli.one_line_errors():
+        return bool({"tasks", "harness"} & set(cli.split(argv, EvaluateOptions)[0]))
 
 
 def score_run(request: cli.Request) -> tuple[dict[str, float], Path | None]:

@@ -125,5 +125,5 @@ def _scikit_learn() -> tuple[Any, Any, Any]:
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import StandardScaler
     except ModuleNotFoundError as error:
-        raise ImportError("probes need scikit-learn: pip install -e '.[eval]'") from error
+        raise ImportError("probes need scikit-learn: pip install scikit-learn") from error
     return LogisticRegression, StandardScaler, make_pipeline

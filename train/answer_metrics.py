@@ -1,0 +1,144 @@
+"""Exact match and f1 of answers, as the official scripts of SQuAD 1.1 and 2.0 count them.
+
+An answer is compared after `normalised`. f1 is that of the bags of words of answer and gold; of several golds the best counts,
+for each score apart. A question without an answer has no golds, and is right where nothing was answered. Scores are
+shares of 1; the scripts print percent.
+References: Rajpurkar et al., arXiv:1606.05250; Rajpurkar, Jia and Liang, arXiv:1806.03822.
+"""
+
+import re
+import string
+from collections import Counter
+from collections.abc import Sequence
+
+from train.task_metrics import METRICS, MetricError, check_metrics
+
+_ARTICLES = re.compile(r"\b(a|an|the)\b", re.UNICODE)
+_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+def normalised(text: str) -> str:
+    """Lower case, without ASCII punctuation, without the words a, an, the, single spaces: in this order.
+
+    >>> normalised("The Cat's,  an  answer")
+    'cats answer'
+    """
+    return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
+
+
+def exact_match(answer: str, gold: str) -> float:
+    """1 where both are the same after `normalised`, else 0."""
+    return float(normalised(answer) == normalised(gold))
+
+
+def f1(answer: str, gold: str, *, version: int = 2) -> float:
+    """2 p r / (p + r) of the words that answer and gold share.
+
+    Where one of them has no words left, version 2 gives 1 if both have none and else 0; version 1 gives 0.
+
+    >>> round(f1("the black cat", "a black dog sat"), 3)
+    0.4
+    """
+    ours, theirs = normalised(answer).split(), normalised(gold).split()
+    if not ours or not theirs:
+        return float(ours == theirs) if version == 2 else 0.0
+    same = sum((Counter(ours) & Counter(theirs)).values())
+    if same == 0:
+        return 0.0
+    precision, recall = same / len(ours), same / len(theirs)
+    return 2 * precision * recall / (precision + recall)
+
+
+def answer_scores(
+    answers: Sequence[str],
+    golds: Sequence[Sequence[str]],
+    metrics: Sequence[str] | None = None,
+    *,
+    version: int | None = None,
+) -> dict[str, float]:
+    """exact_match and f1 over all questions; where some have no answer, also over those with one and those without.
+
+    Args:
+        answers: one a question, "" for none.
+        golds: the answers that count as right, none for a question that has no answer.
+        version: of the official script; None: 2 where a question has no answer, else 1.
+
+    >>> answer_scores(["Paris", ""], [["paris", "Paris, France"], []])["f1_no_answer"]
+    1.0
+    """
+    names = METRICS["answers"] if metrics is None else check_metrics("answers", metrics)
+    version = _version(golds) if version is None else version
+    per_question = question_scores(answers, golds, version=version)
+    has = [bool(gold) for gold in golds]
+    scores = {name: _mean([scores[name] for scores in per_question]) for name in names}
+    if version == 2:
+        for split, wanted in (("has_answer", True), ("no_answer", False)):
+            inside = [scores for scores, answerable in zip(per_question, has, strict=True) if answerable is wanted]
+            if inside:
+                scores |= {f"{name}_{split}": _mean([one[name] for one in inside]) for name in names}
+    return scores
+
+
+def question_scores(
+    answers: Sequence[str], golds: Sequence[Sequence[str]], *, version: int | None = None
+) -> list[dict[str, float]]:
+    """exact_match and f1 of each question: the best over its golds."""
+    if len(answers) != len(golds):
+        raise MetricError(f"there are {len(answers)} answers to {len(golds)} questions; give one to each")
+    if not answers:
+        raise MetricError("there are no answers to score; the data set is empty")
+    version = _version(golds) if version is None else version
+    if version not in (1, 2):
+        raise MetricError(f"the scripts of SQuAD have versions 1 and 2, not {version}")
+    if version == 1 and not all(golds):
+        at = next(index for index, gold in enumerate(golds) if not gold)
+        raise MetricError(f"question {at} has no gold answer, which SQuAD 1.1 does not know; use version=2")
+    return [
+        {
+            "exact_match": max(exact_match(answer, text) for text in _texts(gold, version)),
+            "f1": max(f1(answer, text, version=version) for text in _texts(gold, version)),
+        }
+        for answer, gold in zip(answers, golds, strict=True)
+    ]
+
+
+def best_threshold(
+    answers: Sequence[str],
+    golds: Sequence[Sequence[str]],
+    no_answer: Sequence[float],
+    metric: str = "f1",
+) -> tuple[float, float]:
+    """The best score that withholding unlikely answers can reach, and the threshold: answers with `no_answer` over it go.
+
+    `no_answer` is how likely each question has none, on any scale (null score minus best span's, in BERT). Chosen on the
+    very questions that it is scored on, as the official script does for its "best" figures: an upper bound.
+
+    >>> best_threshold(["a cat", "a dog"], [["cat"], []], [0.1, 0.9])
+    (1.0, 0.1)
+    """
+    check_metrics("answers", [metric])
+    if len(no_answer) != len(golds):
+        raise MetricError(f"there are {len(no_answer)} no-answer scores to {len(golds)} questions; give one to each")
+    scores = [one[metric] for one in question_scores(answers, golds, version=2)]
+    has = [bool(gold) for gold in golds]
+    current = best = has.count(False)
+    lowest = min(no_answer)
+    threshold = 0.0 if lowest >= 0 else lowest - 1.0  # under all of them: nothing is answered
+    for index in sorted(range(len(golds)), key=lambda index: no_answer[index]):
+        current += scores[index] if has[index] else -1 if answers[index] else 0
+        if current > best:
+            best, threshold = current, float(no_answer[index])
+    return best / len(golds), threshold
+
+
+def _version(golds: Sequence[Sequence[str]]) -> int:
+    return 1 if all(golds) else 2
+
+
+def _texts(golds: Sequence[str], version: int) -> Sequence[str]:
+    """The golds that the script compares with: version 2 leaves out those of which nothing is left, and has "" for none."""
+    return golds if version == 1 else [gold for gold in golds if normalised(gold)] or [""]
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)

@@ -1,0 +1,159 @@
+"""Scores of written texts: BLEU and chrF by sacrebleu, ROUGE by rouge-score, exact match; and of a language model's losses.
+
+BLEU and chrF are out of 100, as they are published, and come with the signature without which the number means nothing. ROUGE and
+exact match are shares of 1. Every reference of a text counts: BLEU and chrF as sacrebleu has them, ROUGE as the
+best reference by f1, exact match as any.
+References: Post, arXiv:1804.08771; Popovic, W15-3049; Lin, W04-1013.
+"""
+
+import math
+import re
+import unicodedata
+from collections.abc import Sequence
+
+from data.sentences import split_sentences
+from train.task_metrics import METRICS, MetricError, check_metrics
+
+SACREBLEU = ("bleu", "chrf")
+ROUGE = ("rouge1", "rouge2", "rougeL", "rougeLsum")
+# How BLEU splits languages written without spaces; others by 13a. (ja-mecab needs a dictionary that is installed apart.)
+TOKENIZERS = {"zh": "zh", "ja": "char"}
+
+
+def generation_scores(
+    texts: Sequence[str],
+    references: Sequence[Sequence[str]],
+    metrics: Sequence[str] | None = None,
+    *,
+    language: str = "en",
+) -> tuple[dict[str, float], dict[str, str]]:
+    """The scores of written texts, and how each was counted: sacrebleu's signatures, and the settings of ROUGE.
+
+    Args:
+        texts: what was written.
+        references: for each text those that it is compared with, one or more; their number may differ.
+        language: two letters; decides BLEU's tokenizer and whether ROUGE takes stems (English only).
+
+    >>> scores, signatures = generation_scores(["the cat sat on the mat"], [["the cat sat on the mat"]])
+    >>> round(scores["bleu"], 3), scores["rougeL"], signatures["bleu"].startswith("nrefs:1|case:mixed|eff:no|tok:13a")
+    (100.0, 1.0, True)
+    """
+    names = METRICS["generation"] if metrics is None else check_metrics("generation", metrics)
+    _check(texts, references)
+    scores, signatures = {}, {}
+    for name in (name for name in names if name in SACREBLEU):
+        scores[name], signatures[name] = sacrebleu_score(name, texts, references, language=language)
+    if asked := [name for name in names if name in ROUGE]:
+        scores |= rouge_scores(texts, references, asked, language=language)
+        stems = "yes" if language == "en" else "no"
+        signatures["rouge"] = (
+            f"stems:{stems}|tok:{'default' if language == 'en' else 'unicode'}|refs:best|mean|{_version('rouge-score')}"
+        )
+    if "exact_match" in names:
+        scores["exact_match"] = text_exact_match(texts, references)
+    return {name: scores[name] for name in names}, signatures
+
+
+def sacrebleu_score(
+    name: str, texts: Sequence[str], references: Sequence[Sequence[str]], *, language: str = "en"
+) -> tuple[float, str]:
+    """BLEU or chrF2 of a whole corpus, out of 100, and sacrebleu's signature."""
+    from sacrebleu.metrics.bleu import BLEU
+    from sacrebleu.metrics.chrf import CHRF
+
+    metric = BLEU(tokenize=TOKENIZERS.get(language, "13a")) if name == "bleu" else CHRF()
+    most = max(len(several) for several in references)
+    streams = [[several[at] if at < len(several) else None for several in references] for at in range(most)]
+    score = metric.corpus_score(list(texts), streams).score  # pyright: ignore  (None: fewer references, as documented)
+    return float(score), str(metric.get_signature())
+
+
+def rouge_scores(
+    texts: Sequence[str], references: Sequence[Sequence[str]], names: Sequence[str] = ROUGE, *, language: str = "en"
+) -> dict[str, float]:
+    """Mean f1 of n-grams (rouge1, rouge2) or longest common subsequences (rougeL; rougeLsum sentence by sentence).
+
+    rougeLsum takes the lines of a text for its sentences; a text of one line is cut into sentences first. The
+    tokenizer of rouge-score drops every letter that is not a to z, so texts of other languages are split at what
+    Unicode calls no letter, mark or number, Chinese and Japanese by character, and no stems are taken.
+    rouge-score still differs from ROUGE-1.5.5 in the third decimal.
+    """
+    from rouge_score.rouge_scorer import RougeScorer
+
+    english = language == "en"
+    scorer = RougeScorer(list(names), use_stemmer=english, tokenizer=None if english else UnicodeWords())
+    total = dict.fromkeys(names, 0.0)
+    for text, several in zip(texts, references, strict=True):
+        found = scorer.score_multi([on_lines(reference) for reference in several], on_lines(text))
+        for name in names:
+            total[name] += found[name].fmeasure
+    return {name: float(total[name] / len(texts)) for name in names}
+
+
+class UnicodeWords:
+    """A tokenizer for rouge-score: runs of letters, marks and numbers of any script; Han and kana one by one."""
+
+    def tokenize(self, text: str) -> list[str]:
+        """
+        >>> UnicodeWords().tokenize("Grüße, 你好!")
+        ['grüsse', '你', '好']
+        """
+        folded = unicodedata.normalize("NFKC", text).casefold()
+        spaced = re.sub(r"([\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff])", r" \1 ", folded)
+        kept = (letter if unicodedata.category(letter)[0] in "LMN" else " " for letter in spaced)
+        return "".join(kept).split()
+
+
+def on_lines(text: str) -> str:
+    """A text with its sentences on lines of their own; one that has lines already stays as it is.
+
+    >>> on_lines("It is late. Go home.")
+    'It is late.\\nGo home.'
+    """
+    if "\n" in text.strip():
+        return text
+    return "\n".join(sentence.strip() for sentence in split_sentences(text))
+
+
+def text_exact_match(texts: Sequence[str], references: Sequence[Sequence[str]]) -> float:
+    """The share of texts that are one of their references, white space at the ends aside."""
+    right = [text.strip() in {one.strip() for one in several} for text, several in zip(texts, references, strict=True)]
+    return sum(right) / len(right)
+
+
+def perplexity(nats: float, tokens: float) -> float:
+    """e to the mean negative log-likelihood: among how many tokens it is as if to choose.
+
+    >>> round(perplexity(math.log(8) * 10, 10), 6)
+    8.0
+    """
+    if tokens <= 0:
+        raise MetricError("a perplexity is a mean over tokens, and there are none")
+    return math.exp(min(nats / tokens, 700.0))
+
+
+def bits_per_byte(nats: float, byte_count: float) -> float:
+    """Negative log-likelihood in bits over the bytes of the text in UTF-8: comparable between vocabularies.
+
+    >>> bits_per_byte(math.log(2) * 24, 8)
+    3.0
+    """
+    if byte_count <= 0:
+        raise MetricError("bits per byte are a mean over bytes, and there are none")
+    return nats / math.log(2) / byte_count
+
+
+def _check(texts: Sequence[str], references: Sequence[Sequence[str]]) -> None:
+    if len(texts) != len(references):
+        raise MetricError(f"there are {len(texts)} texts and references for {len(references)}; give some for each")
+    if not texts:
+        raise MetricError("there are no texts to score; the data set is empty")
+    for at, several in enumerate(references):
+        if isinstance(several, str) or not several:
+            raise MetricError(f"text {at} needs a list of one reference or more, not {several!r}"[:200])
+
+
+def _version(package: str) -> str:
+    from importlib.metadata import version
+
+    return f"v:{version(package)}"
