@@ -77,7 +77,9 @@ class TaskHead(nnx.Module):
 class EncoderForTask(Encoder, TaskHead):
     """An encoder with a head (Devlin et al., arXiv:1810.04805, section 4)."""
 
-    def __init__(self, config: TransformerConfig, outputs: int, pooling: Pooling | None, pooler: bool = False, *, rngs: nnx.Rngs):
+    def __init__(
+        self, config: TransformerConfig, outputs: int, pooling: Pooling | None, pooler: bool = False, *, rngs: nnx.Rngs
+    ):
         super().__init__(config, pooler, rngs=rngs)
         self.add_head(outputs, pooling, rngs)
 

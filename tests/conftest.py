@@ -4,9 +4,10 @@ import os
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # XLA's own passes run as ever; LLVM's over their result are left out, since most of the time of a test goes into compiling.
-for flag in ("--xla_force_host_platform_device_count=8", "--xla_backend_optimization_level=0"):
-    if flag.partition("=")[0] not in os.environ.get("XLA_FLAGS", ""):
-        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}".strip()
+# What the user sets comes last, and wins.
+os.environ["XLA_FLAGS"] = (
+    "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0 " + os.environ.get("XLA_FLAGS", "")
+).strip()
 
 import jax
 import pytest

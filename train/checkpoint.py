@@ -131,9 +131,7 @@ class Checkpoints:
         """Whether a checkpoint is to be written after this step: each `every` steps, and when it would be kept for good."""
         return (every > 0 and step % every == 0) or self._keep.for_good(step)
 
-    def save(
-        self, step: int, state: TrainState, position: dict[str, Any], rank: float | None = None
-    ) -> None:
+    def save(self, step: int, state: TrainState, position: dict[str, Any], rank: float | None = None) -> None:
         """Start writing a checkpoint; returns once the arrays are copied off the devices.
 
         `rank` is how good an evaluation found the parameters: the best of all checkpoints is kept.

@@ -15,7 +15,7 @@ from data.tasks.config import TaskData
 from data.tasks.sources import parse_task_source
 from model.config import TransformerConfig, choice_name
 from model.positions import LearnedPositions
-from train.objectives import MaskedLM, NextToken, PrefixLM, SequenceToSequence, SpanCorruption
+from train.objectives import MaskedLM, NextToken, Objective, PrefixLM, SequenceToSequence, SpanCorruption
 from train.objectives.tasks import (
     Choose,
     Classify,
@@ -30,7 +30,6 @@ from train.optimizers import LAMB, SGD, AdamW, Lion
 from train.rates import Tuning
 from train.selection import Selection
 from train.tree import differences, fields_of, put, put_together, take_apart
-
 
 # Which objectives a kind of task can be learnt by.
 OBJECTIVES = {
@@ -146,6 +145,34 @@ class Experiment:
     def is_task(self) -> bool:
         """Whether it fine-tunes on a task, rather than pre-trains on text."""
         return isinstance(self.data, TaskData)
+
+    @property
+    def text_data(self) -> TextData:
+        """`data` of an experiment that pre-trains. TypeError for a task."""
+        if not isinstance(self.data, TextData):
+            raise TypeError("this experiment is a task, whose data is no text in packed rows")
+        return self.data
+
+    @property
+    def task_data(self) -> TaskData:
+        """`data` of an experiment that fine-tunes. TypeError for one that pre-trains."""
+        if not isinstance(self.data, TaskData):
+            raise TypeError("this experiment pre-trains on text, and has no task")
+        return self.data
+
+    @property
+    def text_objective(self) -> Objective:
+        """`objective` of an experiment that pre-trains. TypeError for one of tasks."""
+        if isinstance(self.objective, TaskObjective):
+            raise TypeError("this experiment is a task, whose objective is not one of text")
+        return self.objective
+
+    @property
+    def task_objective(self) -> TaskObjective:
+        """`objective` of an experiment with a head. TypeError for any other."""
+        if not isinstance(self.objective, TaskObjective):
+            raise TypeError("the objective of this experiment predicts tokens, and has no head")
+        return self.objective
 
     def _check_task(self) -> None:
         """ValueError where data and objective do not fit each other."""

@@ -18,9 +18,9 @@ from data.batch import Batch
 from data.pipeline import TrainStream
 from train.checkpoint import Checkpoints, fault_point
 from train.console import Console
-from train.evaluator import Evaluator
-from train.sharding import place_batch
+from train.scorer import Scorer
 from train.selection import Selection, Selector
+from train.sharding import place_batch
 from train.signals import Stop
 from train.state import TrainState
 from train.tracking import Tracker
@@ -56,7 +56,7 @@ class Loop:
     state: TrainState
     stream: TrainStream
     placing: jax.sharding.NamedSharding
-    evaluator: Evaluator
+    evaluator: Scorer
     checkpoints: Checkpoints
     tracker: Tracker
     console: Console

@@ -10,9 +10,10 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from data.errors import DataError, NotPrepared
+from data.batch import Batch
+from data.errors import DataError
 from data.held_out import open_held_out, write_held_out
-from data.pipeline import BatchSource, TrainStream
+from data.pipeline import TrainStream
 from data.prepared import Prepared, open_prepared
 from data.tasks.batches import TaskBatches
 from data.tasks.config import TaskData
@@ -21,9 +22,9 @@ from data.tasks.opened import OpenedTask, open_task
 from data.tokenizers import Tokenizer, load_tokenizer, open_tokenizer
 from train.config import Experiment, adopted, settled
 from train.evaluator import Evaluator
-from train.objectives.tasks import TaskObjective
 from train.origin import Origin
 from train.run import RunError, RunFolder
+from train.scorer import Scorer
 from train.starting import rows_needed
 from train.state import Built
 from train.task_evaluator import TaskEvaluator
@@ -32,31 +33,37 @@ Say = Callable[[str], None]
 Position = dict[str, Any]
 
 
-class Scorer(Protocol):
-    """What scores parameters on what was held out: an `Evaluator` of text or a `TaskEvaluator`."""
-
-    def quick(self, params: Any) -> dict[str, float]: ...
-
-    def full(self, params: Any) -> dict[str, float]: ...
-
-
 class Material(Protocol):
     """What a session needs to know of its data."""
 
-    tokenizer: Tokenizer
-    fingerprint: str
-    experiment: Experiment
-    """The experiment with what the data decides."""
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The vocabulary of the rows."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Equal if and only if the data is."""
+        ...
+
+    @property
+    def experiment(self) -> Experiment:
+        """The experiment with what the data decides."""
+        ...
 
     def begin(self, folder: RunFolder) -> None:
         """Write what a run folder keeps of the data: tokenizer, held-out part, data.json."""
+        ...
+
+    def example(self, evaluator: Any, position: Position | None) -> Batch:
+        """A host batch of the shape that the first step will see."""
         ...
 
     def stream(self, experiment: Experiment, position: Position | None, workers: int) -> TrainStream:
         """Batches to train on, from a position that was saved or from the beginning."""
         ...
 
-    def evaluator(self, built: Built, experiment: Experiment, folder: RunFolder) -> Any:
+    def evaluator(self, built: Built, experiment: Experiment, folder: RunFolder) -> Scorer:
         """What scores parameters on the held-out part that the run folder keeps."""
         ...
 
@@ -92,11 +99,11 @@ class TextMaterial:
     @classmethod
     def open(cls, experiment: Experiment, folder: RunFolder, init: str | None, say: Say) -> "TextMaterial":
         """The prepared source. DataError where it must be prepared first."""
-        prepared = open_prepared(experiment.data, say=say)
+        prepared = open_prepared(experiment.text_data, say=say)
         if not folder.exists():  # else it has the vocabulary of the run that was begun
             experiment = experiment.with_vocabulary(rows_needed(init, prepared.tokenizer))
         # A mistake in what is hidden is told before the run begins.
-        experiment.objective.corrupt(prepared.tokenizer, experiment.data.row_length)
+        experiment.text_objective.corrupt(prepared.tokenizer, experiment.data.row_length)
         return cls(prepared, experiment)
 
     @property
@@ -108,21 +115,24 @@ class TextMaterial:
         return self.prepared.fingerprint
 
     def begin(self, folder: RunFolder) -> None:
-        objective, prepared = self.experiment.objective, self.prepared
+        objective, prepared = self.experiment.text_objective, self.prepared
         prepared.tokenizer.save(folder / "tokenizer")
         write_held_out(prepared, folder.path)
         folder.write(
             "data.json",
             {"fingerprint": prepared.fingerprint}
-            | prepared.describe(self.experiment.data, objective.packing())
+            | prepared.describe(self.experiment.text_data, objective.packing())
             | {"floors": objective.floors(prepared.train, prepared.valid, prepared.tokenizer.vocab_size)},
         )
 
+    def example(self, evaluator: Evaluator, position: Position | None) -> Batch:
+        return next(evaluator.batches("train", limit_rows=1))
+
     def stream(self, experiment: Experiment, position: Position | None, workers: int) -> TrainStream:
-        objective = experiment.objective
+        objective = experiment.text_objective
         return TrainStream(
             self.prepared.train,
-            experiment.data,
+            experiment.text_data,
             objective.packing(),
             objective.corrupt(self.tokenizer, experiment.data.row_length),
             seed=experiment.seed,
@@ -147,8 +157,7 @@ class TaskMaterial:
         cls, experiment: Experiment, folder: RunFolder, init: str | None, given: Collection[str], say: Say
     ) -> "TaskMaterial":
         """The task, encoded with the vocabulary of what is fine-tuned; model, stack, labels and steps settled with it."""
-        data = experiment.data
-        assert isinstance(data, TaskData)
+        data = experiment.task_data
         origin = None if init is None or folder.exists() else Origin.open(init)
         tokenizer = origin.tokenizer if origin is not None else own_tokenizer(data, folder)
         opened = open_task(data, tokenizer, say)
@@ -184,14 +193,18 @@ class TaskMaterial:
         commonest = max(trained, key=lambda label: trained[label])
         return {"majority_accuracy": held_out[commonest] / sum(held_out.values())}
 
+    def example(self, evaluator: Any, position: Position | None) -> Batch:
+        start = 0 if position is None else position["batch"]
+        return TaskBatches(self.opened.train, self.experiment.task_data, seed=self.experiment.seed, start=start)[0][0]
+
     def stream(self, experiment: Experiment, position: Position | None, workers: int) -> TrainStream:
         start = 0 if position is None else position["batch"]
         return TrainStream.of(
-            TaskBatches(self.opened.train, experiment.data, seed=experiment.seed, start=start), start, workers
+            TaskBatches(self.opened.train, experiment.task_data, seed=experiment.seed, start=start), start, workers
         )
 
     def evaluator(self, built: Built, experiment: Experiment, folder: RunFolder) -> TaskEvaluator:
-        held_out = open_held_out_task(folder.path, experiment.data, self.tokenizer, say=lambda line: None)
+        held_out = open_held_out_task(folder.path, experiment.task_data, self.tokenizer, say=lambda line: None)
         return TaskEvaluator(built, experiment, held_out)
 
 
@@ -206,6 +219,3 @@ def own_tokenizer(data: TaskData, folder: RunFolder) -> Tokenizer:
             "--data.tokenizer.name tokenizer_json --data.tokenizer.path FILE"
         )
     return opened
-
-
-__all__ = ["Material", "NotPrepared", "Scorer", "TaskMaterial", "TextMaterial", "open_material"]

@@ -18,9 +18,6 @@ from train.registry import is_published
 from train.run import Run, RunError, RunFolder
 from train.state import Params, abstract_model, build_model, split_model
 
-# One layer has two names: that of BERT's pre-training, where it belongs to the question about pairs, and its own.
-POOLER, PAIR_POOLER = "pooler.", "pair_head.pooler."
-
 
 @dataclass(frozen=True)
 class Origin:
@@ -68,25 +65,10 @@ class Origin:
 
 def stack_of(init: str, kind: Any) -> StackKind:
     """What a class of models is made of; RunError for one that reads no text."""
-    for parent, stack in ((Encoder, "encoder"), (Decoder, "decoder"), (EncoderDecoder, "encoder_decoder"),
-                          (SourceEncoderForTask, "encoder_decoder")):  # fmt: skip
-        if issubclass(kind, parent):
-            return stack
+    if issubclass(kind, Encoder):
+        return "encoder"
+    if issubclass(kind, Decoder):
+        return "decoder"
+    if issubclass(kind, EncoderDecoder | SourceEncoderForTask):
+        return "encoder_decoder"
     raise RunError(f"--init {init} is a {kind.__name__}, which reads no text; name a model of text")
-
-
-def pooler_of(given: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
-    """Parameters by their paths, BERT's pooler under the name that is wanted.
-
-    >>> pooler_of({"pair_head.pooler.bias": 1, "layers.x": 2}, {"pooler.bias": 0, "layers.x": 0})
-    {'pooler.bias': 1, 'layers.x': 2}
-    """
-
-    def renamed(path: str) -> str:
-        for here, there in ((POOLER, PAIR_POOLER), (PAIR_POOLER, POOLER)):
-            other = there + path.removeprefix(here)
-            if path.startswith(here) and other in wanted and other not in given and path not in wanted:
-                return other
-        return path
-
-    return {renamed(path): leaf for path, leaf in given.items()}

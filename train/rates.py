@@ -53,6 +53,15 @@ class Tuning:
         """The patterns of what is frozen."""
         return tuple(word.strip() for word in self.freeze.split(",") if word.strip())
 
+    def frozen(self, params: Any) -> frozenset[str]:
+        """The dotted paths of parameters of which no part ever learns."""
+        rates = Tuning(freeze=self.freeze).rates(params) if self.freeze else None
+        if rates is None:
+            return frozenset()
+        return frozenset(
+            path for path, rate in rates(jnp.zeros((), jnp.int32)).items() if np.all(np.asarray(rate) == 0)
+        )
+
     def rates(self, params: Any) -> Callable[[Array], Rates] | None:
         """The rates of parameters (or of their shapes) as a function of the step; None where all learn alike.
 

@@ -22,7 +22,9 @@ class Selection:
         if self.patience is not None and self.patience < 1:
             raise ValueError(f"patience={self.patience} must be at least 1, or None")
         if self.patience is not None and self.metric is None:
-            raise ValueError(f"patience={self.patience} needs a score to watch; name it with --selection.metric accuracy")
+            raise ValueError(
+                f"patience={self.patience} needs a score to watch; name it with --selection.metric accuracy"
+            )
 
 
 @dataclass

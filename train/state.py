@@ -1,6 +1,6 @@
 """The training state: everything that a step reads and writes, as one tree of arrays."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 import jax
@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Int
 
 from train.config import Experiment
+from train.rates import Rates, Tuning
 from train.sharding import dotted, shardings
 
 Params = dict[str, Any]
@@ -25,7 +26,8 @@ class TrainState(NamedTuple):
         optimizer: the state of the optax transformation.
         skips: steps skipped by the guard so far, int32.
         skips_in_a_row: how many of those were the latest steps, int32.
-        frozen: parameters that are never trained, beside `params`; not checkpointed, for they are where they came from; None where there are none.
+        frozen: parameters that are never trained, beside `params`; not checkpointed, for they are
+            where they came from; None where there are none.
     """
 
     step: Int[Array, ""]
@@ -151,16 +153,41 @@ def parameter_count(params: Params) -> int:
 
 
 class Built(NamedTuple):
-    """What an experiment comes to before any weight exists: structure, optimizer, and where each array will lie."""
+    """What an experiment comes to before any weight exists: structure, optimizer, and where each array will lie.
+
+    `rates` are those of train/rates.py, None where all parameters learn alike.
+    """
 
     parts: ModelParts
     optimizer: optax.GradientTransformationExtraArgs
     target: TrainState
     mesh: Mesh
+    rates: Callable[[Array], Rates] | None = None
+
+
+def build_model(experiment: Experiment, rngs: nnx.Rngs) -> nnx.Module:
+    """The model of an experiment."""
+    return experiment.objective.build(experiment.model, rngs)
 
 
 def build(experiment: Experiment, mesh: Mesh) -> Built:
-    """The model's structure, the optimizer, and the shapes and shardings of the state of an experiment."""
-    parts = abstract_model(lambda rngs: experiment.objective.build(experiment.model, rngs), experiment.seed)
+    """The model's structure, the optimizer, and the shapes and shardings of the state of an experiment.
+
+    SiteError where a pattern of what is frozen meets nothing.
+    """
+    parts = abstract_model(lambda rngs: build_model(experiment, rngs), experiment.seed)
+    rates = experiment.tuning.rates(parts.divide(parts.params)[0])
     optimizer = experiment.optimizer.build(experiment.steps)
-    return Built(parts, optimizer, state_shapes(parts, optimizer, mesh), mesh)
+    if rates is not None:
+        optimizer = optax.masked(optimizer, learning(experiment.tuning))
+    return Built(parts, optimizer, state_shapes(parts, optimizer, mesh), mesh, rates)
+
+
+def learning(tuning: Tuning) -> Callable[[Params], Any]:
+    """Which parameters ever learn: of the others the optimizer keeps no state."""
+
+    def chosen(params: Params) -> Any:
+        rates = tuning.frozen(params)
+        return jax.tree_util.tree_map_with_path(lambda path, _: dotted(path) not in rates, params)
+
+    return chosen

@@ -16,9 +16,9 @@ from jaxtyping import Array
 
 from data.batch import Batch
 from kernels.dropout import fold
-from train.objectives import Measured, Objective
-from train.sharding import gather_unstacked, keep_split
+from train.objectives import Measured, Trainable
 from train.rates import Rates, masked, scaled
+from train.sharding import gather_unstacked, keep_split
 from train.state import ModelParts, Params, TrainState, join
 
 Scalars = dict[str, Array]
@@ -41,7 +41,7 @@ class StepOptions(NamedTuple):
 
 def make_step(
     parts: ModelParts,
-    objective: Objective,
+    objective: Trainable,
     optimizer: optax.GradientTransformationExtraArgs,
     schedule: optax.Schedule,
     options: StepOptions,
@@ -149,7 +149,7 @@ def means(pairs: dict[str, tuple[Array, Array]]) -> Scalars:
     return {name: total / jnp.maximum(count, 1.0) for name, (total, count) in pairs.items()}
 
 
-def make_measure(parts: ModelParts, objective: Objective, compute_dtype: str = "float32") -> Callable:
+def make_measure(parts: ModelParts, objective: Trainable, compute_dtype: str = "float32") -> Callable:
     """The evaluation step (params, batch) -> Measured, without dropout; jit it."""
 
     def measure(params: Params, batch: Batch) -> Measured:

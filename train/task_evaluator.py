@@ -22,20 +22,23 @@ LOSSES = ("label", "tag", "start", "end", "choice", "pair", "next")
 class TaskEvaluator:
     """Scores parameters on the held-out examples of a task. Of each shape that batches have, it compiles once."""
 
+    samples_file = "predictions.json"  # what a run folder keeps of `samples`
+
     def __init__(self, built: Built, experiment: Experiment, held_out: TaskSet):
         self._built, self._experiment, self.held_out = built, experiment, held_out
         self._placing = batch_sharding(built.mesh)
+        objective = experiment.task_objective
         self._measure = jax.jit(make_measure(built.parts, experiment.objective, experiment.compute_dtype))
 
         def answer(params: Params, batch: Batch) -> dict[str, Any]:
             model = built.parts.merge(gather_unstacked(cast(params, experiment.compute_dtype)))
-            return experiment.objective.predict(model, batch)
+            return objective.predict(model, batch)
 
         self._answer = jax.jit(answer)
 
     def batches(self, mode: str = "train", limit_rows: int | None = None) -> Iterator[Batch]:
         """The held-out rows as host batches; a row is shown in one way only, whatever the `mode`."""
-        return eval_task_batches(self.held_out, self._experiment.data, limit_rows=limit_rows)
+        return eval_task_batches(self.held_out, self._experiment.task_data, limit_rows=limit_rows)
 
     def quick(self, params: Params) -> dict[str, float]:
         """Every score, on the first held-out examples only."""
@@ -66,7 +69,9 @@ class TaskEvaluator:
     def _scores(self, params: Params, limit_rows: int | None) -> dict[str, float]:
         with jax.set_mesh(self._built.mesh):
             means = divide(
-                add_up(self._measure(params, place_batch(b, self._placing)) for b in self.batches(limit_rows=limit_rows))
+                add_up(
+                    self._measure(params, place_batch(b, self._placing)) for b in self.batches(limit_rows=limit_rows)
+                )
             )
         loss = sum(means.get(name, 0.0) for name in LOSSES)
         answered = self.answers(params, limit_rows)
