@@ -127,7 +127,12 @@ def _builder(source: TFDS):
     import importlib
 
     tfds = _tfds()
-    importlib.import_module("tensorflow_datasets.text")  # registers wikipedia, c4, glue and others
+    for kind in (
+        "text",
+        "summarization",
+        "translate",
+    ):  # registers wikipedia, c4, glue; xsum; wmt14_translate, and others
+        importlib.import_module(f"tensorflow_datasets.{kind}")
     with _one_line(source), _quiet():
         try:
             return tfds.builder(source.dataset, data_dir=os.environ.get("TFDS_DATA_DIR"), file_format="array_record")

@@ -126,7 +126,8 @@ class Answers:
     null_threshold: float = 0.0
     """How much better than the best span no answer must score."""
     strict: bool = False
-    """Whether an answer that is not where the source says is an error; otherwise the question is left out, and told."""
+    """Whether an answer that is not where the source says, or an empty question, is an error; otherwise it is left out of
+    training, counted and told."""
     metrics: Names = ("exact_match", "squad_f1")
 
     def __post_init__(self):

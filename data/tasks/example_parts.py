@@ -28,12 +28,12 @@ def no_column(record: "Record", names: Sequence[str], role: str) -> DataError:
                      "files:FILE#label,text")  # fmt: skip
 
 
-def text(record: "Record", names: Sequence[str], role: str) -> str:
-    """A text that is not empty."""
+def text(record: "Record", names: Sequence[str], role: str, *, empty: bool = False) -> str:
+    """A text that is not empty, unless that is allowed."""
     found = value(record, names, role)
     if not isinstance(found, str):
         raise DataError(f"{record.place} has no text as its {role} but {type(found).__name__}; write a text there")
-    if not found.strip():
+    if not empty and not found.strip():
         raise DataError(f"{record.place} has an empty {role}; remove that line, or write its text")
     return found.encode("utf-8", "replace").decode()  # lone surrogates are not text
 

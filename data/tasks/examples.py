@@ -72,13 +72,20 @@ def resolve_labels(task: Task, train: Sequence[Example], classes: Mapping[str, N
     return replace(task, labels=labels)
 
 
-def with_names(task: Task, examples: Iterable[Example]) -> list[Example]:
-    """The examples with the names of their labels, whichever way the source spells them; an unknown one is an error."""
+def with_names(task: Task, examples: Iterable[Example], classes: Mapping[str, Names]) -> list[Example]:
+    """The examples with the names of their labels, whichever way the source spells them; an unknown one is an error.
+
+    `classes` are the names that a source gives to its own numbers, by column.
+    """
     if not isinstance(task, Classification | MultiLabel | Tagging):
         return list(examples)
     assert task.labels is not None
     spelt = () if isinstance(task, Tagging) else task.spelt
     known = parts.spellings(task.labels, spelt)
+    columns = task.tags if isinstance(task, Tagging) else task.label
+    numbered = next((classes[name] for name in columns if name in classes), ())
+    if set(numbered) <= set(task.labels):  # the source's own order may be another
+        known |= {str(number): name for number, name in enumerate(numbered)}
     named = []
     for example in examples:
         if isinstance(task, Classification):
@@ -154,7 +161,7 @@ def _fill_answers(task: Answers, record: Record) -> dict[str, Any]:
     return {
         "id": str(record.columns.get("id", record.place)),
         "title": str(record.columns.get("title", "")),
-        "question": parts.text(record, task.question, "question"),
+        "question": parts.text(record, task.question, "question", empty=not task.strict),
         "context": parts.text(record, task.context, "context"),
         "answers": parts.gold_answers(record, task.golds),
     }
@@ -183,12 +190,14 @@ def _fill_similarity(task: Similarity, record: Record) -> dict[str, Any]:
 
 def _fill_generation(task: Generation, record: Record) -> dict[str, Any]:
     source = parts.value(record, task.source, "source")
+    fields: dict[str, Any] = {}
     if isinstance(source, list):
+        fields["spoken"] = True
         source, target = parts.conversation(record, source, task.message)
     else:
         source, target = parts.text(record, task.source, "source"), parts.text(record, task.target, "target")
     more = [parts.text(record, (name,), "references") for name in task.references if name in record.columns]
-    return {"source": source, "target": target, "references": [target, *more]}
+    return fields | {"source": source, "target": target, "references": [target, *more]}
 
 
 FILL: dict[type, Callable[[Any, Record], dict[str, Any]]] = {

@@ -12,18 +12,26 @@ import numpy as np
 
 from data.batch import Row
 from data.errors import DataError
+from data.tasks.answers import answer_rows, check_answers
 from data.tasks.choices import (
+    Answers,
     Classification,
+    Generation,
     MultiLabel,
+    MultipleChoice,
     Regression,
+    Similarity,
     Tagging,
     Task,
 )
 from data.tasks.config import TaskData
 from data.tasks.examples import Example, examples_of, resolve_labels, with_names
+from data.tasks.generation import gather_references, generation_rows
+from data.tasks.many_segments import choice_rows, similar_rows
 from data.tasks.reading import read_source
-from data.tasks.rows import labelled_rows, pad_of
+from data.tasks.rows import Rows, labelled_rows, pad_of
 from data.tasks.splitting import split_by_text
+from data.tasks.tagging import check_prefix, lost_words, tagging_rows
 from data.tokenizers.interface import Tokenizer
 
 Say = Callable[[str], None]
@@ -62,7 +70,8 @@ class TaskSet:
 
     def describe(self) -> dict[str, Any]:
         """What a report says about this part."""
-        sizes = np.array([len(row.tokens) for row in self.rows])
+        sides = [(row.tokens, row.source_tokens) for row in self.rows]
+        sizes = np.array([len(tokens) + (0 if source is None else len(source)) for tokens, source in sides])
         described: dict[str, Any] = {
             "examples": len(self.examples),
             "rows": len(self.rows),
@@ -144,9 +153,13 @@ def open_task(data: TaskData, tokenizer: Tokenizer, say: Say = print, *, fetch: 
         train, valid = split_by_text(train, data.valid_fraction, str(data.source))
     else:
         valid = examples_of(data.task, valid_table)
+    if isinstance(data.task, Tagging):
+        check_prefix(data.task, train)
+    if isinstance(data.task, Generation):
+        valid = gather_references(valid)
     train, valid = train[: data.train_limit], valid[: data.valid_limit]
     task = resolve_labels(data.task, train, train_table.classes)
-    train, valid = with_names(task, train), with_names(task, valid)
+    train, valid = (with_names(task, part, train_table.classes) for part in (train, valid))
     opened = OpenedTask(
         data,
         task,
@@ -166,16 +179,38 @@ def task_set(
     examples = list(examples)
     if not examples:
         raise DataError(f"{data.source} has no {named} example; name a source that holds some")
-    extras: dict[str, Any] = {}
+    if isinstance(task, Answers):
+        examples, lines = check_answers(task, examples, training=named == "training")
+        for line in lines:
+            say(line)
+    made = _rows(task, examples, tokenizer, data)
+    if made.cut:
+        said = f"{made.cut} of {len(examples)} {named} examples are longer than a row of {data.row_length} tokens and were cut; "
+        if isinstance(task, Tagging):
+            said += f"their {lost_words((made.extras or {})['word_places'])} words behind the end count as O; "
+        elif isinstance(task, Answers):
+            said = f"{made.cut} {named} questions have more than max_question={task.max_question} tokens and were cut; "
+        say(
+            said
+            + f"a larger {'--data.task.max_question' if isinstance(task, Answers) else '--data.row_length'} keeps more"
+        )
+    return TaskSet(task, examples, made.rows, made.owner, pad_of(tokenizer), made.cut, made.extras or {})
+
+
+def _rows(task: Task, examples: list[Example], tokenizer: Tokenizer, data: TaskData) -> Rows:
     match task:
         case Classification() | MultiLabel() | Regression():
-            made = labelled_rows(task, examples, tokenizer, data.row_length)
-        case _:
-            raise DataError(f"{type(task).__name__} has no rows yet")
-    if made.cut:
-        say(f"{made.cut} of {len(examples)} {named} examples are longer than a row of {data.row_length} tokens and were cut; "
-            "a larger --data.row_length keeps more of them")  # fmt: skip
-    return TaskSet(task, examples, made.rows, made.owner, pad_of(tokenizer), made.cut, extras)
+            return labelled_rows(task, examples, tokenizer, data.row_length)
+        case Tagging():
+            return tagging_rows(task, examples, tokenizer, data.row_length)
+        case Answers():
+            return answer_rows(task, examples, tokenizer, data.row_length, data.stride)
+        case MultipleChoice():
+            return choice_rows(task, examples, tokenizer, data.row_length)
+        case Similarity():
+            return similar_rows(task, examples, tokenizer, data.row_length)
+        case Generation():
+            return generation_rows(task, examples, tokenizer, data.row_length)
 
 
 def _tell_of_labels(opened: OpenedTask, say: Say) -> None:

@@ -6,7 +6,6 @@ import numpy as np
 
 from data.batch import Row
 from data.errors import DataError
-from data.segments import first_of
 from data.tasks.choices import Classification, MultiLabel, Regression
 from data.tasks.examples import Example, fill_template
 from data.tokenizers.frames import Frame, Framed, Located
@@ -28,11 +27,12 @@ for _shared in (_COUNT, _ONE):
 
 
 class Rows(NamedTuple):
-    """The rows of a part of a task, the example that each is of, and how many examples were cut."""
+    """The rows of a part of a task, the example that each is of, how many examples were cut, what turns predictions back."""
 
     rows: list[Row]
     owner: np.ndarray  # int32[rows]
     cut: int
+    extras: dict[str, Any] | None = None
 
 
 def frame_of(tokenizer: Tokenizer, texts: int) -> Frame:
@@ -133,9 +133,9 @@ def one() -> np.ndarray:
 
 def pad_of(tokenizer: Tokenizer) -> int:
     """What fills up a row; never seen, since its segment is 0."""
-    return first_of(tokenizer.special, "pad", "eos", "sep", purpose="padding") if any(
-        getattr(tokenizer.special, role) is not None for role in ("pad", "eos", "sep")
-    ) else 0  # fmt: skip
+    special = tokenizer.special
+    known = [index for index in (special.pad, special.eos, special.sep) if index is not None]
+    return known[0] if known else 0
 
 
 def _label_writer(task: Classification | MultiLabel | Regression) -> Any:

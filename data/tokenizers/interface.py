@@ -195,6 +195,10 @@ class Tokenizer(ABC):
             tuple(np.array(x, np.int32) for x in ids), tuple(np.array(x, np.int32) for x in kinds), tuple(types)
         )
 
+    def continuing(self, text: str) -> str:
+        """A text that goes on after others, as it is to be encoded by itself."""
+        return self._after_special(text)
+
     def _after_special(self, text: str) -> str:
         """The text that follows a special token, as it is to be encoded by itself."""
         return text
