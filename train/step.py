@@ -129,8 +129,8 @@ def summed(gradient_of: Callable, params: Params, batch: Batch, counts: Scalars,
 
 
 def cast(params: Params, dtype: str) -> Params:
-    """Parameters in the dtype in which the model computes; the float32 originals are untouched."""
-    return jax.tree.map(lambda leaf: leaf.astype(dtype), params)
+    """Parameters in the dtype in which the model computes; the float32 originals are untouched, and codes stay integers."""
+    return jax.tree.map(lambda leaf: leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf, params)
 
 
 def means(pairs: dict[str, tuple[Array, Array]]) -> Scalars:
