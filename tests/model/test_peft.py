@@ -20,6 +20,7 @@ from model.norms import RMSNorm
 from model.peft import LoRA, PeftError, added_paths, attach, detach, is_added, merge, rate_of
 from model.rotary import Rotary
 from model.stack import Stack
+from tests.model.conftest import equal, flat, stirred
 
 EVERYWHERE = "*.attention.*,*.mlp.*"
 LINEAR = {
@@ -31,37 +32,6 @@ LINEAR = {
     "DoRA in some layers": LoRA(rank=3, decomposed=True, sites="layers.1.attention.query"),
 }
 TUNINGS = LINEAR
-
-
-def flat(model) -> dict[str, jax.Array]:
-    """Every parameter by its dotted path."""
-    return {".".join(map(str, path)): leaf.get_value() for path, leaf in nnx.to_flat_state(nnx.state(model, nnx.Param))}
-
-
-def stirred(model, seed=0, size=0.1):
-    """A copy in which every added parameter has moved, as after training."""
-    graph, state = nnx.split(model)
-    draw = np.random.default_rng(seed)
-
-    def move(path, leaf):
-        if not is_added(".".join(map(str, path))):
-            return leaf
-        return leaf.replace(leaf.get_value() + jnp.asarray(draw.normal(0, size, leaf.shape), leaf.dtype))
-
-    return nnx.merge(graph, nnx.map_state(move, state))
-
-
-def equal(one, other) -> bool:
-    """Whether two models are the same: in structure, and in every bit."""
-    ours, theirs = flat(one), flat(other)
-    assert nnx.split(one)[0] == nnx.split(other)[0]
-    return ours.keys() == theirs.keys() and all(np.array_equal(ours[path], theirs[path]) for path in ours)
-
-
-def outputs(model, batch):
-    """Everything that a masked language model says."""
-    hidden = model(*batch)
-    return jnp.concatenate([hidden, model.predict_tokens(hidden), model.predict_next_sentence(hidden)], -1)
 
 
 @pytest.fixture(scope="module")
