@@ -96,11 +96,11 @@ class MLP(nnx.Module):
         self, x: Float[Array, "B T D"], *, dropout_keys: UInt32[Array, " B"] | None = None
     ) -> Float[Array, "B T D"]:
         if self.gate is None:
-            inner = activate(self.up(x), self.activation)
+            inner = activate(self.up(x, dropout_keys), self.activation)
         else:
-            inner = activate(self.gate(x), self.activation) * self.up(x)
+            inner = activate(self.gate(x, dropout_keys), self.activation) * self.up(x, dropout_keys)
         inner = tap(self, "inner", inner)
-        return tap(self, "output", self.down(dropout(inner, self.dropout_rate, dropout_keys)))
+        return tap(self, "output", self.down(dropout(inner, self.dropout_rate, dropout_keys), dropout_keys))
 
 
 def _check(choice: PlainMLP | GatedMLP) -> None:
