@@ -97,8 +97,8 @@ class LoupeLM(TemplateLM):
     def _loglikelihood_tokens(self, requests: Sequence[Any], **_: Any) -> list[tuple[float, bool]]:
         """Log-likelihood and greediness of each (texts, context ids, continuation ids)."""
         asked = [Request(np.array(context, np.int32), np.array(scored, np.int32)) for _, context, scored in requests]
-        answers = [tuple(found) for found in self.scorer.score(asked)]
-        for (texts, *_), answer in zip(requests, answers, strict=True):
+        answers = [(found.nats, found.greedy) for found in self.scorer.score(asked)]
+        for (texts, _context, _scored), answer in zip(requests, answers, strict=True):
             if texts is not None:
                 self.cache_hook.add_partial("loglikelihood", texts, answer)
         return answers
