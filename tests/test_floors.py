@@ -36,6 +36,7 @@ DOORS = {
     "seqeval": ("train/tag_metrics.py",),
     "sacrebleu": ("train/text_metrics.py",),
     "rouge_score": ("train/text_metrics.py",),
+    "lm_eval": ("train/harness.py",),
     "optax": ("train/", "experiments/bench"),
     "matplotlib": ("model/inspection/",),
     "torch": ("experiments/bench", "train/peer.py"),

@@ -49,6 +49,7 @@ class Chart:
     wide: bool = False
     digits: int = 3
     steps: tuple[float, float] | None = None
+    axis: str = "step"  # what runs from left to right
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,7 @@ def draw(chart: Chart) -> str:
         "y": [up.low, up.high, up.log],
         "unit": chart.unit,
         "digits": chart.digits,
+        "axis": chart.axis,
         "series": [
             {"label": curve.label, "tone": curve.tone, "points": [[round(x), short(y)] for x, y in line]}
             for curve, _, line in lines
@@ -274,8 +276,8 @@ def short(value: float) -> float:
 def spoken(chart: Chart, lines: Sequence) -> str:
     """What the figure shows, for those who do not see it."""
     parts = [
-        f"{curve.label} from {written(line[0][1], chart)} at step {line[0][0]:,.0f} "
-        f"to {written(line[-1][1], chart)} at step {line[-1][0]:,.0f}"
+        f"{curve.label} from {written(line[0][1], chart)} at {chart.axis} {line[0][0]:,.0f} "
+        f"to {written(line[-1][1], chart)} at {chart.axis} {line[-1][0]:,.0f}"
         for curve, _, line in lines
     ]
     parts += [f"{label} {written(value, chart)}" for label, value in chart.levels]

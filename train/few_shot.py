@@ -236,8 +236,8 @@ def classes(task: Prompted, examples: Sequence[Mapping[str, Any]]) -> list[int |
             raise DataError(f"{place(example)}there is no column {task.label!r}; there are {columns(example)}")
         values.append(example[task.label])
     spelt = {name: number for number, name in enumerate(task.labels)}
-    named = [spelt.get(str(value), value) for value in values]
-    found = []
+    named: list[Any] = [spelt.get(str(value), value) for value in values]
+    found: list[int] = []
     for example, value in zip(examples, named, strict=True):
         if isinstance(value, str) and not re.fullmatch(r"\d+", value.strip()):
             known = f"numbers or {', '.join(task.labels)}" if task.labels else "numbers from 0"

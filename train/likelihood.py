@@ -82,7 +82,8 @@ class Scorer:
         self.masked = isinstance(opened.model, MaskedLanguageModel)
         self.two_sided = isinstance(opened.model, EncoderDecoder)
         self.manner = Manner() if self.masked else manner_of(opened)
-        if self.masked and self.tokenizer.special.mask is None:
+        self.mask = -1 if self.tokenizer.special.mask is None else self.tokenizer.special.mask
+        if self.masked and self.mask < 0:
             raise LikelihoodError(f"the vocabulary of {opened.name} has no mask, without which a text cannot be scored")
         self.around = self._around()
         self.cut = 0  # contexts that were cut on the left to fit
@@ -250,7 +251,7 @@ class Scorer:
             begin = len(first) + len(context)
             for at in range(begin, begin + len(continuation)):
                 hidden = whole.copy()
-                hidden[at] = self.tokenizer.special.mask
+                hidden[at] = self.mask
                 yield Row(hidden, np.array([at]), whole[at : at + 1])
             return
         if len(context) + len(continuation) > room + 1:
@@ -280,10 +281,10 @@ class Scorer:
         """The marks before and behind a text that a masked model reads."""
         if not self.masked:
             return np.zeros(0, np.int32), np.zeros(0, np.int32)
-        marker = np.array([-1], np.int32)
-        ids = self.tokenizer.template.fill(self.tokenizer.special, marker)[0]
-        at = int(np.flatnonzero(ids == -1)[0])
-        return ids[:at], ids[at + 1 :]
+        plain, marked = self.tokenizer.encode("a"), self.tokenizer.encode("a", special_tokens=True)
+        starts = range(len(marked) - len(plain) + 1)
+        at = next(start for start in starts if (marked[start : start + len(plain)] == plain).all())
+        return marked[:at], marked[at + len(plain) :]
 
 
 def _arrays(rows: Sequence[Row], size: int, length: int, asked: int, read: int) -> tuple:

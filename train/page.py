@@ -115,6 +115,15 @@ th .aside { display: block; line-height: 1.35 }
 .guesses li span:last-child { text-align: right; color: var(--soft) }
 .guesses .track { margin: 0; height: 7px } .guesses .track i { background: var(--tone1) }
 .guesses .right { font-weight: 650; color: var(--good) } .guesses .right .track i { background: var(--good) }
+.below { margin-bottom: 14px } .confusion .wide-picture { overflow-x: auto }
+.confusion svg { display: block; max-width: none; height: auto; font-size: 13px }
+.confusion rect { stroke: var(--rule); stroke-width: 1px } .confusion rect.right { fill: var(--tone1) }
+.confusion rect.wrong { fill: var(--tone2) } .confusion text { fill: var(--ink) }
+.confusion text.axis { fill: var(--soft); font-size: 11px } .confusion .note { margin-top: 8px }
+.sample p.verdict { font: inherit; font-size: .92rem; color: var(--soft); margin-top: 8px }
+.for { border-radius: 4px; background: color-mix(in srgb, var(--tone1) calc(var(--share) * 45%), transparent) }
+.against { text-decoration: underline wavy 1.5px color-mix(in srgb, var(--tone2) calc(25% + var(--share) * 75%), transparent);
+  text-underline-offset: .18em }
 .settings { columns: 2 380px; column-gap: 14px } .settings .scroll { break-inside: avoid; margin-bottom: 14px }
 .settings table, .facts table { table-layout: fixed } .settings th, .facts th { width: 54% } .facts th { width: 40% }
 .settings th, .settings td, .facts th, .facts td { overflow-wrap: anywhere; padding-block: 3px; vertical-align: baseline }
@@ -132,7 +141,7 @@ body > footer { color: var(--soft); font-size: .84rem; padding-block: 48px 40px 
 
 SCRIPT = """
 for (const plot of document.querySelectorAll(".plot[data-curves]")) {
-  const { x: [low, high], unit, digits, series } = JSON.parse(plot.dataset.curves);
+  const { x: [low, high], unit, digits, axis, series } = JSON.parse(plot.dataset.curves);
   let cursor, tip, share = 1;
   const written = y => unit === "%" ? (100 * y).toFixed(1) + "%" : Math.abs(y) >= 100 ? Math.round(y).toLocaleString("en")
     : y && Math.abs(y) < 10 ** (1 - digits) ? y.toExponential(2) : y.toFixed(digits);
@@ -142,7 +151,7 @@ for (const plot of document.querySelectorAll(".plot[data-curves]")) {
     const at = low + share * (high - low);
     const near = series.map(s => s.points.reduce((a, b) => Math.abs(b[0] - at) < Math.abs(a[0] - at) ? b : a));
     const step = near.reduce((a, b) => Math.abs(b[0] - at) < Math.abs(a[0] - at) ? b : a)[0];
-    tip.textContent = ""; tip.append("step " + step.toLocaleString("en"));
+    tip.textContent = ""; tip.append(axis + " " + step.toLocaleString("en"));
     near.forEach(([x, y], i) => tip.append(document.createElement("br"),
       series[i].label + "  " + written(y) + (x === step ? "" : " at " + x.toLocaleString("en"))));
     const left = (step - low) / (high - low);

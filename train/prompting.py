@@ -65,8 +65,6 @@ def main(argv: Sequence[str]) -> int:
             raise InputError(
                 "--data.source is not for the harness, whose tasks find their data themselves; leave it out"
             )
-        from train.harness import need_harness
-
         need_harness()
     else:
         known_tasks(options.tasks)
@@ -77,10 +75,15 @@ def main(argv: Sequence[str]) -> int:
     chosen = None if options.harness else examples_of(options, source)
     opened = open_any(request.path, step=options.step, mesh=options.mesh)
     shots = whole_numbers("shots", options.shots)
+    scores: dict[str, Any]
     if chosen is None:
         from train.harness import harness_scores
 
-        scores = harness_scores(opened, options.harness, shots=shots, limit=options.limit, seed=int(options.seed))
+        counts = shots if "shots" in request.given else (None,)
+        seed = whole_numbers("seed", options.seed)[0]
+        scores = {}
+        for count in counts:
+            scores |= harness_scores(opened, options.harness, shots=count, limit=options.limit, seed=seed)
     else:
         from train.likelihood import Scorer
 
@@ -160,6 +163,14 @@ def examples_of(options: PromptOptions, source: str | None) -> dict[str, Any]:
             f"--data.source is of one task, and --tasks {options.tasks} names {len(chosen)}; name one at a time"
         )
     return chosen
+
+
+def need_harness() -> None:
+    """InputError where lm-evaluation-harness is not installed."""
+    import importlib.util
+
+    if importlib.util.find_spec("lm_eval") is None:
+        raise InputError("--harness needs lm-evaluation-harness, which is not installed; pip install -e '.[eval]'")
 
 
 def known_tasks(names: str) -> dict[str, Any]:

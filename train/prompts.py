@@ -90,8 +90,12 @@ def manner_of(opened: Opened) -> Manner:
     return Manner(opening=opening, stops=stops, prefix=isinstance(objective, PrefixLM))
 
 
-def ids_of(opened: Opened, prompt: str, manner: Manner) -> np.ndarray:
-    """The ids of a prompt; special tokens that it spells are what they mean. An empty one is the beginning of a text."""
+def ids_of(opened: Opened, prompt: str | np.ndarray, manner: Manner) -> np.ndarray:
+    """The ids of a prompt; special tokens that it spells are what they mean. An empty one is the beginning of a text. Ids stay
+    as they are.
+    """
+    if not isinstance(prompt, str):
+        return np.asarray(prompt, np.int32)
     tokenizer = tokenizer_of(opened)
     ids = np.concatenate([manner.opening, tokenizer.encode_marked(prompt), manner.closing]).astype(np.int32)
     if len(ids) > len(manner.closing):

@@ -1,6 +1,7 @@
 """`report.html`: a run on one standalone page, made only from what lies in its folder.
 
     config.json  base.json  environment.json  run.json  data.json  metrics.jsonl  scores.json  samples.json
+    predictions.json
 
 Every file may be missing, every line strange: a section that cannot be made is left out, and nothing here ever raises into
 training. No network, no script needed to read it, and unique ids, so that two reports fit into one notebook.
@@ -13,6 +14,7 @@ from pathlib import Path
 from statistics import median
 
 from train import report_sections as sections
+from train import report_tasks
 from train.charts import Chart, Series, draw
 from train.lines import replace_text
 from train.page import page
@@ -71,6 +73,8 @@ def render(record: Record) -> str:
             words_of(record).predictions,
             sections.predictions,
         ),
+        ("classes", "Classes", attempt(report_tasks.classes_lead, record), report_tasks.classes),
+        ("errors", "Mistakes", attempt(report_tasks.errors_lead, record), report_tasks.errors),
         ("attention", "Attention", attempt(attention_lead, record), attention),
         ("configuration", "Configuration", configuration_lead(record), sections.settings),
         ("environment", "Environment", "What ran, and the command that ran it.", sections.environment),

@@ -10,7 +10,7 @@ from typing import Any
 
 from train.progress import duration
 from train.record import Record, flatten, number
-from train.report_words import SCORES, words_of
+from train.report_words import scores_of, words_of
 
 MOST_ROWS = 40
 CLOSING = frozenset(".,;:!?)]}'\u2019-_/")
@@ -20,10 +20,11 @@ SPECIAL = re.compile(r"^(\[[A-Za-z]+\]|<[/a-z|_]+>)$")
 
 def result(record: Record) -> str:
     """The closing scores with their meaning, beside the losses they should be read against."""
+    known = scores_of(record)
     rows = "".join(
-        f'<tr><th scope="row">{escape(SCORES[name][0])}<span class="aside">{escape(SCORES[name][1])}</span></th>'
+        f'<tr><th scope="row">{escape(title)}<span class="aside">{escape(meaning)}</span></th>'
         f'<td class="number">{score(name, record.scores[name])}</td></tr>'
-        for name in SCORES
+        for name, (title, meaning) in known.items()
         if number(record.scores.get(name)) is not None
     )
     table = (
@@ -77,10 +78,11 @@ def evaluations(record: Record) -> str:
     lines = thin([line for line in record.evaluations if number(line.get("valid_loss")) is not None])
     if not lines:
         return ""
-    names = [name for name in SCORES if sum(number(line.get(name)) is not None for line in lines) > len(lines) // 2]
+    known = scores_of(record)
+    names = [name for name in known if sum(number(line.get(name)) is not None for line in lines) > len(lines) // 2]
     names = [name for name in names if name != "unigram_entropy"]
     best = min(lines, key=lambda line: line["valid_loss"])["step"]
-    head = "".join(f'<th scope="col" class="number">{escape(SCORES[name][0])}</th>' for name in names)
+    head = "".join(f'<th scope="col" class="number">{escape(known[name][0])}</th>' for name in names)
     body = ""
     for line in lines:
         cells = "".join(f'<td class="number">{score(name, line[name]) if name in line else ""}</td>' for name in names)

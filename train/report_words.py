@@ -30,6 +30,34 @@ SCORES = {
     "sentence_order_accuracy": ("Sentence-order accuracy", "one half is chance"),
 }
 
+# The same of a fine-tuned model, whose scores are counted by examples.
+TASK_SCORES = {
+    "valid_loss": ("Held-out loss", "in nats an example"),
+    "accuracy": ("Accuracy", "examples, or words, whose likeliest class is theirs"),
+    "f1": ("F1", "of the second of two classes; of entities by the lenient convention; of the words of answers"),
+    "macro_f1": ("Macro F1", "the mean of the classes' F1"),
+    "micro_f1": ("Micro F1", "hits counted over all labels together"),
+    "f1_strict": ("F1, strict", "entities whose tags are well formed"),
+    "precision_strict": ("Precision, strict", "of the entities that it found"),
+    "recall_strict": ("Recall, strict", "of the entities that are there"),
+    "matthews": ("Matthews correlation", "0 is chance, 1 is right throughout"),
+    "pearson": ("Pearson's r", "with the scores that people gave"),
+    "spearman": ("Spearman's rho", "of the order, with that of people"),
+    "mse": ("Mean squared error", "in squares of the unit of the scores"),
+    "exact_match": ("Exact match", "answers that are one of the golds, word for word"),
+    "f1_has_answer": ("F1, answerable", "of questions that have an answer"),
+    "f1_no_answer": ("F1, unanswerable", "questions without an answer that got none"),
+    "expected_calibration_error": ("Calibration error", "how far confidence and accuracy lie apart, over 15 bins"),
+    "bleu": ("BLEU", "out of 100, by sacrebleu"),
+    "chrf": ("chrF", "out of 100, by sacrebleu"),
+    "rouge1": ("ROUGE-1", "F1 of single words"),
+    "rouge2": ("ROUGE-2", "F1 of pairs of words"),
+    "rougeL": ("ROUGE-L", "F1 of the longest common subsequence"),
+    "rougeLsum": ("ROUGE-Lsum", "the same, sentence by sentence"),
+    "perplexity": ("Perplexity", "e to the held-out loss of the text that was asked for"),
+    "bits_per_byte": ("Bits per byte", "comparable between vocabularies"),
+}
+
 
 class Words(NamedTuple):
     """The words for one kind of loss.
@@ -86,9 +114,35 @@ NEXT = Words(
     gain="The order of the context is worth {} nats to it.",
     predictions="Held-out text. The marked tokens were to be guessed from what comes before them: " + GRADES,
 )
+TASK = Words(
+    term="label",
+    accuracy="accuracy",
+    accuracy_title="Accuracy",
+    training="training",
+    held_out="held out",
+    under="an example",
+    unit="example",
+    asked="{} of them scored",
+    shuffled="this model, text shuffled",
+    gain="The order of the text is worth {} nats to it.",
+    predictions="Held-out examples.",
+)
+
+
+def of_task(record: Record) -> bool:
+    """Whether a run is one of a task with examples, not of documents."""
+    data = record.config.get("data")
+    return isinstance(data, dict) and "task" in data
+
+
+def scores_of(record: Record) -> dict[str, tuple[str, str]]:
+    """The scores that fit a run, with their headings and meanings, in the order in which they are shown."""
+    return TASK_SCORES if of_task(record) else SCORES
 
 
 def words_of(record: Record) -> Words:
-    """The words that fit a run, by the terms of its steps and by its scores."""
+    """The words that fit a run, by its task, the terms of its steps and its scores."""
+    if of_task(record):
+        return TASK
     known = {name for line in record.steps[:1] for name in line} | set(record.scores)
     return NEXT if {"next", "perplexity"} & known else MASKED

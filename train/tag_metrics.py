@@ -54,8 +54,8 @@ def tagging_scores(
     if entities := [name for name in names if name not in ("accuracy", "macro_f1")]:
         if scheme not in SCHEMES:
             raise MetricError(f"no tagging scheme is called {scheme!r}; use {', '.join(SCHEMES)}")
-        spelt = ([_spelt(tags, scheme, text) for text, tags in enumerate(side)] for side in (predicted, targets))
-        scores = _entities(*spelt, SCHEMES[scheme][1], entities)
+        spelt = [[_spelt(tags, scheme, text) for text, tags in enumerate(side)] for side in (predicted, targets)]
+        scores = _entities(spelt[0], spelt[1], SCHEMES[scheme][1], entities)
     ours, theirs = ([tag for tags in side for tag in tags] for side in (predicted, targets))
     if "accuracy" in names:
         scores["accuracy"] = sum(one == other for one, other in zip(ours, theirs, strict=True)) / len(ours)

@@ -45,7 +45,7 @@ class Written:
 
 def write(
     opened: Opened,
-    prompts: Sequence[str],
+    prompts: Sequence[str | np.ndarray],
     *,
     max_new_tokens: int = 128,
     sampling: Sampling = Sampling(),
@@ -61,7 +61,7 @@ def write(
 
     Args:
         opened: what `open_any` gave.
-        prompts: texts; for an encoder-decoder they are sources.
+        prompts: texts, or ids, marks and all; for an encoder-decoder they are sources.
         stop: strings before which a text ends.
         num_beams: more than one searches for the likeliest text (model/beam.py).
         seed: of what is drawn. A text depends on it, on the number of its prompt and of its copy, and on nothing beside.

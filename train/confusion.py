@@ -1,0 +1,113 @@
+"""A confusion matrix as a picture: an inline SVG of tinted squares, rows what is right, columns what was said.
+
+A square is tinted by its share of its row, right ones in one tone and wrong ones in another, and holds the count while classes
+are few. Nothing rests on colour alone: the diagonal is what is right, every square has its words, and the commonest mistakes
+are written out beneath.
+"""
+
+from collections.abc import Sequence
+from html import escape
+
+import numpy as np
+from jaxtyping import Int
+
+MOST_NUMBERS, MOST_NAMES = 16, 40  # classes with counts in the squares, and with names beside them
+STRONGEST = 0.55  # of a tint: the text on it keeps its contrast, light and dark
+LONGEST = 18  # letters of a name
+
+
+def draw_confusion(ident: str, counts: Int[np.ndarray, "C C"], labels: Sequence[str]) -> str:
+    """The figure of a matrix of counts [right, said]."""
+    classes = len(labels)
+    size = 46 if classes <= MOST_NUMBERS else 20 if classes <= MOST_NAMES else 8
+    named = classes <= MOST_NAMES
+    names = [shortened(label) for label in labels]
+    side = 16 + 7.2 * max(map(len, names)) if named else 16
+    tilted = named and max(map(len, names)) * 7.2 > size - 4
+    top = 18 + (0.72 * side if tilted else 22 if named else 8)
+    right = 0.72 * side if tilted else 8
+    width, height = side + classes * size + right, top + classes * size + 8
+    totals = np.maximum(counts.sum(axis=1), 1)
+    squares = []
+    for row in range(classes):
+        for column in range(classes):
+            count, share = int(counts[row, column]), counts[row, column] / totals[row]
+            x, y = side + column * size, top + row * size
+            kind = "right" if row == column else "wrong"
+            told = f"{labels[row]} taken for {labels[column]}" if row != column else f"{labels[row]} found"
+            squares.append(
+                f"<g><title>{escape(told)}: {count:,}, {share:.0%} of {int(counts[row].sum()):,}</title>"
+                f'<rect class="{kind}" x="{x:.0f}" y="{y:.0f}" width="{size - 1}" height="{size - 1}" '
+                f'fill-opacity="{STRONGEST * share:.3f}"/>'
+                + (
+                    f'<text x="{x + size / 2 - 0.5:.1f}" y="{y + size / 2 + 4:.1f}" text-anchor="middle">{brief(count)}</text>'
+                    if classes <= MOST_NUMBERS
+                    else ""
+                )
+                + "</g>"
+            )
+    beside = []
+    if named:
+        for at, name in enumerate(names):
+            middle = at * size + size / 2
+            beside.append(
+                f'<text x="{side - 8:.0f}" y="{top + middle + 4:.1f}" text-anchor="end">{escape(name)}</text>'
+            )
+            x, y = side + middle, top - 8
+            turn = f' transform="rotate(-42 {x:.1f} {y:.1f})"' if tilted else ""
+            anchor = "start" if tilted else "middle"
+            beside.append(f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{turn}>{escape(name)}</text>')
+    axes = (
+        f'<text class="axis" x="{side:.0f}" y="12">said &#8594;</text>'
+        f'<text class="axis" x="0" y="{top - 8:.0f}">right &#8595;</text>'
+    )
+    return (
+        f'<figure class="chart confusion" id="{ident}"><figcaption><h3>Confusion matrix</h3></figcaption>'
+        f'<div class="wide-picture" tabindex="0"><svg viewBox="0 0 {width:.0f} {height:.0f}" '
+        f'style="width:{width:.0f}px" role="img" aria-label="{escape(spoken(counts, labels), quote=True)}">'
+        f"{''.join(squares)}{''.join(beside)}{axes}</svg></div>{mistakes(counts, labels)}</figure>"
+    )
+
+
+def commonest(counts: Int[np.ndarray, "C C"], most: int = 5) -> list[tuple[int, int, int]]:
+    """(right, said, count) of the commonest mistakes.
+
+    >>> commonest(np.array([[5, 2], [3, 9]]))
+    [(1, 0, 3), (0, 1, 2)]
+    """
+    wrong = [(int(r), int(c), int(counts[r, c])) for r, c in np.argwhere(counts > 0) if r != c]
+    return sorted(wrong, key=lambda found: -found[2])[:most]
+
+
+def mistakes(counts: Int[np.ndarray, "C C"], labels: Sequence[str]) -> str:
+    """The commonest mistakes in words."""
+    found = commonest(counts)
+    if not found:
+        return '<p class="note">Not one mistake.</p>'
+    told = "; ".join(f"{escape(labels[r])} taken for {escape(labels[c])}, {count:,}" for r, c, count in found)
+    return f'<p class="note">Most often: {told}.</p>'
+
+
+def spoken(counts: Int[np.ndarray, "C C"], labels: Sequence[str]) -> str:
+    """What the figure shows, for those who do not see it."""
+    right, total = int(np.trace(counts)), int(counts.sum())
+    told = "; ".join(f"{labels[r]} taken for {labels[c]} {count:,} times" for r, c, count in commonest(counts))
+    return f"Confusion matrix of {len(labels)} classes: {right:,} of {total:,} right" + (f"; {told}." if told else ".")
+
+
+def shortened(name: str) -> str:
+    """A name that fits beside a row.
+
+    >>> shortened("a name that is far too long")
+    'a name that is fa\\u2026'
+    """
+    return name if len(name) <= LONGEST else name[: LONGEST - 1] + "\u2026"
+
+
+def brief(count: int) -> str:
+    """A count that fits into a square.
+
+    >>> brief(0), brief(9_999), brief(12_345)
+    ('0', '9999', '12k')
+    """
+    return str(count) if count < 10_000 else f"{count / 1000:.0f}k"
