@@ -14,6 +14,7 @@ from data.sources import parse_source
 from data.tasks.config import TaskData
 from data.tasks.sources import parse_task_source
 from model.config import TransformerConfig, choice_name
+from model.peft import Peft
 from model.positions import LearnedPositions
 from train.objectives import MaskedLM, NextToken, Objective, PrefixLM, SequenceToSequence, SpanCorruption
 from train.objectives.tasks import (
@@ -111,6 +112,8 @@ class Experiment:
     """Precision of the forward and backward pass; auto: bfloat16 on a GPU or TPU, float32 on a CPU."""
     guard: Guard = Guard()
     """What to do about a loss that is not finite."""
+    peft: Peft | None = None
+    """Few parameters that are added and trained in the place of all others; None: all are trained."""
     tuning: Tuning = Tuning()
     """How the parts of a model that was trained before learn from here on."""
     selection: Selection = Selection()
@@ -145,6 +148,13 @@ class Experiment:
     def is_task(self) -> bool:
         """Whether it fine-tunes on a task, rather than pre-trains on text."""
         return isinstance(self.data, TaskData)
+
+    @property
+    def headline(self) -> tuple[str, ...]:
+        """Scores that are named beside `valid_loss` when a run ends, those that it has."""
+        if isinstance(self.data, TaskData):
+            return (*self.data.task.metrics, "majority_accuracy")
+        return self.objective.headline
 
     @property
     def text_data(self) -> TextData:

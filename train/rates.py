@@ -62,21 +62,24 @@ class Tuning:
             path for path, rate in rates(jnp.zeros((), jnp.int32)).items() if np.all(np.asarray(rate) == 0)
         )
 
-    def rates(self, params: Any) -> Callable[[Array], Rates] | None:
+    def rates(self, params: Any, ratio: Callable[[str], float] | None = None) -> Callable[[Array], Rates] | None:
         """The rates of parameters (or of their shapes) as a function of the step; None where all learn alike.
 
+        `ratio` gives what the rate of a path is multiplied by besides.
         SiteError for a pattern that meets nothing, or where nothing is left to learn.
         """
-        if self == Tuning():
-            return None
         shapes = {dotted(path): leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
+        ratios = {path: 1.0 if ratio is None else ratio(path) for path in shapes}
+        if self == Tuning() and set(ratios.values()) <= {1.0}:
+            return None
         fixed: Rates = {}
         for path, shape in shapes.items():
             depths = depths_of(path, shape)
             top = top_of(path, shapes)
             names = sites_of(path, shape)
             free = np.array([not any(matches(name, pattern) for pattern in self.patterns) for name in names])
-            found = np.where(free, self.layer_decay ** np.maximum(top - depths, 0), 0.0).astype(np.float32)
+            found = np.where(free, ratios[path] * self.layer_decay ** np.maximum(top - depths, 0), 0.0)
+            found = found.astype(np.float32)
             fixed[path] = float(found[0]) if (found == found[0]).all() else found
         for pattern in self.patterns:
             check_pattern(pattern, shapes)

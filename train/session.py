@@ -141,7 +141,7 @@ def train_run(request, started: float) -> int:
         tracker.close("stopped")
         write_report(folder.path)
         console.close()
-        print(f"stopped and saved after step {int(loop.state.step)}; to go on: {command_again()}")
+        print(f"stopped and saved after step {int(loop.state.step)}; to go on: {command_again(request.command)}")
         return code
 
 
@@ -308,7 +308,7 @@ def finish(folder: RunFolder, loop: Loop, evaluator: Scorer, target: TrainState)
 
 def closing_line(folder: RunFolder, scores: dict[str, float], experiment: Experiment) -> str:
     """Where the run is and what it scored, in one line: the loss, and what the objective names beside it."""
-    named = [f"{SCORES[name]} {scores[name]:.3f}" for name in experiment.objective.headline if name in scores]
+    named = [f"{SCORES.get(name, name)} {scores[name]:.3f}" for name in experiment.headline if name in scores]
     extras = f" ({', '.join(named)})" if named else ""
     return f"{folder.path}: held-out loss {scores['valid_loss']:.3f} nats{extras}; see {folder / 'report.html'}"
 
@@ -332,6 +332,6 @@ def preparing_command() -> str:
     return shlex.join(["python", "-m", "train.prepare", *words])
 
 
-def command_again() -> str:
+def command_again(command: str) -> str:
     """The command line that was typed, quoted for a shell."""
-    return shlex.join(["python", "-m", "train.pretrain", *sys.argv[1:]])
+    return shlex.join(["python", "-m", f"train.{command}", *sys.argv[1:]])

@@ -1,19 +1,22 @@
 """Step 0 of a run: weights drawn from its seed, those of another run, or those of a published folder."""
 
+import dataclasses
 from collections.abc import Callable, Collection
 from typing import Any
 
 import jax
 import numpy as np
+from flax import nnx
 
 from data.tokenizers import Tokenizer
 from model.encoder import Encoder, MaskedLanguageModel
+from model.peft import attach
 from model.publishing import architecture_of, differences
 from model.weights import open_published
 from train.config import Experiment
 from train.pretrained import Pretrained, find_folder, is_published, load
 from train.run import Run, RunError
-from train.state import Built, Params, TrainState, build_model, init_state, split_model
+from train.state import Built, Params, TrainState, build, fresh_state, init_state, split_model
 
 # What stands on the hidden states. A published folder may lack such parts, or have some that this training has no use for.
 HEADS = ("token_head", "pair_head", "pooler", "classifier", "decoder")
@@ -37,33 +40,37 @@ def first_state(
     experiment: Experiment, built: Built, init: str | None, tokenizer: Tokenizer, say: Callable[[str], None] = print
 ) -> TrainState:
     """Step 0: weights drawn from the seed, or those of the run or of the published folder given by --init."""
+    plain = built if experiment.peft is None else build(dataclasses.replace(experiment, peft=None), built.mesh)
     if init is None:
         given = {}
     elif experiment.is_task:
         from train.origin import Origin  # which reads runs, and so knows of this
 
-        given = fitted(init, flat(Origin.open(init).weights(built.mesh)), built, say)
+        given = fitted(init, flat(Origin.open(init).weights(built.mesh)), plain, say)
     elif is_published(init):
         pretrained = load(init, mesh=built.mesh)
-        check_published(init, pretrained, experiment, built, tokenizer)
-        given = fitted(init, flat(split_model(pretrained.model).params), built, say)
+        check_published(init, pretrained, experiment, plain, tokenizer)
+        given = fitted(init, flat(split_model(pretrained.model).params), plain, say)
     else:
         run = Run.open(init)
         if run.tokenizer.fingerprint != tokenizer.fingerprint:
             raise RunError(f"--init {init} has another vocabulary than data.tokenizer; train with that run's tokenizer")
-        check_shapes(init, run.params, built.parts.params)
+        check_shapes(init, run.params, plain.parts.params)
         given = flat(run.params)
-    make = lambda rngs: build_model(experiment, rngs)  # noqa: E731
-    state = init_state(make, experiment.seed, built.optimizer, built.target)
+    make = lambda rngs: experiment.objective.build(experiment.model, rngs)  # noqa: E731
+    state = init_state(make, experiment.seed, plain.optimizer, plain.target)
 
     def place(path: Any, drawn: jax.Array, target: jax.ShapeDtypeStruct) -> jax.Array:
         return jax.device_put(given.get(keystr(path), drawn), target.sharding)
 
-    params, frozen = (
-        jax.tree_util.tree_map_with_path(place, here, there)
-        for here, there in ((state.params, built.target.params), (state.frozen, built.target.frozen))
-    )
-    return state._replace(params=params, frozen=frozen)
+    params = jax.tree_util.tree_map_with_path(place, state.params, plain.target.params)
+    if experiment.peft is None:
+        return state._replace(params=params)
+    # What is added may be made of the weights, so it comes after them.
+    tuned = split_model(attach(plain.parts.merge(params), experiment.peft, nnx.Rngs(experiment.seed))).params
+    trained, frozen = built.parts.divide(tuned)
+    state = fresh_state(trained, built.optimizer, frozen)
+    return jax.tree.map(lambda leaf, target: jax.device_put(leaf, target.sharding), state, built.target)
 
 
 def check_published(

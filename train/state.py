@@ -10,11 +10,14 @@ from flax import nnx
 from jax.sharding import Mesh
 from jaxtyping import Array, Int
 
+from model.peft import attach, is_added, rate_of
 from train.config import Experiment
 from train.rates import Rates, Tuning
 from train.sharding import dotted, shardings
 
 Params = dict[str, Any]
+
+TASK_HEADS = ("classifier.", "pooler.")  # parameters of a task's own
 
 
 class TrainState(NamedTuple):
@@ -166,8 +169,20 @@ class Built(NamedTuple):
 
 
 def build_model(experiment: Experiment, rngs: nnx.Rngs) -> nnx.Module:
-    """The model of an experiment."""
-    return experiment.objective.build(experiment.model, rngs)
+    """The model of an experiment, with what is added to it where few parameters are to be trained."""
+    model = experiment.objective.build(experiment.model, rngs)
+    return model if experiment.peft is None else attach(model, experiment.peft, rngs)
+
+
+def trained_paths(experiment: Experiment, params: Params) -> frozenset[str] | None:
+    """Dotted paths of the parameters that are trained; None: all of them.
+
+    With few parameters added these are, and so is what stands on the hidden states: it is new, or was made for something else.
+    """
+    if experiment.peft is None:
+        return None
+    paths = [dotted(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+    return frozenset(path for path in paths if is_added(path) or path.startswith(TASK_HEADS))
 
 
 def build(experiment: Experiment, mesh: Mesh) -> Built:
@@ -175,8 +190,11 @@ def build(experiment: Experiment, mesh: Mesh) -> Built:
 
     SiteError where a pattern of what is frozen meets nothing.
     """
-    parts = abstract_model(lambda rngs: build_model(experiment, rngs), experiment.seed)
-    rates = experiment.tuning.rates(parts.divide(parts.params)[0])
+    made = abstract_model(lambda rngs: build_model(experiment, rngs), experiment.seed)
+    parts = made._replace(trained=trained_paths(experiment, made.params))
+    peft = experiment.peft
+    ratio = None if peft is None else lambda path: rate_of(path, peft)
+    rates = experiment.tuning.rates(parts.divide(parts.params)[0], ratio)
     optimizer = experiment.optimizer.build(experiment.steps)
     if rates is not None:
         optimizer = optax.masked(optimizer, learning(experiment.tuning))

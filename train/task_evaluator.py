@@ -11,10 +11,11 @@ from data.tasks.batches import eval_task_batches
 from data.tasks.opened import TaskSet
 from train.config import Experiment
 from train.metrics import add_up, divide
+from train.objectives import Means, Measured
 from train.sharding import batch_sharding, gather_unstacked, place_batch
 from train.state import Built, Params
 from train.step import cast, make_measure
-from train.task_scores import predictions, scores
+from train.task_scores import Answered, predictions, scores
 
 LOSSES = ("label", "tag", "start", "end", "choice", "pair", "next")
 
@@ -28,13 +29,13 @@ class TaskEvaluator:
         self._built, self._experiment, self.held_out = built, experiment, held_out
         self._placing = batch_sharding(built.mesh)
         objective = experiment.task_objective
-        self._measure = jax.jit(make_measure(built.parts, experiment.objective, experiment.compute_dtype))
+        measure = make_measure(built.parts, objective, experiment.compute_dtype)
 
-        def answer(params: Params, batch: Batch) -> dict[str, Any]:
+        def look(params: Params, batch: Batch) -> tuple[Measured, dict[str, Any]]:
             model = built.parts.merge(gather_unstacked(cast(params, experiment.compute_dtype)))
-            return objective.predict(model, batch)
+            return measure(params, batch), objective.predict(model, batch)  # the compiler runs the model once for both
 
-        self._answer = jax.jit(answer)
+        self._look = jax.jit(look)
 
     def batches(self, mode: str = "train", limit_rows: int | None = None) -> Iterator[Batch]:
         """The held-out rows as host batches; a row is shown in one way only, whatever the `mode`."""
@@ -48,31 +49,29 @@ class TaskEvaluator:
         """Every score on every held-out example."""
         return self._scores(params, None) | {"held_out_examples": len(self.held_out)}
 
-    def answers(self, params: Params, limit_rows: int | None = None) -> dict[str, list[np.ndarray]]:
+    def answers(self, params: Params) -> Answered:
         """What the model gives for each row, by name, in the order of the rows; float32."""
-        rows = len(self.held_out.rows) if limit_rows is None else min(limit_rows, len(self.held_out.rows))
-        found: dict[str, list[Any]] = {}
-        with jax.set_mesh(self._built.mesh):
-            for batch in self.batches(limit_rows=limit_rows):
-                given = jax.device_get(self._answer(params, place_batch(batch, self._placing)))
-                for name, values in given.items():
-                    kept = found.setdefault(name, [None] * rows)
-                    for number, value in zip(batch.example_ids.tolist(), values, strict=True):
-                        if number != PADDING_ROW:
-                            kept[number] = np.asarray(value, np.float32)
-        return found
+        return self._see(params, None)[1]
 
     def samples(self, params: Params) -> dict[str, Any]:
         """What the model says of each held-out example, for a reader: see train/task_scores.py."""
         return predictions(self.held_out, self.answers(params))
 
     def _scores(self, params: Params, limit_rows: int | None) -> dict[str, float]:
+        means, answered = self._see(params, limit_rows)
+        return {"valid_loss": sum(means.get(name, 0.0) for name in LOSSES)} | scores(self.held_out, answered)
+
+    def _see(self, params: Params, limit_rows: int | None) -> tuple[Means, Answered]:
+        rows = len(self.held_out.rows) if limit_rows is None else min(limit_rows, len(self.held_out.rows))
+        found: Answered = {}
+        seen: list[Measured] = []
         with jax.set_mesh(self._built.mesh):
-            means = divide(
-                add_up(
-                    self._measure(params, place_batch(b, self._placing)) for b in self.batches(limit_rows=limit_rows)
-                )
-            )
-        loss = sum(means.get(name, 0.0) for name in LOSSES)
-        answered = self.answers(params, limit_rows)
-        return {"valid_loss": loss} | scores(self.held_out, answered)
+            for batch in self.batches(limit_rows=limit_rows):
+                measured, given = jax.device_get(self._look(params, place_batch(batch, self._placing)))
+                seen.append(measured)
+                for name, values in given.items():
+                    kept = found.setdefault(name, [np.zeros(0, np.float32)] * rows)
+                    for number, value in zip(batch.example_ids.tolist(), values, strict=True):
+                        if number != PADDING_ROW:
+                            kept[number] = np.asarray(value, np.float32)
+        return divide(add_up(seen)), found

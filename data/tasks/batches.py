@@ -7,7 +7,7 @@ import numpy as np
 from data.batch import PADDING_ROW, Batch, Row, stack_rows
 from data.errors import DataError
 from data.packing import Anchor
-from data.randomness import permute
+from data.randomness import generator, permute
 from data.tasks.config import TaskData
 from data.tasks.opened import TaskSet
 from data.tasks.rows import ROW_LABELS
@@ -18,7 +18,8 @@ ENDLESS = 2**40
 class TaskBatches:
     """Batch n of an endless stream by its number: every epoch in an order of its own, the next begun when it is out.
 
-    The last rows of an epoch share a batch with the first of the next. `example_ids` are the places of rows in
+    With `data.grouped` rows of like length share a batch: the shuffled rows of so many batches are put in order of length, cut
+    into batches, and these are shuffled. The last rows of an epoch share a batch with the first of the next. `example_ids` are the places of rows in
     `task_set.rows`, and with `epochs` the key of their dropout.
     """
 
@@ -40,7 +41,10 @@ class TaskBatches:
             raise DataError("there are no rows to train on; name a source with examples")
         self.rows, self.pad = task_set.rows, task_set.pad
         self.size, self.bucket, self.row_length = data.batch_size, data.bucket, data.row_length
-        self.seed, self.start = seed, start
+        self.seed, self.start, self.grouped = seed, start, data.grouped
+        self.lengths = np.array([len(row.tokens) + len(() if row.source_tokens is None else row.source_tokens)
+                                 for row in self.rows])  # fmt: skip
+        self._orders: dict[int, np.ndarray] = {}
         self.count = (ENDLESS if stop is None else stop) - start
         share = self.size // process_count
         self.mine = slice(process_index * share, (process_index + 1) * share)
@@ -54,13 +58,26 @@ class TaskBatches:
         total = len(self.rows)
         epochs, places = np.divmod(np.arange(begin, begin + self.size), total)
         ids = np.concatenate([
-            permute(places[epochs == epoch], total, self.seed, int(epoch)) for epoch in np.unique(epochs)
+            self.order(int(epoch))[places[epochs == epoch]] for epoch in np.unique(epochs)
         ])  # fmt: skip
         rows = [self.rows[number] for number in ids]
         lengths = lengths_of(rows, self.bucket, self.row_length)  # of the whole batch, on every host
         padded = [padded_row(row, lengths, self.pad) for row in rows[self.mine]]
         batch = stack_rows(padded, ids[self.mine].tolist(), epochs[self.mine].tolist())
         return batch, Anchor(begin, int(epochs[0]), 0, int(places[0]))
+
+    def order(self, epoch: int) -> np.ndarray:
+        """The rows of an epoch in the order in which they are seen, int64[rows]; the last two that were asked for are kept."""
+        if epoch not in self._orders:
+            order = permute(np.arange(len(self.rows)), len(self.rows), self.seed, epoch)
+            if self.grouped > 1:
+                first = -epoch * len(self.rows) % self.size  # rows that fill up the last batch of the epoch before
+                rng = generator(self.seed, "groups", epoch)
+                order = np.concatenate(
+                    [order[:first], grouped(order[first:], self.lengths, self.size, self.grouped, rng)]
+                )
+            self._orders = {kept: self._orders[kept] for kept in list(self._orders)[-1:]} | {epoch: order}
+        return self._orders[epoch]
 
 
 def eval_task_batches(
@@ -90,6 +107,24 @@ def eval_task_batches(
         rows += [empty_row(rows[0])] * (size - len(rows))
         ids = ids + [PADDING_ROW] * (size - len(ids))
         yield stack_rows([padded_row(row, lengths, task_set.pad) for row in rows[mine]], ids[mine], [0] * share)
+
+
+def grouped(order: np.ndarray, lengths: np.ndarray, size: int, batches: int, rng: np.random.Generator) -> np.ndarray:
+    """Rows in order of length within each window of so many batches of `size`, the batches of a window then shuffled.
+
+    A batch that is not full stays the last.
+
+    >>> lengths = np.array([5, 1, 4, 2, 3])
+    >>> sorted(map(tuple, grouped(np.arange(5), lengths, 2, 9, np.random.default_rng(0))[:4].reshape(2, 2).tolist()))
+    [(1, 3), (4, 2)]
+    """
+    found = []
+    for start in range(0, len(order), size * batches):
+        window = order[start : start + size * batches]
+        window = window[np.argsort(lengths[window], kind="stable")]
+        whole = len(window) // size * size
+        found += [*window[:whole].reshape(-1, size)[rng.permutation(whole // size)], window[whole:]]
+    return np.concatenate(found) if found else order
 
 
 def lengths_of(rows: Sequence[Row], bucket: int, most: int) -> tuple[int, int]:

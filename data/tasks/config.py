@@ -28,6 +28,8 @@ class TaskData:
     """Tokens that two windows of one context share."""
     bucket: int = 16
     """Rows of a batch are padded to the longest of them, rounded up to a multiple of this."""
+    grouped: int = 50
+    """Batches whose rows are put in order of length among each other, so that little of them is padding; 1: none are."""
     valid_fraction: float = 0.1
     """Share of the examples that is held out, by a hash of their text, where the source has no held-out part."""
     train_limit: int | None = None
@@ -36,7 +38,7 @@ class TaskData:
     """Score the first so many held-out examples only."""
 
     def __post_init__(self):
-        for name, least in (("row_length", 4), ("batch_size", 1), ("stride", 0), ("bucket", 1)):
+        for name, least in (("row_length", 4), ("batch_size", 1), ("stride", 0), ("bucket", 1), ("grouped", 1)):
             if getattr(self, name) < least:
                 raise DataError(f"{name}={getattr(self, name)} is too small; use {least} or more")
         for name in ("train_limit", "valid_limit"):
