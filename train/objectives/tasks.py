@@ -41,6 +41,8 @@ class TaskObjective:
     outputs: int | None = None
     """Scores that the head gives; None: as many as the task has labels."""
 
+    headline: ClassVar[tuple[str, ...]] = ()
+    """Scores that are named beside `valid_loss`; the metrics of the task take their place."""
     needs: ClassVar[tuple[str, ...]] = ()
     """Names of the task kinds of data/tasks that it is for."""
     by_token: ClassVar[bool] = False
@@ -138,7 +140,6 @@ class Classify(TaskObjective):
     """Weight of the symmetric divergence between two passes with other dropout (R-Drop: 1 to 5); 0: one pass."""
 
     needs: ClassVar[tuple[str, ...]] = ("classification",)
-    headline: ClassVar[tuple[str, ...]] = ("accuracy", "f1", "matthews")
 
     def __post_init__(self):
         super().__post_init__()
@@ -188,7 +189,6 @@ class ClassifyMany(TaskObjective):
     """
 
     needs: ClassVar[tuple[str, ...]] = ("multi_label",)
-    headline: ClassVar[tuple[str, ...]] = ("micro_f1", "macro_f1")
 
     def measure(self, model: Any, batch: Batch, dropout_keys: Array | None) -> Measured:
         logits, targets = self.scores_of(model, batch, dropout_keys)[:, 0], batch.labels["label_targets"][:, 0]
@@ -208,7 +208,6 @@ class Regress(TaskObjective):
     """One number for a text or a pair: loss = mean squared error."""
 
     needs: ClassVar[tuple[str, ...]] = ("regression",)
-    headline: ClassVar[tuple[str, ...]] = ("pearson", "spearman")
 
     def measure(self, model: Any, batch: Batch, dropout_keys: Array | None) -> Measured:
         values = self.scores_of(model, batch, dropout_keys)[:, 0, 0]
@@ -234,7 +233,6 @@ class TagTokens(TaskObjective):
     """Share of each target that is spread over the tags (arXiv:1512.00567)."""
 
     needs: ClassVar[tuple[str, ...]] = ("tagging",)
-    headline: ClassVar[tuple[str, ...]] = ("f1_strict", "f1")
     by_token: ClassVar[bool] = True
 
     def measure(self, model: Any, batch: Batch, dropout_keys: Array | None) -> Measured:
@@ -257,7 +255,6 @@ class FindAnswers(TaskObjective):
     """
 
     needs: ClassVar[tuple[str, ...]] = ("answers",)
-    headline: ClassVar[tuple[str, ...]] = ("f1", "exact_match")
     by_token: ClassVar[bool] = True
 
     def build(self, config: TransformerConfig, rngs: nnx.Rngs) -> Any:
@@ -301,7 +298,6 @@ class Choose(TaskObjective):
     """Choices of a question; the task decides it when a run begins."""
 
     needs: ClassVar[tuple[str, ...]] = ("multiple_choice",)
-    headline: ClassVar[tuple[str, ...]] = ("accuracy",)
 
     def build(self, config: TransformerConfig, rngs: nnx.Rngs) -> Any:
         return task_model(self.stack, config, 1, self.pools, pooler=self.has_pooler, rngs=rngs)
@@ -337,7 +333,6 @@ class Contrast(TaskObjective):
     """Texts of a row, 2 or 3; the task decides it when a run begins."""
 
     needs: ClassVar[tuple[str, ...]] = ("similarity",)
-    headline: ClassVar[tuple[str, ...]] = ("accuracy", "spearman")
 
     def __post_init__(self):
         super().__post_init__()
