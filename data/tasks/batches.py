@@ -19,8 +19,8 @@ class TaskBatches:
     """Batch n of an endless stream by its number: every epoch in an order of its own, the next begun when it is out.
 
     With `data.grouped` rows of like length share a batch: the shuffled rows of so many batches are put in order of length,
-    cut into batches, and these are shuffled. The last rows of an epoch share a batch with the first of the next. `example_ids` are the places of rows in
-    `task_set.rows`, and with `epochs` the key of their dropout.
+    cut into batches, and these are shuffled. The last rows of an epoch share a batch with the first of the next.
+    `example_ids` are the places of rows in `task_set.rows`, and with `epochs` the key of their dropout.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class TaskBatches:
             order = permute(np.arange(len(self.rows)), len(self.rows), self.seed, epoch)
             if self.grouped > 1:
                 first = -epoch * len(self.rows) % self.size  # rows that fill up the last batch of the epoch before
-                rng = generator(self.seed, "groups", epoch, 0)
+                rng = generator(self.seed, "rows", epoch, 0)
                 order = np.concatenate(
                     [order[:first], grouped(order[first:], self.lengths, self.size, self.grouped, rng)]
                 )
