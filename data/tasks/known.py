@@ -68,6 +68,7 @@ OTHERS: dict[str, tuple[Task, TaskSource]] = {
     "ag_news": (
         Classification(
             text=("description", "text"), labels=("World", "Sports", "Business", "Sci/Tech"),
+            spelt=("1", "2", "3", "4"),
             prompt="{description}\nTopic:", answers=("world", "sports", "business", "science"),
         ),
         TaskTFDS("ag_news_subset", valid="test"),
