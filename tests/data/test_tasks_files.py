@@ -113,6 +113,36 @@ def test_parallel_files(write):
     assert fields(task.train, "source", "target") == [("one", "eins"), ("two", "zwei")]
 
 
+def test_lines_of_a_form(write):
+    path = write("a.txt", "IN: jump left OUT: I_TURN_LEFT I_JUMP\nIN: walk OUT: I_WALK\n")
+    task = opened(f"files:{path}|{path}#IN: {{source}} OUT: {{target}}", Generation(metrics=("exact_match",)))
+    assert fields(task.train, "source", "target") == [("jump left", "I_TURN_LEFT I_JUMP"), ("walk", "I_WALK")]
+    path = write("b.txt", "IN: jump left OUT: I_TURN_LEFT\nIN: walk\n")
+    with pytest.raises(DataError, match=r"b.txt line 2 is not of the form"):
+        opened(f"files:{path}|{path}#IN: {{source}} OUT: {{target}}", Generation())
+
+
+def test_lines_of_json_under_the_name_of_a_document(write):
+    path = write("a.json", '{"label": "0", "text": "a"}\n{"label": "1", "text": "b"}\n')
+    assert fields(opened(f"files:{path}|{path}").train, "text", "label") == [("a", "0"), ("b", "1")]
+
+
+@pytest.mark.parametrize(
+    ("columns", "task"),
+    [
+        ({"choices": ["x", "y"], "label": 1}, MultipleChoice()),
+        ({"a": "x", "b": "y", "label": "1"}, MultipleChoice(choices=("a", "b"))),
+        ({"choices": {"text": ["x", "y"], "label": ["A", "B"]}, "label": "B"}, MultipleChoice()),
+        ({"choices": {"text": ["x", "y"], "label": ["1", "2"]}, "label": "2"}, MultipleChoice()),
+        ({"choices": {"text": ["x", "y"], "label": [0, 1]}, "label": 1}, MultipleChoice()),
+        ({"choices": ["x", "y"], "label": "2"}, MultipleChoice(spelt=("1", "2"))),
+    ],
+)
+def test_choices_of_every_form(write, columns, task):
+    path = write("a.jsonl", json.dumps({"text": "t"} | columns) + "\n")
+    assert fields(opened(f"files:{path}|{path}", task).train, "choices", "label") == [(["x", "y"], 1)]
+
+
 def test_placeholder_labels_are_told(write):
     train = write("a.tsv", "label\ttext\n1\tgood\n0\tbad\n")
     test = write("test.tsv", "label\ttext\n" + "".join(f"0\ttext {n}\n" for n in range(9)))
@@ -158,6 +188,7 @@ def test_a_class_without_training_examples_is_told_or_refused(write):
         ("a.jsonl", '{"label": 1,\n', Classification(), "line 1 is not JSON"),
         ("a.jsonl", "[1]\n", Classification(), "line 1 is no object"),
         ("a.json", "{\n1}", Classification(), "line 2 is not JSON"),
+        ("a.json", '{"a": 1}\n{\n', Classification(), "line 2 is not JSON"),
         ("a.json", '{"x": 1}', Classification(), "neither of SQuAD's form nor a list"),
         ("a.dat", "1", Classification(), "ends in .dat, which says no form"),
         ("a.tsv", b"label\ttext\n1\t\xff\n", Classification(), "is not UTF-8 at byte 13 (line 2)"),

@@ -142,6 +142,7 @@ def test_misplaced_answers_are_counted(published, chinese):
     ("name", "file", "train", "valid"),
     [
         ("multi30k", "multi30k_en_de/train.en", 29_000, 1_014),
+        ("scan", "scan/tasks_train_simple.txt", 16_728, 4_182),
         ("dialogsum", "dialogsum/dev.jsonl", 500, 500),
         ("e2e_nlg", "e2e_nlg/devset.csv", 4_672, 630),  # 4,693 lines, of 630 sources
     ],
@@ -150,4 +151,6 @@ def test_texts_for_texts(published, english, name, file, train, valid):
     task = opened(name, published(file).parent, english, train_limit=500)
     assert (len(parts(task)[0]), len(task.valid)) == (train, valid)
     references = [len(example["references"]) for example in task.valid.examples]
-    assert sum(references) == {"multi30k": 1_014, "dialogsum": 1_500, "e2e_nlg": 4_577}[name]  # repeated ones once
+    assert (
+        sum(references) == {"multi30k": 1_014, "scan": 4_182, "dialogsum": 1_500, "e2e_nlg": 4_577}[name]
+    )  # repeated ones once
