@@ -152,11 +152,16 @@ def gold_answers(record: "Record", names: Sequence[str]) -> list[dict[str, Any]]
     return answers
 
 
-def choices(record: "Record", names: Sequence[str]) -> list[str]:
-    """Endings to choose from: a list in one column, or a column each."""
+def choices(record: "Record", names: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Endings to choose from, a list in one column or a column each; and how the source calls them, if it says.
+
+    ARC has both in one column: {"text": [...], "label": ["A", "B", ...]}.
+    """
     listed = next((record.columns[n] for n in names if isinstance(record.columns.get(n), list | dict)), None)
-    if isinstance(listed, dict):  # {"text": [...], "label": [...]}, as ARC has it
-        listed = listed.get("text")
+    called: list[str] = []
+    if isinstance(listed, dict):
+        called = [spelling(name) for name in listed.get("label", [])]
+        listed = listed.get("text", [])
     if listed is None:
         there = [name for name in names if name in record.columns]
         if len(there) < 2:
@@ -167,7 +172,7 @@ def choices(record: "Record", names: Sequence[str]) -> list[str]:
         raise DataError(
             f"{record.place} has {len(found)} choices with text of {len(listed)}; write two or more, none empty"
         )
-    return found
+    return found, called if len(called) == len(found) else []
 
 
 def conversation(record: "Record", messages: list[Any], message: str) -> tuple[str, str]:

@@ -171,11 +171,13 @@ def _fill_choice(task: MultipleChoice, record: Record) -> dict[str, Any]:
     fields: dict[str, Any] = {"text": parts.text(record, task.text, "text")}
     if task.second:
         fields["second"] = parts.text(record, task.second, "second")
-    choices = parts.choices(record, task.choices)
-    spelt = parts.label(record, task.label, "label")
+    choices, called = parts.choices(record, task.choices)
+    spelt = called or (task.spelt[: len(choices)] if len(task.spelt) >= len(choices) else ())
     names = [str(place) for place in range(len(choices))]
-    known = parts.spellings(names, task.spelt[: len(choices)] if len(task.spelt) >= len(choices) else ())
-    return fields | {"choices": choices, "label": int(parts.label_name(spelt, known, names, record.place))}
+    label = parts.label(record, task.label, "label")
+    known = parts.spellings(names, spelt)
+    number = known[label] if spelt and label in spelt else parts.label_name(label, known, names, record.place)
+    return fields | {"choices": choices, "label": int(number)}
 
 
 def _fill_similarity(task: Similarity, record: Record) -> dict[str, Any]:

@@ -68,6 +68,7 @@ OTHERS: dict[str, tuple[Task, TaskSource]] = {
     "ag_news": (
         Classification(
             text=("description", "text"), labels=("World", "Sports", "Business", "Sci/Tech"),
+            spelt=("1", "2", "3", "4"),
             prompt="{description}\nTopic:", answers=("world", "sports", "business", "science"),
         ),
         TaskTFDS("ag_news_subset", valid="test"),
@@ -110,9 +111,34 @@ OTHERS: dict[str, tuple[Task, TaskSource]] = {
         Generation(source=("mr", "meaning_representation"), target=("ref", "human_reference"), metrics=("sacrebleu", "rougeL")),
         TaskFiles("trainset.csv", "devset.csv"),
     ),
-    "piqa": (
+    "scan": (  # Lake and Baroni, arXiv:1711.00350
+        Generation(metrics=("exact_match",)),
+        TaskFiles("tasks_train_simple.txt", "tasks_test_simple.txt", ("IN: {source} OUT: {target}",)),
+    ),
+    "boolq": (
+        Classification(
+            text=("question",), second=("passage",), label=("answer", "label"), labels=("no", "yes"),
+            prompt="{passage}\nQuestion: {question}?\nAnswer:", answers=("no", "yes"),
+        ),
+        TaskTFDS("bool_q"),
+    ),
+    "piqa": (  # Bisk et al., arXiv:1911.11641
         MultipleChoice(text=("goal",), choices=("sol1", "sol2"), prompt="Question: {goal}\nAnswer:"),
         TaskTFDS("piqa"),
+    ),
+    "hellaswag": (  # Zellers et al., arXiv:1905.07830
+        MultipleChoice(text=("context", "ctx"), prompt="{context}"),
+        TaskTFDS("hellaswag"),
+    ),
+    "arc_easy": (  # Clark et al., arXiv:1803.05457
+        MultipleChoice(text=("question",), label=("answerKey", "label"), prompt="Question: {question}\nAnswer:"),
+        TaskTFDS("ai2_arc/ARC-Easy"),
+    ),
+    "copa": (
+        MultipleChoice(
+            text=("premise",), second=("question",), choices=("choice1", "choice2"), prompt="{premise} {question}:",
+        ),
+        TaskFiles("train.jsonl", "val.jsonl"),
     ),
 }  # fmt: skip
 
@@ -134,7 +160,11 @@ LAYOUTS: dict[str, tuple[str, ...]] = {
     "dialogsum": ("dialogsum.train.jsonl|dialogsum.dev.jsonl", "train.jsonl|dev.jsonl", "dev.jsonl|test.jsonl"),
     "multi30k": ("train.en+train.de|val.en+val.de#en,de",),
     "listops": ("basic_train.tsv|basic_val.tsv", "train_d20s.tsv|test_d20s.tsv#label,text", "test_d20s.tsv#label,text"),
-    "tnews": ("train.jsonl|dev.jsonl", "train.tsv|dev.tsv#sentence,label"),
+    "scan": ("tasks_train_simple.txt|tasks_test_simple.txt#IN: {source} OUT: {target}",),
+    "copa": ("train.jsonl|val.jsonl",),
+    "boolq": ("train.jsonl|dev.jsonl", "train.jsonl|val.jsonl"),
+    "afqmc": ("train.json|dev.json", "train.jsonl|dev.jsonl"),
+    "tnews": ("train.json|dev.json", "train.jsonl|dev.jsonl", "train.tsv|dev.tsv#sentence,label"),
     "cmrc2018": ("cmrc2018_train.json|cmrc2018_dev.json", "trial.json", "cmrc2018_trial.json"),
     "e2e_nlg": ("trainset.csv|devset.csv", "devset.csv|testset_w_refs.csv"),
 }

@@ -12,7 +12,8 @@ import numpy as np
 
 from data.batch import Row
 from data.errors import DataError
-from data.tasks.answers import answer_rows, check_answers
+from data.tasks.answers import answer_rows, check_answers, predictions
+from data.tasks.best_spans import Prediction
 from data.tasks.choices import (
     Answers,
     Classification,
@@ -31,7 +32,7 @@ from data.tasks.many_segments import choice_rows, similar_rows
 from data.tasks.reading import read_source
 from data.tasks.rows import Rows, labelled_rows, pad_of
 from data.tasks.splitting import split_by_text
-from data.tasks.tagging import check_prefix, lost_words, tagging_rows
+from data.tasks.tagging import check_prefix, lost_words, tagging_rows, word_tags
 from data.tokenizers.interface import Tokenizer
 
 Say = Callable[[str], None]
@@ -61,6 +62,15 @@ class TaskSet:
     def labels(self) -> tuple[str, ...]:
         """Names of the classes or tags, in the order of their numbers; none where the task has no classes."""
         return getattr(self.task, "labels", None) or ()
+
+    def word_tags(self, predicted: Sequence[np.ndarray]) -> tuple[list[list[str]], int]:
+        """Tags of words from those predicted at the places of each row, int[T], and how many words were lost (Tagging)."""
+        return word_tags(self.labels, self.extras["word_places"], predicted)
+
+    def answers(self, starts: Sequence[np.ndarray], ends: Sequence[np.ndarray]) -> list[Prediction]:
+        """The best spans of each question from the logits of its rows, float[T], in the order of the rows (Answers)."""
+        assert isinstance(self.task, Answers)
+        return predictions(self.task, self.examples, self.owner, self.extras, starts, ends)
 
     def text(self, number: int) -> str:
         """An example as a reader sees it."""

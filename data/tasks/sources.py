@@ -7,6 +7,7 @@
     files:all.jsonl                      one file: a part is held out by a hash of its text
     files:a.tsv|b.tsv#source,label,_,sentence   columns in their order, for files without a header; _ is not read
     files:a.tsv|b.csv#text,label|label,_,text   the same, each file with its own
+    files:a.txt|b.txt#IN: {source} OUT: {target}  lines of a form, with the names of columns in braces
     files:train.en+train.de|val.en+val.de#source,target   parallel files, a text a line
 
 The suffix says what a file is: .tsv (never quoted), .csv (quoted), .jsonl, .json (of SQuAD's form, or a list of objects),
@@ -63,7 +64,7 @@ class TaskFiles:
     valid: str | None = None
     """The held-out file or files; None: a part of the training file, by a hash of its text."""
     columns: tuple[str, ...] = ()
-    """Names of the columns of files without a header, in their order; _ for what is not read."""
+    """Names of the columns of files without a header, in their order; _ for what is not read. Or the form of a line."""
     valid_columns: tuple[str, ...] = ()
     """Those of the held-out file where they differ."""
 
@@ -132,7 +133,7 @@ def _parse_files(rest: str) -> TaskFiles:
         raise DataError(
             f"files:{rest} names more than a file to train on and one held out; write files:TRAIN|VALID#COLUMNS"
         )
-    named = [tuple(name.strip() for name in part.split(",")) for part in lists]
+    named = [(part,) if "{" in part else tuple(name.strip() for name in part.split(",")) for part in lists]
     return TaskFiles(
         paths[0],
         paths[1] if len(paths) > 1 and paths[1] else None,

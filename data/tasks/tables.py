@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
@@ -134,8 +135,11 @@ def _document(path: Path) -> Iterator[tuple[dict[str, Any], str]]:
     try:
         content = json.loads(text)
     except json.JSONDecodeError as error:
-        raise DataError(f"{path} line {error.lineno} is not JSON ({error.msg} at column {error.colno}); if it has one object "
-                        "a line, name it .jsonl") from error  # fmt: skip
+        if error.msg == "Extra data":  # an object a line, under the name of the whole
+            return _objects(path)
+        raise DataError(
+            f"{path} line {error.lineno} is not JSON ({error.msg} at column {error.colno}); mend it there"
+        ) from error
     listed = content.get("data") if isinstance(content, dict) else content
     if not isinstance(listed, list) or not all(isinstance(item, dict) for item in listed):
         raise DataError(f"{path} is neither of SQuAD's form nor a list of objects; write one object a line, as .jsonl")
@@ -145,9 +149,20 @@ def _document(path: Path) -> Iterator[tuple[dict[str, Any], str]]:
 
 
 def _lines(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[dict[str, Any], str]]:
-    """A text a line; blank lines are none."""
-    name = columns[0] if columns else "text"
-    return (({name: line}, f"{path} line {number}") for number, line in files.lines(path) if line.strip())
+    """A text a line, or what a pattern with names in braces finds in it; blank lines are none."""
+    pattern = columns[0] if columns else "{text}"
+    if "{" not in pattern:
+        pattern = f"{{{pattern}}}"
+    parts = re.split(r"\{(\w+)\}", pattern)
+    compiled = re.compile("".join(f"(?P<{p}>.+?)" if number % 2 else re.escape(p) for number, p in enumerate(parts)))
+    for number, line in files.lines(path):
+        if line.strip():
+            found = compiled.fullmatch(line)
+            if found is None:
+                raise DataError(
+                    f"{path} line {number} is not of the form {pattern!r}; mend that line, or write another form"
+                )
+            yield found.groupdict(), f"{path} line {number}"
 
 
 def _parallel(parts: list[list[Path]], columns: Sequence[str]) -> Iterator[Record]:

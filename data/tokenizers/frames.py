@@ -1,5 +1,6 @@
 """What a tokenizer puts around one text or two, and where each token lies in the text that it stands for."""
 
+import unicodedata
 from typing import NamedTuple
 
 import numpy as np
@@ -68,3 +69,20 @@ def located(text: str, ids: np.ndarray, starts: np.ndarray, stops: np.ndarray) -
         inside = first < last
         starts, stops = np.where(inside, first, starts), np.where(inside, last, stops)
     return Located(ids.astype(np.int32), starts.astype(np.int32), stops.astype(np.int32))
+
+
+def whole_characters(text: str, starts: np.ndarray, stops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Places moved outwards so that no combining mark is parted from its letter.
+
+    For tokenizers that normalise the two together: the library then cannot tell which came from which.
+
+    >>> [places.tolist() for places in whole_characters("e\u0301a", np.array([0, 1, 2]), np.array([1, 2, 3]))]
+    [[0, 0, 2], [2, 2, 3]]
+    """
+    marks = np.array([unicodedata.combining(character) > 0 for character in text] + [False], bool)
+    if not marks.any():
+        return starts, stops
+    places = np.arange(len(marks))
+    back = np.maximum.accumulate(np.where(marks, 0, places))
+    ahead = np.minimum.accumulate(np.where(marks, len(text), places)[::-1])[::-1]
+    return back[starts], np.where(stops > starts, ahead[stops], stops)

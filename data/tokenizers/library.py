@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from data.errors import DataError
-from data.tokenizers.frames import Frame, Located, located
+from data.tokenizers.frames import Frame, Located, located, whole_characters
 from data.tokenizers.interface import SpecialIds, Tokenizer, sentinel_ids
 from data.tokenizers.settings import Settings
 from data.tokenizers.words import ALONE, BEGINS, CLOSED, CONTINUES, LETTER, OPEN, WordTable, code_text
@@ -111,9 +111,10 @@ class LibraryTokenizer(Tokenizer):
             ids, origin = self._spelt_out(np.array(encoding.ids, np.int32))
             starts, stops = np.array(encoding.offsets, np.int32).reshape(-1, 2)[origin].T
             # A space that the tokenizer puts before a text has no characters; the library gives it those that follow.
-            blank = self._blank[ids] & [
-                not text[start:stop].isspace() for start, stop in zip(starts, stops, strict=True)
-            ]
+            if self._composes:
+                starts, stops = whole_characters(text, starts, stops)
+            spans = zip(starts, stops, strict=True)
+            blank = self._blank[ids] & np.array([not text[start:stop].isspace() for start, stop in spans], bool)
             found.append(located(text, ids, starts, np.where(blank, starts, stops)))
         return found
 
@@ -194,6 +195,10 @@ class LibraryTokenizer(Tokenizer):
                     spelt.append((number, place))
         changed, origin = np.array(spelt, np.int32).reshape(-1, 2).T
         return changed, origin
+
+    @cached_property
+    def _composes(self) -> bool:
+        return '"Precompiled"' in json.dumps(self._parts.get("normalizer"))
 
     @cached_property
     def _blank(self) -> np.ndarray:

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -95,22 +95,34 @@ class SentencePieceTokenizer(Tokenizer):
         return [self._ours(np.array(ids, np.int32)) for ids in self.processor.encode(list(texts), out_type=int)]
 
     def locate_batch(self, texts: Sequence[str]) -> list[Located]:
-        from sentencepiece import sentencepiece_pb2
-
-        kind: Any = sentencepiece_pb2
         found = []
         for text in texts:
-            pieces = kind.SentencePieceText.FromString(self.processor.encode(text, out_type="serialized_proto")).pieces
-            starts, stops = [piece.begin for piece in pieces], [piece.end for piece in pieces]
-            for place in reversed(range(len(pieces) - 1)):
-                # Of several pieces of one character only the last has it. The space that opens a text is of none.
-                if starts[place] == stops[place] == starts[place + 1] and pieces[place].piece != "\u2581":
-                    stops[place] = stops[place + 1]
-            characters = np.repeat(np.arange(len(text)), [len(character.encode()) for character in text])
-            characters = np.append(characters, len(text))  # from bytes, which the library counts, to characters
-            ids = self._ours(np.array([piece.id for piece in pieces], np.int32))
-            found.append(located(text, ids, characters[starts], characters[stops]))
+            pieces = self.processor.encode(text, out_type=str)
+            ids = self._ours(np.array(self.processor.encode(text, out_type=int), np.int32))
+            # Pieces follow each other in the normalised text; its characters are told from those that they came from.
+            normalised, origin = self.processor.normalize(text, with_offsets=True)
+            bounds = self._bounds(pieces, normalised)
+            begins = np.array(origin, np.int64)
+            ends = begins[np.searchsorted(begins[:-1], begins[:-1], side="right")]  # several may come from one
+            starts, stops = begins[bounds[:, 0]], ends[bounds[:, 1] - 1] if len(bounds) else np.zeros(0, np.int64)
+            spans = list(zip(pieces, starts, stops, strict=True))
+            # A space that the model opens a text with has no characters.
+            added = [not piece.strip("\u2581") and not text[start:stop].isspace() for piece, start, stop in spans]
+            found.append(located(text, ids, starts, np.where(np.array(added, bool), starts, stops)))
         return found
+
+    def _bounds(self, pieces: Sequence[str], normalised: str) -> np.ndarray:
+        """Where each piece begins and stops in the normalised text, int[n, 2]; bytes of one character all have it."""
+        bounds, at, missing = [], 0, 0
+        for piece in pieces:
+            if self.processor.is_byte(self.processor.piece_to_id(piece)):
+                missing = (missing or len(normalised[at].encode())) - 1
+                bounds.append((at, at + 1))
+                at += not missing
+            else:
+                bounds.append((at, at + len(piece)))
+                at += len(piece)
+        return np.array(bounds, np.int64).reshape(-1, 2)
 
     def _ours(self, ids: np.ndarray) -> np.ndarray:
         """Ids of ours for those of the model."""

@@ -3,15 +3,15 @@
 import dataclasses
 import gzip
 import json
+import typing
 
 import numpy as np
 import pytest
 
 from data.batch import PADDING_ROW
 from data.errors import DataError
-from data.tasks import choices as kinds
 from data.tasks.batches import TaskBatches, eval_task_batches
-from data.tasks.choices import Answers, Classification, MultiLabel, Regression, Tagging
+from data.tasks.choices import Answers, Classification, MultiLabel, Regression, Tagging, Task
 from data.tasks.config import TaskData
 from data.tasks.held_out import HELD_OUT_TASK, open_held_out_task, write_held_out_task
 from data.tasks.opened import open_task
@@ -62,6 +62,7 @@ def opened(word, tokenizer, task=Classification(), **fields):
         "files:a.tsv|b.csv#text,label|label,_,text",
         "files:a.tsv#source,label,_,sentence",
         "files:x.en+x.de|y.en+y.de#source,target",
+        "files:a.txt|b.txt#IN: {source} OUT: {target}",
     ],
 )
 def test_a_source_and_its_word(word):
@@ -85,8 +86,7 @@ def test_a_mistaken_word(word, told):
         parse_task_source(word)
 
 
-@pytest.mark.parametrize("kind", [getattr(kinds, name) for name in kinds.Task.__args__ and kinds.__dict__ if name in {
-    kind.__name__ for kind in kinds.Task.__args__}])  # fmt: skip
+@pytest.mark.parametrize("kind", typing.get_args(Task), ids=lambda kind: kind.__name__)
 def test_choices_are_values_that_json_carries(kind):
     data = TaskData(kind(), TaskFiles("a.tsv", columns=("label", "text")), tokenizer=WordPiece(300))
     assert from_json(TaskData, json.loads(json.dumps(to_json(data)))) == data
