@@ -39,8 +39,7 @@ class Adapters:
             raise PeftError(f"there is an adapter {name!r} already; choose another name, or remove it first")
         whole = attach(self.base, choice, tuned) if isinstance(tuned, nnx.Rngs) else tuned
         arrays = hung_arrays(whole)
-        wanted = {path: leaf.shape for path, leaf in hung_arrays(self._with(choice)).items()}
-        if strange := sorted(set(wanted) ^ set(arrays)):
+        if strange := sorted(set(hung_arrays(self._with(choice))) ^ set(arrays)):
             raise PeftError(f"{name!r} is no adapter of this choice on this base: it differs in {strange[0]}")
         self._waiting[name] = Waiting(choice, arrays)
 
