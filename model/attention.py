@@ -102,7 +102,12 @@ class MultiHead:
 
 
 class Attention(nnx.Module):
-    """Self attention, or cross attention when a source, or what was read from it, is given."""
+    """Self attention, or cross attention when a source, or what was read from it, is given.
+
+    Keys and values that model/peft adds to those of the tokens hang under the name `tuned`.
+    """
+
+    tuned: str | None = None
 
     def __init__(
         self,
@@ -148,6 +153,7 @@ class Attention(nnx.Module):
         """
         query = self._query(x, turned, dropout_keys)
         key, value = self._keys_and_values(x if source is None else source, turned, dropout_keys)
+        key, value, mask, bias = self._with_added(key, value, mask, bias)
         dropping = {"dropout_rate": self.dropout_rate, "dropout_keys": dropout_keys}
         mixed = attention(query, key, value, mask, scale=self.scale, **self._shaping(bias), **dropping)
         remixed = self._look(query, key, value, mask, bias)
@@ -198,7 +204,13 @@ class Attention(nnx.Module):
 
     def _recall(self, query: Float[Array, "B T N H"], memory: KeyValues, mask, bias) -> Float[Array, "B T D"]:
         key, value = (part.astype(query.dtype) for part in memory)
+        key, value, mask, bias = self._with_added(key, value, mask, bias, heads_first=True)
         return self._out(heads_first_attention(query, key, value, mask, self.scale, **self._shaping(bias)))
+
+    def _with_added(self, key, value, mask, bias, heads_first: bool = False):
+        if self.tuned is None:
+            return key, value, mask, bias
+        return getattr(self, self.tuned)(key, value, mask, bias, heads_first)
 
     def _look(self, query, key, value, mask, bias) -> Float[Array, "B T N H"] | None:
         """The sites `scores` and `weights`, made again from queries and keys beside the kernel that ran, only where a capture

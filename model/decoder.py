@@ -18,8 +18,10 @@ class Decoder(Transformer):
     """Embeddings and causal blocks.
 
     With a `prefix` the tokens of the prefix see each other in both directions, and everybody sees them: a prefix language
-    model (arXiv:1910.10683, section 3.2.1).
+    model (arXiv:1910.10683, section 3.2.1). Vectors that model/peft puts before the tokens hang under the name `tuned`.
     """
+
+    tuned: str | None = None
 
     def __init__(self, config: TransformerConfig, *, rngs: nnx.Rngs):
         self.embeddings = Embeddings(config, rngs=rngs)
@@ -35,6 +37,9 @@ class Decoder(Transformer):
         dropout_keys: UInt32[Array, " B"] | None = None,
     ) -> Float[Array, "B T D"]:
         """The last hidden state of every token. Segment 0 is padding; `dropout_keys`, one an example, switch dropout on."""
+        if self.tuned is not None:
+            told = {"prefix": prefix, "dropout_keys": dropout_keys}
+            return getattr(self, self.tuned)(self, tokens, positions, segments, **told)
         first, others = part(dropout_keys)
         x = self.embeddings(tokens, positions, dropout_keys=first)
         return self.run(x, positions, segments, prefix=prefix, dropout_keys=others)[0]
@@ -49,6 +54,10 @@ class Decoder(Transformer):
         prefix: Bool[Array, "B T"] | None = None,
     ) -> tuple[Float[Array, "B T D"], Cache]:
         """Hidden states of T more tokens after those in the cache, and the cache with them in it."""
+        if self.tuned is not None:
+            raise ValueError(
+                "vectors before the tokens are in no cache; to write text, tune with a prefix or LoRA instead"
+            )
         x, cache_after = self.run(self.embeddings(tokens, positions), positions, segments, prefix=prefix, cache=cache)
         assert cache_after is not None
         return x, cache_after

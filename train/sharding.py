@@ -32,7 +32,7 @@ AXES = (
     (r"token_head\.bias", ("vocab",)),
     (r"pair_head\.pooler\.kernel", ("embed", "mlp")),
     (r"(absmax|absmax_scale|absmax_mean)", ()),  # of kernels in four bits
-    (r"(lora|ia3|shift)\.(a|b|magnitude|inputs|outputs|energy)", ()),  # where no kernel says more
+    (r"(lora|ia3)\.(a|b|magnitude|inputs|outputs|energy)", ()),  # where no kernel says more
     (r"(prefix|prompt)\.(keys|values|embedding)", ()),
     (r"(scale|bias|kernel)", ()),  # norms, small biases, classifiers: whole on every device
 )
@@ -131,7 +131,7 @@ def factor_axes(path: str, rank: int) -> tuple[str | None, ...] | None:
     >>> factor_axes("layers.attention.query.lora.a", 2), factor_axes("layers.attention.query.lora.b", 3)
     (('embed',), (None, 'heads', None))
     """
-    found = re.search(r"\.(?:lora|ia3|shift)\.(a|b|magnitude|inputs|outputs)$", path)
+    found = re.search(r"\.(?:lora|ia3|shift)\.(a|b|magnitude|inputs|outputs|bias)$", path)
     kernel = None if found is None else table_axes(path[: found.start()] + ".kernel")
     if found is None or kernel is None:
         return None

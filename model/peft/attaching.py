@@ -6,12 +6,18 @@ import jax
 from flax import nnx
 from jaxtyping import Array
 
+from model.peft.ada_lora import AdaLoRA
+from model.peft.bit_fit import BitFit
+from model.peft.bottleneck import BottleneckAdapter
 from model.peft.frozen import COMPACT, full_linear
+from model.peft.ia3 import IA3
 from model.peft.lora import LoRA
+from model.peft.prefix import PrefixTuning
+from model.peft.prompt import PromptTuning
 from model.peft.sites import FROZEN, WORDS, PeftError, at, stack_at, tuned_modules, unhang
 
 M = TypeVar("M", bound=nnx.Module)
-Peft = LoRA
+Peft = LoRA | AdaLoRA | IA3 | BitFit | BottleneckAdapter | PrefixTuning | PromptTuning
 
 
 def attach(model: M, choice: Peft, rngs: nnx.Rngs) -> M:
@@ -64,17 +70,20 @@ def merge(model: M) -> M:
             raise PeftError(f"{'.'.join(map(str, path))}.{part.word} cannot be folded into weights; keep it attached")
         graph, state = nnx.split(module)
 
-        def fold(state: Any, graph=graph) -> tuple[Array, Array | None]:
+        def fold(state: Any, graph=graph) -> dict[str, Array]:
             module: Any = nnx.merge(graph, state)
             return getattr(module, module.tuned).merged(module)
 
         stacked = stack_at(copy, path) is not None
-        kernel, bias = (jax.vmap(fold) if stacked else fold)(state)
+        folded = (jax.vmap(fold) if stacked else fold)(state)
         unhang(module)
-        if isinstance(module, COMPACT):
-            setattr(at(copy, path[:-1]), str(path[-1]), full_linear(kernel, bias, module.contracted, stacked))
-        else:
-            module.kernel, module.bias = nnx.Param(kernel), None if bias is None else nnx.Param(bias)
+        if isinstance(module, COMPACT) and "kernel" in folded:
+            bias = folded.get("bias", None if module.bias is None else module.bias[...])
+            full = full_linear(folded["kernel"], bias, module.contracted, stacked)
+            setattr(at(copy, path[:-1]), str(path[-1]), full)
+            continue
+        for name, value in folded.items():
+            setattr(module, name, nnx.Param(value))
     return copy
 
 

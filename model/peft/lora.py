@@ -14,6 +14,7 @@ from kernels.dropout import dropout, fold
 from model.capture import tap
 from model.linear import Linear, project
 from model.peft.frozen import Base, quantize_base
+from model.peft.ia3 import spread
 from model.peft.sites import find, hang
 
 
@@ -119,11 +120,15 @@ class LowRank(nnx.Module):
 
     def __init__(self, linear: Linear, choice: LoRA, key: Array, on: Float[Array, ""], name: str):
         kernel, contracted = linear.full_kernel(), linear.contracted
-        self.dropout_rate, self.site = choice.dropout, zlib.crc32(name.encode())
+        own = nnx.Param(lengths(kernel, contracted)) if choice.decomposed else None
+        self.start(choice.dropout, name, on * choice.scaling, own)
         self.a = nnx.Param(first(choice.initial, key, kernel.shape[:contracted], choice.rank))
         self.b = nnx.Param(jnp.zeros((choice.rank, *kernel.shape[contracted:]), jnp.float32))
-        self.scale = nnx.Param(on * choice.scaling)
-        self.magnitude = nnx.Param(lengths(kernel, contracted)) if choice.decomposed else None
+
+    def start(self, dropout_rate: float, name: str, scale: Float[Array, ""], magnitude: Any = None) -> None:
+        """What every form has: dropout with a word of its own in the random stream of a layer, s, and m or None."""
+        self.dropout_rate, self.site = dropout_rate, zlib.crc32(name.encode())
+        self.scale, self.magnitude = nnx.Param(scale), magnitude
 
     def __call__(
         self, linear: Linear, x: Float[Array, "..."], dropout_keys: UInt32[Array, " B"] | None
@@ -135,8 +140,8 @@ class LowRank(nnx.Module):
             return y + delta
         # Written so that a gain of one, as at the start, changes nothing to the last bit.
         gain = self.gain(linear).astype(y.dtype) - 1.0
-        turned = y + delta if linear.bias is None else y - _last(linear.bias[...], y) + delta
-        return y + delta + _last(gain, y) * turned
+        turned = y + delta if linear.bias is None else y - spread(linear.bias[...], y) + delta
+        return y + delta + spread(gain, y) * turned
 
     def factors(self) -> tuple[Array, Array, Array]:
         """A, B and s."""
@@ -150,14 +155,14 @@ class LowRank(nnx.Module):
         acts = (norms > 0) & (self.scale[...] > 0)
         return jnp.where(acts, self.magnitude[...].astype(jnp.float32) / jnp.where(norms > 0, norms, 1.0), 1.0)
 
-    def merged(self, linear: Linear) -> tuple[Float[Array, "..."], Float[Array, "..."] | None]:
-        """Kernel and bias of the map that does the same."""
-        kernel = linear.full_kernel() + low_rank_kernel(*self.factors()).astype(linear.full_kernel().dtype)
-        bias = None if linear.bias is None else linear.bias[...]
+    def merged(self, linear: Linear) -> dict[str, Any]:
+        """The parameters of the map that does the same."""
+        kernel = linear.full_kernel()
+        kernel = kernel + low_rank_kernel(*self.factors()).astype(kernel.dtype)
         if self.magnitude is None:
-            return kernel, bias
+            return {"kernel": kernel}
         gain = self.gain(linear)
-        return kernel * gain.reshape((1,) * linear.contracted + gain.shape).astype(kernel.dtype), bias
+        return {"kernel": kernel * gain.reshape((1,) * linear.contracted + gain.shape).astype(kernel.dtype)}
 
 
 def first(initial: str, key: Array, inputs: tuple[int, ...], rank: int) -> Float[Array, "..."]:
@@ -175,7 +180,3 @@ def rate_of(path: str, choice: Any) -> float:
     16.0
     """
     return choice.rate_ratio if isinstance(choice, LoRA) and path.endswith(f".{LowRank.word}.b") else 1.0
-
-
-def _last(vector: Float[Array, "..."], like: Float[Array, "..."]) -> Float[Array, "..."]:
-    return vector.reshape((1,) * (like.ndim - vector.ndim) + vector.shape)

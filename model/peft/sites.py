@@ -6,7 +6,7 @@ the stack whole: what is added has a row for every layer, and a frozen number fo
 
 import fnmatch
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,12 +27,6 @@ class PeftError(ValueError):
     """A tuning that does not fit its model, or a file; one line with the remedy."""
 
     exit_code = 2
-
-
-class Tuning(Protocol):
-    """What can hang on a module."""
-
-    word: str
 
 
 class Found(NamedTuple):
@@ -63,8 +57,10 @@ def split_patterns(sites: str) -> list[str]:
     return [pattern.strip() for pattern in sites.split(",") if pattern.strip()]
 
 
-def find(model: nnx.Module, sites: str, kinds: type | tuple[type, ...]) -> list[Found]:
-    """The modules of these kinds that any of several patterns selects.
+def find(
+    model: nnx.Module, sites: str, kinds: type | tuple[type, ...], fits: Callable[[Any], bool] = lambda module: True
+) -> list[Found]:
+    """The modules of these kinds that any of several patterns selects, of those that fit.
 
     SiteError with the nearest names where a pattern selects nothing.
     """
@@ -73,6 +69,8 @@ def find(model: nnx.Module, sites: str, kinds: type | tuple[type, ...]) -> list[
         raise PeftError("sites is empty, so that nothing would be trained; name some, as *.attention.query")
     found, known = [], []
     for path, module, names in candidates(model, kinds):
+        if not fits(module):
+            continue
         flags = []
         for name in names:
             hits = [pattern for pattern in patterns if fnmatch.fnmatchcase(name, pattern)]
@@ -131,8 +129,13 @@ def hang(found: Found, make: Callable[[Any, Array, Float[Array, ""], str], Any],
 
         on = jnp.array(found.on, jnp.float32)
         part = make_each(found.module, jax.random.split(key, len(found.on)), on)
-    found.module.tuned = part.word
-    setattr(found.module, part.word, part)
+    hang_part(found.module, part)
+
+
+def hang_part(module: Any, part: Any) -> None:
+    """Let a module ask what hangs on it from now on."""
+    module.tuned = part.word
+    setattr(module, part.word, part)
 
 
 def tuned_modules(model: nnx.Module) -> list[tuple[Path, Any, Any]]:

@@ -13,7 +13,22 @@ from flax import nnx
 from safetensors.numpy import load_file, save_file
 
 from model.encoder import Encoder
-from model.peft import LoRA, PeftError, added_paths, attach, detach, load_adapter, save_adapter
+from model.peft import (
+    IA3,
+    AdaLoRA,
+    BitFit,
+    BottleneckAdapter,
+    LoRA,
+    PeftError,
+    PrefixTuning,
+    PromptTuning,
+    added_paths,
+    attach,
+    detach,
+    load_adapter,
+    merge,
+    save_adapter,
+)
 from model.weights import open_published, read_model
 from tests.model.conftest import equal, flat, stirred
 from train.outputs import outputs
@@ -157,6 +172,48 @@ def test_heads_lie_beside_the_adapter(tmp_path):
     np.testing.assert_array_equal(loaded.heads["classifier.weight"], heads["classifier.weight"])
 
 
+VECTORS = {
+    "ia3": IA3(),
+    "ia3 in some layers": IA3("*layers.1.attention.value,*layers.0.mlp.down"),
+    "prompt": PromptTuning(3),
+}
+
+
+@pytest.mark.parametrize("choice", VECTORS.values(), ids=VECTORS)
+@pytest.mark.parametrize("name", ["bert", "gpt2", "llama2"])
+def test_vectors_come_back_to_the_bit(name, choice, tmp_path):
+    model = twin(name)
+    tuned = stirred(attach(model, choice, nnx.Rngs(0)))
+    _, tensors = saved(tuned, choice, tmp_path / "adapter")
+    loaded = load_adapter(model, tmp_path / "adapter")
+    assert equal(detach(loaded.model), model)
+    if isinstance(choice, IA3):
+        assert {tensor.shape.count(1) for tensor in tensors.values()} == {1}
+        assert all(name.endswith(".ia3_l") for name in tensors)
+        ours, theirs = (flat(merge(each)) for each in (tuned, loaded.model))
+        assert all(np.array_equal(ours[path], theirs[path]) for path in ours)
+    else:
+        assert tensors["prompt_embeddings"].shape == (3, 32) and equal(tuned, loaded.model)
+
+
+def test_an_ada_lora_is_written_as_the_lora_that_it_is(tmp_path):
+    choice, model = AdaLoRA(rank=4, target_rank=2, sites="*.mlp.*"), twin("bert")
+    tuned = stirred(attach(model, choice, nnx.Rngs(0)), size=0.3)
+    save_adapter(tuned, choice, tmp_path / "adapter")
+    loaded = load_adapter(model, tmp_path / "adapter")
+    assert isinstance(loaded.choice, LoRA)
+    ours, theirs = (flat(merge(each)) for each in (tuned, loaded.model))
+    for path in ours:
+        np.testing.assert_allclose(ours[path], theirs[path], atol=1e-6)
+
+
+@pytest.mark.parametrize("choice", [BitFit(), BottleneckAdapter(), PrefixTuning()])
+def test_what_peft_has_no_form_for_is_refused(choice, tmp_path):
+    with pytest.raises(PeftError, match="peft has no form for"):
+        save_adapter(attach(twin("bert"), choice, nnx.Rngs(0)), choice, tmp_path / "adapter")
+    assert not list(tmp_path.iterdir())
+
+
 def test_convolutions_are_refused(tmp_path):
     choice = LoRA(sites="embeddings.projection")
     with pytest.raises(PeftError, match="is a convolution as published"):
@@ -244,3 +301,49 @@ def test_ours_reads_what_peft_writes_with_equal_logits(name, fields, tmp_path):
     save_adapter(loaded.model, loaded.choice, tmp_path / "again")
     again, _ = both(name, load_adapter(model, tmp_path / "again").model, theirs)
     np.testing.assert_allclose(again, logits, atol=1e-4)
+
+
+@pytest.mark.slow
+@live
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["bert", "gpt2", "llama2"])
+def test_vectors_are_the_same_in_peft(name, tmp_path):
+    """IA3 both ways."""
+    import peft
+    import torch
+
+    model = twin(name)
+    for number, choice in enumerate([VECTORS["ia3"], VECTORS["ia3 in some layers"]]):
+        tuned = stirred(attach(model, choice, nnx.Rngs(0)), size=0.3)
+        save_adapter(tuned, choice, tmp_path / f"{number}")
+        ours, theirs = both(name, tuned, published(name, tmp_path / f"{number}"))
+        np.testing.assert_allclose(ours, theirs, atol=1e-4)
+    inward = {"bert": ["intermediate.dense"], "gpt2": ["mlp.c_proj"], "llama2": ["down_proj"]}[name]
+    config = peft.IA3Config(target_modules=[*TARGETS[name][:1], *inward], feedforward_modules=inward)
+    other = peft.get_peft_model(published(name), config).eval()
+    for key, parameter in other.named_parameters():
+        if "ia3_" in key:
+            parameter.data += 0.3 * torch.randn_like(parameter)
+    other.save_pretrained(tmp_path / "theirs")
+    ours, theirs = both(name, load_adapter(model, tmp_path / "theirs").model, other)
+    np.testing.assert_allclose(ours, theirs, atol=1e-4)
+
+
+@pytest.mark.slow
+@live
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["gpt2", "llama2"])
+def test_prompts_are_the_same_in_peft(name, tmp_path):
+    import torch
+
+    model, choice = twin(name), PromptTuning(3)
+    tuned = stirred(attach(model, choice, nnx.Rngs(0)))
+    save_adapter(tuned, choice, tmp_path / "adapter", base=str(TWINS / name), task="CAUSAL_LM")
+    other = published(name, tmp_path / "adapter")
+    tokens = load_file(TWINS / name / "expected.safetensors")["inputs.input_ids"][:1]
+    with torch.no_grad():
+        logits = other(input_ids=torch.from_numpy(tokens)).logits[:, 3:].numpy()
+    np.testing.assert_allclose(outputs(tuned, {"input_ids": tokens})["logits"], logits, atol=1e-4)
+    other.save_pretrained(tmp_path / "theirs")
+    again = load_adapter(model, tmp_path / "theirs")
+    np.testing.assert_allclose(outputs(again.model, {"input_ids": tokens})["logits"], logits, atol=1e-4)
