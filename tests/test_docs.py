@@ -27,6 +27,7 @@ from train.embed import EmbedOptions
 from train.evaluate import EvaluateOptions
 from train.generate import GenerateOptions
 from train.options import Options, RunOptions
+from train.prompting import PromptOptions
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "experiments/results/README.md")
@@ -234,7 +235,7 @@ def test_flags_exist(monkeypatch, workspace):
              ("bert_tiny", "bert_small")]  # fmt: skip
     shown += [run(Command("", (), ("python", "-m", module)), workspace, "--help") for module in {c.module for c in USE}]
     known = {flag.replace("-", "_") for text in shown for flag in re.findall(r"--[a-z][\w.-]*", text)}
-    kinds = (EvaluateOptions, GenerateOptions, EmbedOptions)
+    kinds = (EvaluateOptions, PromptOptions, GenerateOptions, EmbedOptions)
     known |= {f"__{field.name}" for kind in kinds for field in fields(kind)} | {"__exp"}
     for document, text in TEXTS.items():
         prose = re.sub(r"^```text\n.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)

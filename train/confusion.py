@@ -1,8 +1,8 @@
 """A confusion matrix as a picture: an inline SVG of tinted squares, rows what is right, columns what was said.
 
-A square is tinted by its share of its row, right ones in one tone and wrong ones in another, and holds the count while classes
-are few. Nothing rests on colour alone: the diagonal is what is right, every square has its words, and the commonest mistakes
-are written out beneath.
+A square is tinted by the root of its share of its row, so that rare mistakes are seen too, right ones in one tone and wrong ones
+in another, and holds the count while classes are few. Nothing rests on colour alone: the diagonal is what is right, every
+square has its words, and the commonest mistakes are written out beneath.
 """
 
 from collections.abc import Sequence
@@ -12,25 +12,28 @@ import numpy as np
 from jaxtyping import Int
 
 MOST_NUMBERS, MOST_NAMES = 16, 40  # classes with counts in the squares, and with names beside them
-STRONGEST = 0.55  # of a tint: the text on it keeps its contrast, light and dark
+STRONGEST = 0.5  # of a tint: the text on it keeps its contrast, light and dark
 LONGEST = 18  # letters of a name
 
 
 def draw_confusion(ident: str, counts: Int[np.ndarray, "C C"], labels: Sequence[str]) -> str:
     """The figure of a matrix of counts [right, said]."""
     classes = len(labels)
-    size = 46 if classes <= MOST_NUMBERS else 20 if classes <= MOST_NAMES else 8
+    size = 76 if classes <= 4 else 46 if classes <= MOST_NUMBERS else 20 if classes <= MOST_NAMES else 8
     named = classes <= MOST_NAMES
     names = [shortened(label) for label in labels]
     side = 16 + 7.2 * max(map(len, names)) if named else 16
     tilted = named and max(map(len, names)) * 7.2 > size - 4
-    top = 18 + (0.72 * side if tilted else 22 if named else 8)
+    top = 18 + (0.72 * side if tilted else 22 if named else 4)
     right = 0.72 * side if tilted else 8
     width, height = side + classes * size + right, top + classes * size + 8
     totals = np.maximum(counts.sum(axis=1), 1)
-    squares = []
+    whole = f'x="{side:.0f}" y="{top:.0f}" width="{classes * size}" height="{classes * size}"'
+    squares = [f'<rect class="empty" {whole}/>']
     for row in range(classes):
         for column in range(classes):
+            if classes > MOST_NUMBERS and not counts[row, column]:
+                continue  # of hundreds of classes nearly all squares are empty
             count, share = int(counts[row, column]), counts[row, column] / totals[row]
             x, y = side + column * size, top + row * size
             kind = "right" if row == column else "wrong"
@@ -38,7 +41,7 @@ def draw_confusion(ident: str, counts: Int[np.ndarray, "C C"], labels: Sequence[
             squares.append(
                 f"<g><title>{escape(told)}: {count:,}, {share:.0%} of {int(counts[row].sum()):,}</title>"
                 f'<rect class="{kind}" x="{x:.0f}" y="{y:.0f}" width="{size - 1}" height="{size - 1}" '
-                f'fill-opacity="{STRONGEST * share:.3f}"/>'
+                f'fill-opacity="{STRONGEST * share**0.5:.3f}"/>'
                 + (
                     f'<text x="{x + size / 2 - 0.5:.1f}" y="{y + size / 2 + 4:.1f}" text-anchor="middle">{brief(count)}</text>'
                     if classes <= MOST_NUMBERS
@@ -58,7 +61,7 @@ def draw_confusion(ident: str, counts: Int[np.ndarray, "C C"], labels: Sequence[
             anchor = "start" if tilted else "middle"
             beside.append(f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{turn}>{escape(name)}</text>')
     axes = (
-        f'<text class="axis" x="{side:.0f}" y="12">said &#8594;</text>'
+        f'<text class="axis" x="{side if named else side + 48:.0f}" y="12">said &#8594;</text>'
         f'<text class="axis" x="0" y="{top - 8:.0f}">right &#8595;</text>'
     )
     return (

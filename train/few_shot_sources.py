@@ -80,12 +80,14 @@ def library_examples() -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     A tenth of the docstrings is asked, by a hash of their names; shots come from the rest. A model that was trained on this very
     documentation has read the answers. Distractors are drawn by a hash too: every Python gives always the same task.
     """
-    pairs = []
+    named: dict[str, tuple[str, str]] = {}
     for name, text in library.documentation():
         sentences = [" ".join(part.split()) for part in split_sentences(text)]
         if len(sentences) > 1 and all(20 <= len(part) <= 200 for part in sentences[:2]):
-            pairs.append((name, *sentences[:2]))
-    pairs = sorted(pairs, key=lambda pair: _hash(pair[0]))[:MOST_DOCSTRINGS]
+            named.setdefault(
+                name, (sentences[0], sentences[1])
+            )  # a name may be defined twice, with nearly one docstring
+    pairs = sorted(((name, *texts) for name, texts in named.items()), key=lambda pair: _hash(pair[0]))[:MOST_DOCSTRINGS]
     train, valid = [], []
     for number, (name, first, second) in enumerate(pairs):
         draw = np.random.default_rng(_hash(name))

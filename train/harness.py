@@ -158,19 +158,23 @@ def manner_of_writing(options: dict[str, Any]) -> tuple[int, list[str], Sampling
 
 
 def harness_scores(
-    opened: Opened, tasks: str, *, shots: int | None = None, limit: int | None = None, seed: int = 0
+    opened: Opened, tasks: str | Sequence[Any], *, shots: int | None = None, limit: int | None = None, seed: int = 0
 ) -> dict[str, float]:
     """Flat scores of tasks of the harness, named as ours: acc_hellaswag_0_shot, acc_norm_hellaswag_0_shot, ...
 
-    `shots` None: as many as each task wants. The harness looks for the data of its tasks itself.
+    Args:
+        tasks: names with commas between, or what else the harness takes for tasks, as dicts of their settings.
+        shots: None: as many as each task wants.
+
+    The harness looks for the data of its tasks itself.
     """
     from lm_eval import simple_evaluate  # pyright: ignore[reportMissingImports]
     from lm_eval.tasks import TaskManager  # pyright: ignore[reportMissingImports]
 
-    names = [name.strip() for name in tasks.split(",") if name.strip()]
+    names = [name.strip() for name in tasks.split(",") if name.strip()] if isinstance(tasks, str) else list(tasks)
     manager = TaskManager()
     for name in names:
-        if name not in manager.all_tasks:
+        if isinstance(name, str) and name not in manager.all_tasks:
             raise HarnessError(f"the harness has no task {name!r}; python -m lm_eval ls tasks lists them")
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     try:

@@ -115,9 +115,11 @@ th .aside { display: block; line-height: 1.35 }
 .guesses li span:last-child { text-align: right; color: var(--soft) }
 .guesses .track { margin: 0; height: 7px } .guesses .track i { background: var(--tone1) }
 .guesses .right { font-weight: 650; color: var(--good) } .guesses .right .track i { background: var(--good) }
-.below { margin-bottom: 14px } .confusion .wide-picture { overflow-x: auto }
+.stack { display: grid; gap: 14px; min-width: 0 } .pair + .confusion { margin-top: 14px }
+.confusion .wide-picture { overflow-x: auto }
 .confusion svg { display: block; max-width: none; height: auto; font-size: 13px }
-.confusion rect { stroke: var(--rule); stroke-width: 1px } .confusion rect.right { fill: var(--tone1) }
+.confusion rect { stroke: var(--rule); stroke-width: 1px } .confusion rect.empty { fill: none }
+.confusion rect.right { fill: var(--tone1) }
 .confusion rect.wrong { fill: var(--tone2) } .confusion text { fill: var(--ink) }
 .confusion text.axis { fill: var(--soft); font-size: 11px } .confusion .note { margin-top: 8px }
 .sample p.verdict { font: inherit; font-size: .92rem; color: var(--soft); margin-top: 8px }

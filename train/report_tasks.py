@@ -14,7 +14,8 @@ from train.record import Record
 from train.report_sections import SPECIAL, bare, glued
 from train.task_metrics import calibration_bins, classification_report, confusion_matrix, expected_calibration_error
 
-MOST_CLASSES, MOST_MISTAKES, MOST_GUESSES = 60, 20, 5
+FEW_CLASSES, MOST_CLASSES = 6, 30  # a matrix beside the table, and rows of the table
+MOST_MISTAKES, MOST_GUESSES = 20, 5
 LONGEST_TEXT = 1_200  # letters of a text that is shown
 
 
@@ -25,7 +26,9 @@ def classes(record: Record) -> str:
         return ""
     counts = confusion_matrix(found.predicted, found.targets, len(found.labels))
     picture = draw_confusion(f"{record.ident}-confusion", counts, found.labels)
-    return f'<div class="pair below">{class_table(found)}{calibration(record.ident, found)}</div>{picture}'
+    beside, below = (picture, "") if len(found.labels) <= FEW_CLASSES else ("", picture)
+    stack = f'<div class="stack">{calibration(record.ident, found)}{beside}</div>'
+    return f'<div class="pair">{class_table(found)}{stack}</div>{below}'
 
 
 def classes_lead(record: Record) -> str:
@@ -53,7 +56,7 @@ def class_table(found: Predictions) -> str:
     )
     there = [row for row in report.values() if row["support"]]
     weights = [row["support"] for row in there]
-    means = [("mean of the classes", [1] * len(there)), ("weighted by their examples", weights)]
+    means = [("mean", [1] * len(there)), ("weighted", weights)]
     foot = "".join(
         f'<tr class="best"><th scope="row">{name}</th>'
         + "".join(
@@ -64,9 +67,10 @@ def class_table(found: Predictions) -> str:
         for name, by in means
     )
     head = "".join(f'<th scope="col" class="number">{name}</th>' for name in ("Precision", "Recall", "F1", "Examples"))
+    some = f", the {MOST_CLASSES} largest of {len(report)}" if len(report) > MOST_CLASSES else ""
     return (
-        f'<div class="scroll" tabindex="0"><table><caption>Scores of each class</caption><thead><tr><th scope="col">Class</th>'
-        f"{head}</tr></thead><tbody>{body}{foot}</tbody></table></div>"
+        f'<div class="scroll" tabindex="0"><table><caption>Scores of each class{some}</caption><thead><tr>'
+        f'<th scope="col">Class</th>{head}</tr></thead><tbody>{body}{foot}</tbody></table></div>'
     )
 
 

@@ -175,6 +175,13 @@ def test_results_become_flat():
     assert harness.flat(found) == {"acc_a_2_shot": 0.5, "acc_stderr_a_2_shot": 0.1, "exact_match_strict_a_2_shot": 1.0}
 
 
+def test_flat_scores_of_a_task(folder, task):
+    scores = harness.harness_scores(open_any(folder), [dict(task)], shots=2, limit=10)
+    assert {"acc_local_words_2_shot", "acc_norm_local_words_2_shot", "acc_stderr_local_words_2_shot"} <= set(scores)
+    assert all(type(value) is float for value in scores.values()) and 0 <= scores["acc_local_words_2_shot"] <= 1
+    assert scores == harness.harness_scores(open_any(folder), [dict(task)], shots=2, limit=10)
+
+
 def test_the_command_takes_tasks_of_the_harness(folder, monkeypatch, capsys, tmp_path):
     def run(*words):
         monkeypatch.setattr(sys, "argv", ["train.evaluate", *map(str, words)])
