@@ -91,7 +91,7 @@ class Tagging:
     prefix: str = ""
     """What stands before each word of a file and is taken away, such as "en:"."""
     joiner: str = " "
-    metrics: Names = ("seqeval_strict_f1", "seqeval_f1")
+    metrics: Names = ("f1_strict", "f1")
 
     def __post_init__(self):
         check_metrics("Tagging", self.metrics)
@@ -128,7 +128,7 @@ class Answers:
     strict: bool = False
     """Whether an answer that is not where the source says, or an empty question, is an error; otherwise it is left out of
     training, counted and told."""
-    metrics: Names = ("exact_match", "squad_f1")
+    metrics: Names = ("exact_match", "f1")
 
     def __post_init__(self):
         check_metrics("Answers", self.metrics)

@@ -72,11 +72,11 @@ class TaskSet:
         assert isinstance(self.task, Answers)
         return predictions(self.task, self.examples, self.owner, self.extras, starts, ends)
 
-    def text(self, number: int) -> str:
-        """An example as a reader sees it."""
+    def texts(self, number: int) -> list[str]:
+        """The texts of an example as a reader sees them, one or two."""
         fields = self.examples[number].fields
         shown = [fields[name] for name in ("text", "second", "question", "context", "source") if name in fields]
-        return " | ".join(shown) if shown else " ".join(fields["words"])
+        return shown or [" ".join(fields["words"])]
 
     def describe(self) -> dict[str, Any]:
         """What a report says about this part."""

@@ -170,7 +170,10 @@ def gradients(
 def _measured(graph, params, inputs: Inputs, metric: Metric, edits: tuple, changes: tuple[Change, ...]):
     model = nnx.merge(graph, params)
     return captured(
-        model, lambda model: of_hidden(metric, model, hidden_states(model, inputs)), Plan((), edits), changes
+        model,
+        lambda model: of_hidden(metric, model, hidden_states(model, inputs), inputs.segments),
+        Plan((), edits),
+        changes,
     )[0]
 
 
@@ -192,7 +195,7 @@ def _gradients(graph, params, inputs: Inputs, metric: Metric, zeros: dict[str, A
         nothing = [Change(everywhere, zero) for zero in zeros.values()]
         values, kept = captured(
             nnx.merge(graph, params),
-            lambda model: of_hidden(metric, model, hidden_states(model, inputs)),
+            lambda model: of_hidden(metric, model, hidden_states(model, inputs), inputs.segments),
             plan,
             [*changes.values(), *nothing],
         )

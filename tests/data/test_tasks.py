@@ -98,7 +98,7 @@ def test_choices_are_values_that_json_carries(kind):
     [
         (lambda: Regression(metrics=("accuracy",)), "does not fit Regression; use pearson, spearman or mse"),
         (lambda: Tagging(metrics=("matthews",)), "does not fit Tagging"),
-        (lambda: Answers(metrics=()), "Answers has no metric; use exact_match or squad_f1"),
+        (lambda: Answers(metrics=()), "Answers has no metric; use exact_match or f1"),
         (lambda: Tagging(scheme=None), "tags without a scheme are none"),
         (lambda: Tagging(labels=("O", "E-PER")), "the tag E-PER does not belong to the scheme BIO"),
         (lambda: Classification(labels=("a", "a")), "name at least two, each once"),

@@ -109,7 +109,7 @@ def test_word_and_tag_lines(write):
 
 def test_parallel_files(write):
     en, de = write("a.en", "one\r\ntwo\r\n"), write("a.de", "eins\nzwei\n")
-    task = opened(f"files:{en}+{de}|{en}+{de}", Generation(metrics=("sacrebleu",)))
+    task = opened(f"files:{en}+{de}|{en}+{de}", Generation(metrics=("bleu",)))
     assert fields(task.train, "source", "target") == [("one", "eins"), ("two", "zwei")]
 
 
