@@ -68,8 +68,14 @@ class TaskSet:
         return word_tags(self.labels, self.extras["word_places"], predicted)
 
     def answers(self, starts: Sequence[np.ndarray], ends: Sequence[np.ndarray]) -> list[Prediction]:
-        """The best spans of each question from the logits of its rows, float[T], in the order of the rows (Answers)."""
+        """The best spans of each question from the logits of its rows, float[T], in the order of the rows (Answers).
+
+        What a batch padded a row with behind its end is not looked at.
+        """
         assert isinstance(self.task, Answers)
+        starts, ends = (
+            [scores[: len(row.tokens)] for scores, row in zip(side, self.rows, strict=True)] for side in (starts, ends)
+        )
         return predictions(self.task, self.examples, self.owner, self.extras, starts, ends)
 
     def text(self, number: int) -> str:

@@ -154,6 +154,8 @@ def test_an_answer_comes_back_from_its_window(tokenizer, pieces, data):
     assert seen.all()
     starts, ends = ([_at(row, f"{side}_targets") for row in found.rows] for side in ("start", "end"))
     (prediction,) = predictions(task, found.examples, found.owner, found.extras, starts, ends)
+    padded = [[np.append(scores, np.full(7, 99.0, np.float32)) for scores in side] for side in (starts, ends)]
+    assert found.answers(*padded) == [prediction]
     if holding:
         text = prediction.text(no_answer=False)
         covered = context[located.starts[span[0]] : located.stops[span[1]]]
