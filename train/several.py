@@ -177,36 +177,40 @@ def comparison_page(name: str, compared: dict[str, Any]) -> str:
     """The comparison as a standalone page: a table of settings, a chart by seed of each score, and every run."""
     settings = compared["settings"]
     names = list(dict.fromkeys(score for scores in settings.values() for score in scores))
-    head = "".join(f"<th class=number>{escape(SCORES.get(score, score))}</th>" for score in names)
-    rows = "".join(
-        f"<tr><th>{escape(label)}</th>"
-        + "".join(f"<td class=number>{told(scores[n]) if n in scores else ''}</td>" for n in names)
-        + "</tr>"
-        for label, scores in settings.items()
-    )
-    table = (
-        f'<div class="scroll"><table><thead><tr><th>setting</th>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
-    )
+    rows = [[label, *(told(scores[n]) if n in scores else "" for n in names)] for label, scores in settings.items()]
+    runs = [[run["setting"], str(run["seed"]), run["folder"]] for run in compared["runs"]]
     charts = "".join(draw(chart_of(score, compared)) for score in names[:6])
-    runs = "".join(
-        f"<tr><th>{escape(run['setting'])}</th><td class=number>{run['seed']}</td><td>{escape(run['folder'])}</td></tr>"
-        for run in compared["runs"]
-    )
-    listed = f'<div class="scroll"><table><thead><tr><th>setting</th><th class=number>seed</th><th>folder</th></tr></thead><tbody>{runs}</tbody></table></div>'
     body = (
-        f'<section id="settings"><h2>Settings</h2>{table}</section>'
+        f'<section id="settings"><h2>Settings</h2>{table(["setting", *(str(SCORES.get(n, n)) for n in names)], rows)}</section>'
         f'<section id="seeds"><h2>By seed</h2><div class="charts">{charts}</div></section>'
-        f'<section id="runs"><h2>Runs</h2>{listed}</section>'
+        f'<section id="runs"><h2>Runs</h2>{table(["setting", "seed", "folder"], runs)}</section>'
     )
-    header = f'<p class="eyebrow">Several runs compared</p><h1>{escape(name)}</h1><p class="lede">Mean ± standard deviation over seeds.</p>'
+    header = (
+        f'<p class="eyebrow">Several runs compared</p><h1>{escape(name)}</h1>'
+        '<p class="lede">Mean ± standard deviation over seeds.</p>'
+    )
     return page(f"{name}: {len(settings)} settings", header, body, "Made by <code>python -m train.finetune</code>.")
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Rows of text under headings; the first column names the row."""
+    top = "".join(f"<th{'' if at == 0 else ' class=number'}>{escape(text)}</th>" for at, text in enumerate(head))
+    lines = "".join(
+        f"<tr><th>{escape(first)}</th>{''.join(f'<td class=number>{escape(cell)}</td>' for cell in others)}</tr>"
+        for first, *others in rows
+    )
+    return f'<div class="scroll"><table><thead><tr>{top}</tr></thead><tbody>{lines}</tbody></table></div>'
 
 
 def chart_of(score: str, compared: dict[str, Any]) -> Chart:
     """A score of every run, setting by setting, in a dot for each seed."""
+    runs = list(enumerate(compared["runs"]))
+
+    def points(label: str) -> list[tuple[float, float | None]]:
+        return [(float(at), run["scores"].get(score)) for at, run in runs if run["setting"] == label]
+
     series = [
-        Series(label, [(float(at), run["scores"].get(score)) for at, run in enumerate(compared["runs"]) if run["setting"] == label],
-               tone=1 + number % 5, kind="dots")
+        Series(label, points(label), tone=1 + number % 5, kind="dots")
         for number, label in enumerate(compared["settings"])
-    ]  # fmt: skip
+    ]
     return Chart(f"score-{score}", SCORES.get(score, score), series, axis="run")
