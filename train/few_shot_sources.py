@@ -78,20 +78,20 @@ def library_examples() -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Docstrings of the running Python, cut after a sentence: the next one is to be told from three of other docstrings.
 
     A tenth of the docstrings is asked, by a hash of their names; shots come from the rest. A model that was trained on this very
-    documentation has read the answers. Distractors are drawn by a hash too: every Python gives always the same task.
+    documentation has read the answers. Distractors are drawn by a hash too: one Python gives the same task each time.
     """
     named: dict[str, tuple[str, str]] = {}
     for name, text in library.documentation():
         sentences = [" ".join(part.split()) for part in split_sentences(text)]
         if len(sentences) > 1 and all(20 <= len(part) <= 200 for part in sentences[:2]):
-            named.setdefault(
-                name, (sentences[0], sentences[1])
-            )  # a name may be defined twice, with nearly one docstring
+            named.setdefault(name, (sentences[0], sentences[1]))  # of a name that is defined twice, the first
     pairs = sorted(((name, *texts) for name, texts in named.items()), key=lambda pair: _hash(pair[0]))[:MOST_DOCSTRINGS]
     train, valid = [], []
     for number, (name, first, second) in enumerate(pairs):
         draw = np.random.default_rng(_hash(name))
-        others = [pairs[at][2] for at in draw.permutation(len(pairs))[: CHOICES + 2] if at != number]
+        others = dict.fromkeys(
+            pairs[at][2] for at in draw.permutation(len(pairs))[:40]
+        )  # some sentences stand in several
         wrong = [text for text in others if text != second][: CHOICES - 1]
         gold = int(draw.integers(CHOICES))
         example = {"text": first, "choices": [*wrong[:gold], second, *wrong[gold:]], "label": gold, "__place__": name}
