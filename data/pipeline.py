@@ -114,12 +114,7 @@ class TrainStream:
         process_count: int = 1,
         stop: int | None = None,
     ):
-        import grain
-
-        if workers < 0:
-            raise DataError(f"workers={workers} is negative; use 0 for a thread, or a number of processes")
-        self._workers = workers
-        self._next, self._anchor = start, Anchor(*anchor) if anchor else START
+        anchor = Anchor(*anchor) if anchor else START
         source = BatchSource(
             documents,
             data,
@@ -127,11 +122,27 @@ class TrainStream:
             corrupt,
             seed=seed,
             start=start,
-            anchor=self._anchor,
+            anchor=anchor,
             stop=stop,
             process_index=process_index,
             process_count=process_count,
         )
+        self._begin(source, start, anchor, workers)
+
+    @classmethod
+    def of(cls, source: Any, start: int = 0, workers: int = 0) -> "TrainStream":
+        """The batches of any source that knows them by their number: `source[n]` is batch `start` + n and its anchor."""
+        stream = cls.__new__(cls)
+        stream._begin(source, start, START, workers)
+        return stream
+
+    def _begin(self, source: Any, start: int, anchor: Anchor, workers: int) -> None:
+        import grain
+
+        if workers < 0:
+            raise DataError(f"workers={workers} is negative; use 0 for a thread, or a number of processes")
+        self._workers = workers
+        self._next, self._anchor = start, anchor
         reading = grain.ReadOptions(num_threads=0 if workers else 1, prefetch_buffer_size=0 if workers else AHEAD)
         batches = grain.MapDataset.source(source).to_iter_dataset(reading)
         if workers:

@@ -31,13 +31,15 @@ class Workbench:
 
     def __init__(self, name: str):
         experiment: Experiment = load(name).experiment.for_platform(jax.default_backend())
-        self.prepared = open_prepared(experiment.data)
+        self.prepared = open_prepared(experiment.text_data)
         self.tokenizer = self.prepared.tokenizer
         self.experiment = experiment.with_vocabulary(self.tokenizer.vocab_size)
         self.built: Built = build(self.experiment, make_mesh(MeshShape()))
         self.evaluator = Evaluator(self.built, self.experiment, self.tokenizer, self.prepared.valid)
         with Console.open(0, stream=io.StringIO()) as console:
-            self.step = compile_step(self.experiment, self.built, self.evaluator, console)
+            self.step = compile_step(
+                self.experiment, self.built, next(self.evaluator.batches("train", limit_rows=1)), console
+            )
 
     def state(self):
         """A fresh state; steps donate it."""
@@ -48,10 +50,10 @@ class Workbench:
 
     def stream(self, workers: int = 0) -> TrainStream:
         """The training batches from the beginning."""
-        objective = self.experiment.objective
+        objective = self.experiment.text_objective
         return TrainStream(
             self.prepared.train,
-            self.experiment.data,
+            self.experiment.text_data,
             objective.packing(),
             objective.corrupt(self.tokenizer, self.experiment.data.row_length),
             seed=self.experiment.seed,

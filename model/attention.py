@@ -102,7 +102,12 @@ class MultiHead:
 
 
 class Attention(nnx.Module):
-    """Self attention, or cross attention when a source, or what was read from it, is given."""
+    """Self attention, or cross attention when a source, or what was read from it, is given.
+
+    Keys and values that model/peft adds to those of the tokens hang under the name `tuned`.
+    """
+
+    tuned: str | None = None
 
     def __init__(
         self,
@@ -146,12 +151,13 @@ class Attention(nnx.Module):
 
         `turned` holds the cosines and sines of rotary positions; `bias` is added to the scores.
         """
-        query = self._query(x, turned)
-        key, value = self._keys_and_values(x if source is None else source, turned)
+        query = self._query(x, turned, dropout_keys)
+        key, value = self._keys_and_values(x if source is None else source, turned, dropout_keys)
+        key, value, mask, bias = self._with_added(key, value, mask, bias)
         dropping = {"dropout_rate": self.dropout_rate, "dropout_keys": dropout_keys}
         mixed = attention(query, key, value, mask, scale=self.scale, **self._shaping(bias), **dropping)
         remixed = self._look(query, key, value, mask, bias)
-        return self._out(mixed if remixed is None else remixed)
+        return self._out(mixed if remixed is None else remixed, dropout_keys)
 
     def extend(
         self,
@@ -178,25 +184,33 @@ class Attention(nnx.Module):
         key, value = self._keys_and_values(source, None)
         return KeyValues(key.transpose(0, 2, 1, 3), value.transpose(0, 2, 1, 3))
 
-    def _query(self, x: Float[Array, "B T D"], turned: Turned | None) -> Float[Array, "B T N H"]:
-        query = self.query(x)
+    def _query(
+        self, x: Float[Array, "B T D"], turned: Turned | None, dropout_keys: UInt32[Array, " B"] | None = None
+    ) -> Float[Array, "B T N H"]:
+        query = self.query(x, dropout_keys)
         if self.query_norm is not None:
             query = self.query_norm(query)
         return tap(self, "queries", query if turned is None else rotate(query, turned))
 
     def _keys_and_values(
-        self, source: Float[Array, "B S C"], turned: Turned | None
+        self, source: Float[Array, "B S C"], turned: Turned | None, dropout_keys: UInt32[Array, " B"] | None = None
     ) -> tuple[Float[Array, "B S K H"], Float[Array, "B S K H"]]:
-        key = self.key(source)
+        key = self.key(source, dropout_keys)
         if self.key_norm is not None:
             key = self.key_norm(key)
         if turned is not None:
             key = rotate(key, turned)
-        return tap(self, "keys", key), tap(self, "values", self.value(source))
+        return tap(self, "keys", key), tap(self, "values", self.value(source, dropout_keys))
 
     def _recall(self, query: Float[Array, "B T N H"], memory: KeyValues, mask, bias) -> Float[Array, "B T D"]:
         key, value = (part.astype(query.dtype) for part in memory)
+        key, value, mask, bias = self._with_added(key, value, mask, bias, heads_first=True)
         return self._out(heads_first_attention(query, key, value, mask, self.scale, **self._shaping(bias)))
+
+    def _with_added(self, key, value, mask, bias, heads_first: bool = False):
+        if self.tuned is None:
+            return key, value, mask, bias
+        return getattr(self, self.tuned)(key, value, mask, bias, heads_first)
 
     def _look(self, query, key, value, mask, bias) -> Float[Array, "B T N H"] | None:
         """The sites `scores` and `weights`, made again from queries and keys beside the kernel that ran, only where a capture
@@ -217,8 +231,10 @@ class Attention(nnx.Module):
     def _shaping(self, bias) -> dict[str, Any]:
         return {"bias": bias, "soft_cap": self.soft_cap, "sinks": None if self.sinks is None else self.sinks[...]}
 
-    def _out(self, mixed: Float[Array, "B T N H"]) -> Float[Array, "B T D"]:
-        return tap(self, "output", self.out(tap(self, "mixed", mixed)))
+    def _out(
+        self, mixed: Float[Array, "B T N H"], dropout_keys: UInt32[Array, " B"] | None = None
+    ) -> Float[Array, "B T D"]:
+        return tap(self, "output", self.out(tap(self, "mixed", mixed), dropout_keys))
 
 
 def _divisors(number: int) -> str:

@@ -1,4 +1,4 @@
-"""A decoder: every token sees those before it, and a prefix where one is given."""
+"""A decoder, in which every token sees those before it and a prefix where one is given, and the language model on it."""
 
 from typing import Any
 
@@ -14,17 +14,18 @@ from model.heads import TokenHead
 from model.transformer import Transformer
 
 
-class LanguageModel(Transformer):
-    """Embeddings, causal blocks, and a head that scores the next token (Radford et al. 2018).
+class Decoder(Transformer):
+    """Embeddings and causal blocks.
 
     With a `prefix` the tokens of the prefix see each other in both directions, and everybody sees them: a prefix language
-    model (arXiv:1910.10683, section 3.2.1).
+    model (arXiv:1910.10683, section 3.2.1). Vectors that model/peft puts before the tokens hang under the name `tuned`.
     """
+
+    tuned: str | None = None
 
     def __init__(self, config: TransformerConfig, *, rngs: nnx.Rngs):
         self.embeddings = Embeddings(config, rngs=rngs)
         super().__init__(config, causal=True, rngs=rngs)
-        self.token_head = TokenHead(config, rngs=rngs)
 
     def __call__(
         self,
@@ -36,6 +37,9 @@ class LanguageModel(Transformer):
         dropout_keys: UInt32[Array, " B"] | None = None,
     ) -> Float[Array, "B T D"]:
         """The last hidden state of every token. Segment 0 is padding; `dropout_keys`, one an example, switch dropout on."""
+        if self.tuned is not None:
+            told = {"prefix": prefix, "dropout_keys": dropout_keys}
+            return getattr(self, self.tuned)(self, tokens, positions, segments, **told)
         first, others = part(dropout_keys)
         x = self.embeddings(tokens, positions, dropout_keys=first)
         return self.run(x, positions, segments, prefix=prefix, dropout_keys=others)[0]
@@ -50,6 +54,10 @@ class LanguageModel(Transformer):
         prefix: Bool[Array, "B T"] | None = None,
     ) -> tuple[Float[Array, "B T D"], Cache]:
         """Hidden states of T more tokens after those in the cache, and the cache with them in it."""
+        if self.tuned is not None:
+            raise ValueError(
+                "vectors before the tokens are in no cache; to write text, tune with a prefix or LoRA instead"
+            )
         x, cache_after = self.run(self.embeddings(tokens, positions), positions, segments, prefix=prefix, cache=cache)
         assert cache_after is not None
         return x, cache_after
@@ -66,6 +74,14 @@ class LanguageModel(Transformer):
             dtype=dtype,
             apart=isinstance(self.layers, nnx.List),
         )
+
+
+class LanguageModel(Decoder):
+    """A decoder with a head that scores the next token (Radford et al. 2018)."""
+
+    def __init__(self, config: TransformerConfig, *, rngs: nnx.Rngs):
+        super().__init__(config, rngs=rngs)
+        self.token_head = TokenHead(config, rngs=rngs)
 
     def predict_tokens(self, hidden: Float[Array, "B K D"]) -> Float[Array, "B K V"]:
         """Logits, in float32, of the token after each of K places, from the hidden states there."""

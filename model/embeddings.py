@@ -46,13 +46,26 @@ class Embeddings(nnx.Module):
         dropout_keys: UInt32[Array, " B"] | None = None,
     ) -> Float[Array, "B T D"]:
         """Token types left out count as type 0. A row longer than the table of learned positions raises ValueError."""
+        return self.add(self.look_up(tokens), positions, token_types, dropout_keys=dropout_keys)
+
+    def look_up(self, tokens: Int[Array, "B T"]) -> Float[Array, "B T E"]:
+        """The vectors of tokens, before anything is added."""
         x = self.tokens(tokens)
-        if self.scale is not None:
-            x = x * self.scale
+        return x if self.scale is None else x * self.scale
+
+    def add(
+        self,
+        x: Float[Array, "B T E"],
+        positions: Int[Array, "B T"],
+        token_types: Int[Array, "B T"] | None = None,
+        *,
+        dropout_keys: UInt32[Array, " B"] | None = None,
+    ) -> Float[Array, "B T D"]:
+        """The stream that begins with vectors in the place of tokens."""
         if (encoded := self.encode(positions, x.shape[-1])) is not None:
             x = x + encoded.astype(x.dtype)
         if self.token_types is not None:
-            x = x + self.token_types(jnp.zeros_like(tokens) if token_types is None else token_types)
+            x = x + self.token_types(jnp.zeros(x.shape[:2], jnp.int32) if token_types is None else token_types)
         if self.norm is not None:
             x = self.norm(x)
         x = dropout(x, self.dropout_rate, dropout_keys)

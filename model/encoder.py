@@ -15,8 +15,10 @@ EMBEDDINGS, LAYERS = 0, 1
 
 class Encoder(Transformer):
     """Embeddings and a stack of blocks in which every token of a segment sees every other; with `pooler`, also a layer that
-    sums a row up from its first token.
+    sums a row up from its first token. Vectors that model/peft puts before the tokens hang under the name `tuned`.
     """
+
+    tuned: str | None = None
 
     def __init__(self, config: TransformerConfig, pooler: bool = False, *, rngs: nnx.Rngs):
         self.embeddings = Embeddings(config, rngs=rngs)
@@ -36,6 +38,8 @@ class Encoder(Transformer):
 
         `dropout_keys` hold one key an example, whatever it shares the batch with; None switches dropout off.
         """
+        if self.tuned is not None:
+            return getattr(self, self.tuned)(self, tokens, positions, segments, token_types, dropout_keys=dropout_keys)
         first, others = part(dropout_keys)
         x = self.embeddings(tokens, positions, token_types, dropout_keys=first)
         return self.run(x, positions, segments, dropout_keys=others)[0]

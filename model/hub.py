@@ -147,7 +147,7 @@ def write_tensors(folder: Path, tensors: Iterable[tuple[str, np.ndarray]], *, fi
 
     def close() -> None:
         groups.append(folder / f"part-{len(groups)}.safetensors")
-        _save(groups[-1], held)
+        save_tensors(groups[-1], held)
         where.update(dict.fromkeys(held, len(groups) - 1))
         held.clear()
 
@@ -168,7 +168,8 @@ def write_tensors(folder: Path, tensors: Iterable[tuple[str, np.ndarray]], *, fi
     write_json(folder / INDEX, {"metadata": {"total_size": total}, "weight_map": weight_map})
 
 
-def _save(path: Path, tensors: dict[str, np.ndarray]) -> None:
+def save_tensors(path: Path, tensors: dict[str, np.ndarray]) -> None:
+    """Write tensors into one safetensors file."""
     from safetensors.numpy import save_file
 
     # The library writes the memory of an array as it lies: one that is not contiguous would come out permuted, silently.

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, UInt32
 
 from model.initializers import Initializer
 
@@ -34,8 +34,11 @@ class Linear(nnx.Module):
     """y = einsum(equation, x, kernel) + bias, with the axes of both spelled out, as in "BTD,DNH->BTNH".
 
     `axes` gives the size of each letter of the kernel. The axes that are summed over come last in `x` and first in the
-    kernel; the bias spans those that the kernel brings to the output.
+    kernel; the bias spans those that the kernel brings to the output. What model/peft adds to a map hangs on it, under the
+    name that `tuned` says, and is then asked instead of it; `dropout_keys` are for that alone.
     """
+
+    tuned: str | None = None
 
     def __init__(
         self, equation: str, axes: dict[str, int], *, bias: bool = True, initializer: Initializer, rngs: nnx.Rngs
@@ -49,8 +52,16 @@ class Linear(nnx.Module):
         self.kernel = nnx.Param(initializer(rngs.params(), tuple(axes[letter] for letter in letters), jnp.float32))
         self.bias = nnx.Param(jnp.zeros(tuple(axes[letter] for letter in new), jnp.float32)) if bias else None
 
-    def __call__(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
+    def __call__(self, x: Float[Array, "..."], dropout_keys: UInt32[Array, " B"] | None = None) -> Float[Array, "..."]:
+        return self.plain(x) if self.tuned is None else getattr(self, self.tuned)(self, x, dropout_keys)
+
+    def plain(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
+        """The map itself, whatever is added to it."""
         return project(x, self.kernel[...], None if self.bias is None else self.bias[...], self.contracted)
+
+    def full_kernel(self) -> Float[Array, "..."]:
+        """The kernel in floating point."""
+        return self.kernel[...]
 
 
 class Embedding(nnx.Module):

@@ -1,6 +1,7 @@
 """The feed-forward half of a block: up, activation, down, optionally gated."""
 
 import dataclasses
+import functools
 import math
 import typing
 from typing import Literal
@@ -80,7 +81,9 @@ def activate(x: Float[Array, "..."], activation: Activation) -> Float[Array, "..
 
 
 class MLP(nnx.Module):
-    """The projections of one feed-forward half."""
+    """The projections of one feed-forward half. What model/peft adds hangs under the name `tuned`."""
+
+    tuned: str | None = None
 
     def __init__(self, width: int, choice: PlainMLP | GatedMLP, *, draw: Draw, rngs: nnx.Rngs):
         self.activation: Activation = choice.activation
@@ -95,12 +98,17 @@ class MLP(nnx.Module):
     def __call__(
         self, x: Float[Array, "B T D"], *, dropout_keys: UInt32[Array, " B"] | None = None
     ) -> Float[Array, "B T D"]:
+        tuned = self.plain if self.tuned is None else functools.partial(getattr(self, self.tuned), self)
+        return tap(self, "output", tuned(x, dropout_keys))
+
+    def plain(self, x: Float[Array, "B T D"], dropout_keys: UInt32[Array, " B"] | None = None) -> Float[Array, "B T D"]:
+        """The half itself, whatever is added to it."""
         if self.gate is None:
-            inner = activate(self.up(x), self.activation)
+            inner = activate(self.up(x, dropout_keys), self.activation)
         else:
-            inner = activate(self.gate(x), self.activation) * self.up(x)
+            inner = activate(self.gate(x, dropout_keys), self.activation) * self.up(x, dropout_keys)
         inner = tap(self, "inner", inner)
-        return tap(self, "output", self.down(dropout(inner, self.dropout_rate, dropout_keys)))
+        return self.down(dropout(inner, self.dropout_rate, dropout_keys), dropout_keys)
 
 
 def _check(choice: PlainMLP | GatedMLP) -> None:

@@ -68,7 +68,9 @@ def rms_norm(x: Float[Array, "... D"], scale: Float[Array, " D"], epsilon: float
 
 
 class Norm(nnx.Module):
-    """The scale, and for layer norm the bias, of one normalisation."""
+    """The scale, and for layer norm the bias, of one normalisation. What model/peft adds hangs under the name `tuned`."""
+
+    tuned: str | None = None
 
     def __init__(self, width: int, choice: LayerNorm | RMSNorm):
         self.choice = choice
@@ -78,11 +80,14 @@ class Norm(nnx.Module):
             self.bias = nnx.Param(jnp.zeros(width, jnp.float32))
 
     def __call__(self, x: Float[Array, "... D"]) -> Float[Array, "... D"]:
+        return tap(self, "output", self.plain(x) if self.tuned is None else getattr(self, self.tuned)(self, x, None))
+
+    def plain(self, x: Float[Array, "... D"]) -> Float[Array, "... D"]:
+        """The norm itself, whatever is added to it."""
         if isinstance(self.choice, LayerNorm):
-            bias = self.bias[...] if self.choice.bias else None
-            return tap(self, "output", layer_norm(x, self.scale[...], bias, self.choice.epsilon))
+            return layer_norm(x, self.scale[...], self.bias[...] if self.choice.bias else None, self.choice.epsilon)
         scale = self.scale[...].astype(jnp.float32)
-        return tap(self, "output", rms_norm(x, scale + 1.0 if self.choice.centred else scale, self.choice.epsilon))
+        return rms_norm(x, scale + 1.0 if self.choice.centred else scale, self.choice.epsilon)
 
 
 def _last(vector: Array, like: Array) -> Array:

@@ -148,6 +148,10 @@ def write_model(
     params = {
         ".".join(map(str, path)): leaf.get_value() for path, leaf in nnx.to_flat_state(nnx.state(model, nnx.Param))
     }
+    if strange := set(params) - set(abstract(architecture_of(model))[1]):
+        raise HubError(
+            f"{several(sorted(strange))} has no published name; merge what was attached, or save it as an adapter"
+        )
     kinds = {str(leaf.dtype) for leaf in params.values()}
     kept = {name: value for name, value in carried.items() if name in (IRRELEVANT - SAID_ANEW) | set(family.kept)}
     write_json(folder / CONFIG, expressed.fields | kept | {"dtype": min(kinds) if len(kinds) == 1 else "float32"})

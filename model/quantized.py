@@ -32,14 +32,23 @@ def quantize(weights: Float[Array, "..."], summed: int) -> tuple[Int8[Array, "..
 
 
 class QuantizedLinear(Linear):
-    """A Linear whose kernel is int8."""
+    """A Linear whose kernel is int8. What is added to the map stays as it is."""
 
     def __init__(self, linear: Linear):
         kernel, scale = quantize(linear.kernel[...], linear.contracted)
         self.contracted = linear.contracted
         self.kernel, self.scale, self.bias = nnx.Param(kernel), nnx.Param(scale), linear.bias
+        if linear.tuned is not None:
+            self.tuned = linear.tuned
+            setattr(self, linear.tuned, getattr(linear, linear.tuned))
 
-    def __call__(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
+    def full_kernel(self) -> Float[Array, "..."]:
+        """The kernel in floating point."""
+        scale = self.scale[...]
+        return self.kernel[...].astype(scale.dtype) * scale.reshape((1,) * self.contracted + scale.shape)
+
+    def plain(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
+        """The map itself, whatever is added to it."""
         y = project(x, self.kernel[...].astype(x.dtype), None, self.contracted)
         y = y * self.scale[...].astype(x.dtype).reshape((1,) * (y.ndim - self.scale.ndim) + self.scale.shape)
         if self.bias is None:
@@ -80,5 +89,7 @@ def cast(model: nnx.Module, weights: Weights | None) -> None:
                 elif type(child) is Embedding:
                     setattr(module, name, QuantizedEmbedding(child))
     elif weights is not None:
-        state = jax.tree.map(lambda leaf: leaf.astype(weights), nnx.state(model))
+        state = jax.tree.map(
+            lambda leaf: leaf.astype(weights) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf, nnx.state(model)
+        )
         nnx.update(model, state)

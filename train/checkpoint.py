@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import json
 import logging
+import math
 import os
 import signal
 import sys
@@ -70,11 +71,11 @@ class Restored(NamedTuple):
 
 @dataclass(frozen=True)
 class Keep:
-    """Which checkpoints stay: the latest, the best by `valid_loss`, and those on a schedule.
+    """Which checkpoints stay: the latest, the best by their rank, and those on a schedule.
 
     Attributes:
         last: how many of the newest.
-        best: how many with the lowest held-out loss.
+        best: how many of those that an evaluation ranked highest.
         every: also each multiple of this many steps.
         log: also each power of two, so that a run can be looked at over its training.
     """
@@ -94,8 +95,9 @@ class Keep:
 
     def should_preserve(self, checkpoints, *, context=None) -> list[bool]:
         """Orbax's policy protocol: one answer for each checkpoint, oldest first."""
-        scored = [info for info in checkpoints if info.metrics and info.metrics.get("valid_loss") is not None]
-        best = {info.step for info in sorted(scored, key=lambda info: info.metrics["valid_loss"])[: self.best]}
+        scored = [info for info in checkpoints if info.metrics and rank_of(info.metrics) > -math.inf]
+        ranked = sorted(scored, key=lambda info: (-rank_of(info.metrics), info.step))  # of equal ones the first
+        best = {info.step for info in ranked[: self.best]}
         newest = {info.step for info in checkpoints[len(checkpoints) - self.last :]}
         return [info.step in newest | best or self.for_good(info.step) for info in checkpoints]
 
@@ -109,8 +111,8 @@ class Checkpoints:
         mend_scores(self.folder)
         options = ocp.CheckpointManagerOptions(
             preservation_policy=keep,
-            best_fn=lambda metrics: metrics["valid_loss"],  # makes orbax store the metrics; `keep` reads them
-            best_mode="min",
+            best_fn=rank_of,  # makes orbax store the metrics; `keep` reads them
+            best_mode="max",
             create=not read_only,
             read_only=read_only,
             temporary_path_class=_ManifestedPath,
@@ -129,17 +131,14 @@ class Checkpoints:
         """Whether a checkpoint is to be written after this step: each `every` steps, and when it would be kept for good."""
         return (every > 0 and step % every == 0) or self._keep.for_good(step)
 
-    def save(
-        self, step: int, state: TrainState, position: dict[str, Any], scores: dict[str, float] | None = None
-    ) -> None:
+    def save(self, step: int, state: TrainState, position: dict[str, Any], rank: float | None = None) -> None:
         """Start writing a checkpoint; returns once the arrays are copied off the devices.
 
+        `rank` is how good an evaluation found the parameters: the best of all checkpoints is kept.
         An error of this save or the one before is raised here or in `wait`, as CheckpointError.
         """
-        arguments = ocp.args.Composite(
-            state=ocp.args.StandardSave(state._asdict()), position=ocp.args.JsonSave(position)
-        )
-        metrics = {"valid_loss": scores["valid_loss"]} if scores and scores.get("valid_loss") is not None else None
+        arguments = ocp.args.Composite(state=ocp.args.StandardSave(kept(state)), position=ocp.args.JsonSave(position))
+        metrics = None if rank is None else {"rank": rank}
         with self._explained(f"checkpoint {step} could not be written"):
             self._manager.save(step, args=arguments, metrics=metrics, force=True)
         self._saving = True
@@ -199,9 +198,7 @@ class Checkpoints:
                 self._manager.close()
 
     def _read(self, step: int, target: TrainState, damaged) -> Restored:
-        arguments = ocp.args.Composite(
-            state=ocp.args.StandardRestore(target._asdict()), position=ocp.args.JsonRestore()
-        )
+        arguments = ocp.args.Composite(state=ocp.args.StandardRestore(kept(target)), position=ocp.args.JsonRestore())
         with self._explained(f"checkpoint {self.folder / str(step)} does not fit this experiment"):
             items = self._manager.restore(step, args=arguments)
         return Restored(step, TrainState(**items["state"]), items["position"], damaged)
@@ -215,6 +212,17 @@ class Checkpoints:
             if "No space left" in str(error):
                 reason = f"No space left in {self.folder}; free some and repeat the command to go on"
             raise CheckpointError(f"{what}: {reason}") from error
+
+
+def kept(state: TrainState) -> dict[str, Any]:
+    """What a checkpoint holds of a state: all but the parameters that are never trained."""
+    return {name: value for name, value in state._asdict().items() if name != "frozen"}
+
+
+def rank_of(metrics: dict[str, Any]) -> float:
+    """How good an evaluation found a checkpoint; those of older runs say their held-out loss."""
+    rank = metrics.get("rank", -metrics.get("valid_loss", math.inf))
+    return -math.inf if rank is None else rank
 
 
 def check_manifest(folder: Path) -> str | None:

@@ -12,13 +12,14 @@ import dataclasses
 import re
 import sys
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NoReturn
 
 from train.options import Options, RunOptions
-from train.registry import Declared, entries, find, is_published, listing, load
+from train.registry import Declared, Entry, entries, find, is_published, listing, load
 from train.suggest import nearest
 
 # Whatever imports JAX is imported inside the functions that need it.
@@ -44,10 +45,18 @@ class Request:
     """Fields and options that the user gave, as dotted paths."""
     folder: str | None = None
     """The run folder, for commands that start from one."""
+    command: str = "pretrain"
+    """The command that asked."""
 
 
-def parse(argv: Sequence[str], *, command: str, options: type[Options] = RunOptions) -> Request:
-    """Read the command line of a command that takes `--exp=NAME`.
+def parse(
+    argv: Sequence[str],
+    *,
+    command: str,
+    options: type[Options] = RunOptions,
+    short: Mapping[str, str] = MappingProxyType({}),
+) -> Request:
+    """Read the command line of a command that takes `--exp=NAME`. `short` gives fields of the experiment a shorter name.
 
     Raises:
         SystemExit: with code 2 and one line on stderr for bad input; with code 0 after `--help`, `--list`,
@@ -56,6 +65,7 @@ def parse(argv: Sequence[str], *, command: str, options: type[Options] = RunOpti
     """
     with one_line_errors():
         flags, positional = split(argv, options)
+        flags = {short.get(path, path): text for path, text in flags.items()}
         if "list" in flags:
             print(listing())
             raise SystemExit(0)
@@ -69,8 +79,27 @@ def parse(argv: Sequence[str], *, command: str, options: type[Options] = RunOpti
                 print_help(command, options())
             names = ", ".join(item.name for item in entries())
             raise ValueError(f"which experiment? python -m train.{command} --exp=NAME; there are {names}")
-        find(exp)  # a mistaken name is answered before JAX is imported
-        return answer(command, load(exp), flags, options)
+        check_command(command, exp, find(exp))  # a mistaken name is answered before JAX is imported
+        declared = load(exp)
+        check_kind(command, exp, declared.experiment.is_task)
+        return answer(command, declared, flags, options)
+
+
+def check_command(command: str, exp: str, place: Any) -> None:
+    """ValueError if an experiment of the house is of another command."""
+    if isinstance(place, Entry):
+        check_kind(command, exp, place.is_task)
+
+
+def check_kind(command: str, exp: str, is_task: bool) -> None:
+    """ValueError, with the command that is meant, for a task that is to be pre-trained, or text to be fine-tuned on."""
+    if command == "pretrain" and is_task:
+        raise ValueError(
+            f"{exp} is a task; to fine-tune on it: python -m train.finetune --exp={exp} --init=RUN_OR_FOLDER"
+        )
+    if command == "finetune" and not is_task:
+        tasks = ", ".join(item.name for item in entries() if item.is_task)
+        raise ValueError(f"{exp} pre-trains on text: python -m train.pretrain --exp={exp}; there are the tasks {tasks}")
 
 
 def parse_folder(
@@ -205,7 +234,7 @@ def answer(command: str, declared: Declared, flags: dict[str, str | None], optio
     elif chosen.diff:
         print(usage.diff_text(declared, experiment))
     else:
-        return Request(declared.name, experiment, declared.experiment, chosen, frozenset(flags))
+        return Request(declared.name, experiment, declared.experiment, chosen, frozenset(flags), command=command)
     raise SystemExit(0)
 
 

@@ -11,11 +11,38 @@ from typing import Any, ClassVar, Literal
 
 from data.config import TextData
 from data.sources import parse_source
+from data.tasks.config import TaskData
+from data.tasks.sources import parse_task_source
 from model.config import TransformerConfig, choice_name
+from model.peft import Peft
 from model.positions import LearnedPositions
-from train.objectives import MaskedLM, NextToken, PrefixLM, SequenceToSequence, SpanCorruption
+from train.objectives import MaskedLM, NextToken, Objective, PrefixLM, SequenceToSequence, SpanCorruption
+from train.objectives.tasks import (
+    Choose,
+    Classify,
+    ClassifyMany,
+    Contrast,
+    FindAnswers,
+    Regress,
+    TagTokens,
+    TaskObjective,
+)
 from train.optimizers import LAMB, SGD, AdamW, Lion
-from train.tree import differences
+from train.rates import Tuning
+from train.selection import Selection
+from train.tree import differences, fields_of, put, put_together, take_apart
+
+# Which objectives a kind of task can be learnt by.
+OBJECTIVES = {
+    "classification": ("classify",),
+    "multi_label": ("classify_many",),
+    "regression": ("regress",),
+    "tagging": ("tag_tokens",),
+    "answers": ("find_answers",),
+    "multiple_choice": ("choose",),
+    "similarity": ("contrast",),
+    "generation": ("sequence_to_sequence", "next_token"),
+}
 
 
 @dataclass(frozen=True)
@@ -41,19 +68,34 @@ class Experiment:
 
     follows: ClassVar[dict[str, str]] = {"model.vocab_size": "data.tokenizer.vocab_size"}
     """Fields that the command line sets by way of another one."""
-    one_word: ClassVar[dict[str, Any]] = {"data.source": parse_source}
-    """Choices that the command line reads from one word, the inverse of `str`."""
+    one_word: ClassVar[dict[str, Any]] = {"data.source": {TextData: parse_source, TaskData: parse_task_source}}
+    """Choices that the command line reads from one word, the inverse of `str`, by what holds them."""
 
-    data: TextData
-    """Text, tokenizer, and the shape of a batch."""
+    data: TextData | TaskData
+    """Text or the examples of a task, the tokenizer, and the shape of a batch."""
     model: TransformerConfig
     """The shape of the transformer."""
-    objective: MaskedLM | NextToken | PrefixLM | SpanCorruption | SequenceToSequence
+    objective: (
+        MaskedLM
+        | NextToken
+        | PrefixLM
+        | SpanCorruption
+        | SequenceToSequence
+        | Classify
+        | ClassifyMany
+        | Regress
+        | TagTokens
+        | FindAnswers
+        | Choose
+        | Contrast
+    )
     """What is hidden and what is asked."""
     optimizer: AdamW | Lion | LAMB | SGD
     """How a gradient becomes an update, and the learning rate over the run."""
     steps: int
     """Updates of the parameters, on a CPU."""
+    epochs: float | None = None
+    """Passes over the examples of a task; where given, they decide `steps` when the run begins."""
     accelerator_steps: int | None = None
     """Updates on a GPU or TPU, when `--steps` is not given; None: as many as on a CPU."""
     evaluate_every: int = 100
@@ -70,6 +112,12 @@ class Experiment:
     """Precision of the forward and backward pass; auto: bfloat16 on a GPU or TPU, float32 on a CPU."""
     guard: Guard = Guard()
     """What to do about a loss that is not finite."""
+    peft: Peft | None = None
+    """Few parameters that are added and trained in the place of all others; None: all are trained."""
+    tuning: Tuning = Tuning()
+    """How the parts of a model that was trained before learn from here on."""
+    selection: Selection = Selection()
+    """Which weights are the result, and when a run ends early."""
 
     def __post_init__(self):
         for name in ("steps", "evaluate_every", "evaluate_rows", "checkpoint_every", "accumulate"):
@@ -79,6 +127,9 @@ class Experiment:
             raise ValueError(f"accelerator_steps={self.accelerator_steps} must be at least 1, or None")
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"seed={self.seed} must lie in [0, 2^32)")
+        if self.epochs is not None and not 0 < self.epochs < float("inf"):
+            raise ValueError(f"epochs={self.epochs} must be more than 0, or None")
+        self._check_task()
         rows, places = self.data.batch_size, self.model.positions
         if rows % self.accumulate:
             raise ValueError(
@@ -92,6 +143,64 @@ class Experiment:
                 f"model.positions.max_length={places.max_length}; "
                 f"shorten the rows, or use --model.positions.max_length {length}"
             )
+
+    @property
+    def is_task(self) -> bool:
+        """Whether it fine-tunes on a task, rather than pre-trains on text."""
+        return isinstance(self.data, TaskData)
+
+    @property
+    def headline(self) -> tuple[str, ...]:
+        """Scores that are named beside `valid_loss` when a run ends, those that it has."""
+        if isinstance(self.data, TaskData):
+            return (*self.data.task.metrics, "majority_accuracy")
+        return self.objective.headline
+
+    @property
+    def text_data(self) -> TextData:
+        """`data` of an experiment that pre-trains. TypeError for a task."""
+        if not isinstance(self.data, TextData):
+            raise TypeError("this experiment is a task, whose data is no text in packed rows")
+        return self.data
+
+    @property
+    def task_data(self) -> TaskData:
+        """`data` of an experiment that fine-tunes. TypeError for one that pre-trains."""
+        if not isinstance(self.data, TaskData):
+            raise TypeError("this experiment pre-trains on text, and has no task")
+        return self.data
+
+    @property
+    def text_objective(self) -> Objective:
+        """`objective` of an experiment that pre-trains. TypeError for one of tasks."""
+        if isinstance(self.objective, TaskObjective):
+            raise TypeError("this experiment is a task, whose objective is not one of text")
+        return self.objective
+
+    @property
+    def task_objective(self) -> TaskObjective:
+        """`objective` of an experiment with a head. TypeError for any other."""
+        if not isinstance(self.objective, TaskObjective):
+            raise TypeError("the objective of this experiment predicts tokens, and has no head")
+        return self.objective
+
+    def _check_task(self) -> None:
+        """ValueError where data and objective do not fit each other."""
+        objective, word = self.objective, choice_name(type(self.objective))
+        if not isinstance(self.data, TaskData):
+            if isinstance(objective, TaskObjective):
+                raise ValueError(f"objective={word} is of tasks, and data holds text; give it data=TaskData(...)")
+            if self.epochs is not None:
+                raise ValueError(f"epochs={self.epochs} is of tasks; text is trained on for a number of steps")
+            return
+        kind = choice_name(type(self.data.task))
+        fits = kind in objective.needs if isinstance(objective, TaskObjective) else (
+            kind == "generation" and isinstance(objective, NextToken | SequenceToSequence)
+        )  # fmt: skip
+        if not fits:
+            raise ValueError(f"objective={word} does not fit a task of {kind}; use {' or '.join(OBJECTIVES[kind])}")
+        if isinstance(objective, Contrast) and self.accumulate > 1:
+            raise ValueError("accumulate must be 1 with objective=contrast: a row is compared with the whole batch")
 
     def for_platform(self, platform: str, given: Collection[str] = ()) -> "Experiment":
         """The experiment as it runs on "cpu", "gpu" or "tpu": its steps and precision decided.
@@ -109,9 +218,54 @@ class Experiment:
                 change[name] = max(1, round(getattr(self, name) * self.accelerator_steps / self.steps))
         return dataclasses.replace(self, **change)
 
+    def as_begun(self, old: "Experiment", given: Collection[str] = ()) -> "Experiment":
+        """The experiment with what was decided when the run of `old` began: vocabulary, and for a task also the model, the
+        labels and the number of steps, but for the fields of the model that were `given`."""
+        if not self.is_task:
+            return self.with_vocabulary(old.model.vocab_size)
+        return settled(
+            self,
+            model=adopted(self.model, old.model, given),
+            task=old.data.task if isinstance(old.data, TaskData) else None,
+            stack=getattr(old.objective, "stack", None),
+            steps=old.steps if self.epochs == old.epochs and self.epochs is not None else None,
+        )
+
     def with_vocabulary(self, size: int) -> "Experiment":
         """The experiment with a model of exactly the `size` tokens that the tokenizer has."""
         return dataclasses.replace(self, model=dataclasses.replace(self.model, vocab_size=size))
+
+
+def settled(
+    experiment: Experiment,
+    *,
+    model: TransformerConfig,
+    task: Any = None,
+    stack: str | None = None,
+    steps: int | None = None,
+) -> Experiment:
+    """An experiment on a task with what is decided when a run begins: model, labels, stack, steps."""
+    objective, data = experiment.objective, experiment.data
+    if task is not None:
+        data = dataclasses.replace(data, task=task)
+    if isinstance(objective, TaskObjective):
+        change: dict[str, Any] = {} if stack is None else {"stack": stack}
+        if task is not None:
+            change |= objective.sizes(task)
+        objective = dataclasses.replace(objective, **change)
+    steps = experiment.steps if steps is None else steps
+    return dataclasses.replace(experiment, data=data, model=model, objective=objective, steps=steps)
+
+
+def adopted(mine: TransformerConfig, theirs: TransformerConfig, given: Collection[str]) -> TransformerConfig:
+    """The shape of a model that was trained before, with the fields that the user has `given` for this one."""
+    node, own = take_apart(theirs), fields_of(take_apart(mine))
+    there = fields_of(node)
+    for path in sorted(given):
+        name = path.removeprefix("model.")
+        if path.startswith("model.") and name in own and name in there:
+            put(node, name, own[name].value)
+    return put_together(node)
 
 
 def compare(old: Any, new: Any, may_change: Collection[str] = ()) -> list[str]:

@@ -67,6 +67,10 @@ class Console:
         progress = Progress(title, total_steps, start_step, start_step, clock, clock())
         return cls(choose_view(stream) if enabled and stream is not None else Silent(), progress)
 
+    def expect(self, total_steps: int) -> None:
+        """Another number of steps than the run was opened with."""
+        self._progress.total = total_steps
+
     def update(self, step: int, scalars: Mapping[str, Any]) -> None:
         """The values of the newest step that is known (numbers on the host). Microseconds, unless a drawing is due."""
         self._progress.advance(step, scalars)

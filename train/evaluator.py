@@ -24,6 +24,8 @@ from train.step import cast, make_measure
 class Evaluator:
     """Scores parameters on held-out documents, under each way of corrupting a row that the objective knows."""
 
+    samples_file = "samples.json"  # what a run folder keeps of `samples`
+
     def __init__(self, built: Built, experiment: Experiment, tokenizer: Tokenizer, documents: Documents):
         self._built, self._experiment, self._tokenizer, self._documents = built, experiment, tokenizer, documents
         self._placing = batch_sharding(built.mesh)
@@ -34,9 +36,9 @@ class Evaluator:
         experiment = self._experiment
         return eval_batches(
             self._documents,
-            experiment.data,
-            experiment.objective.packing(),
-            experiment.objective.corrupt(self._tokenizer, experiment.data.row_length, mode),
+            experiment.text_data,
+            experiment.text_objective.packing(),
+            experiment.text_objective.corrupt(self._tokenizer, experiment.data.row_length, mode),
             seed=experiment.seed,
             batch_size=experiment.data.batch_size,
             limit_rows=limit_rows,
@@ -48,12 +50,12 @@ class Evaluator:
 
     def headline(self, params: Params, limit_rows: int | None = None) -> Means:
         """The headline figures, without those that need other ways of corrupting a row; on all rows, or the first."""
-        objective = self._experiment.objective
+        objective = self._experiment.text_objective
         return objective.scores({objective.modes[0]: self._means(params, objective.modes[0], limit_rows)})
 
     def full(self, params: Params) -> Means:
         """Every figure on every held-out row, beside the floors that they should be read against."""
-        objective = self._experiment.objective
+        objective = self._experiment.text_objective
         seen = {mode: self._means(params, mode, None) for mode in objective.modes}
         token_counts, target_counts = np.zeros((2, self._tokenizer.vocab_size), np.int64)
         for batch in self.batches(objective.modes[0]):
@@ -67,7 +69,7 @@ class Evaluator:
 
     def samples(self, params: Params, rows: int = 6, places: int = 6, guesses: int = 5) -> list[dict[str, Any]]:
         """What the model fills in: a few held-out rows, tokens that it is asked for, and its likeliest guesses."""
-        objective, token = self._experiment.objective, self._tokenizer.token
+        objective, token = self._experiment.text_objective, self._tokenizer.token
         batch = next(iter(self.batches(objective.modes[0], rows)))
         used = min(rows, int((batch.segments.max(axis=1) > 0).sum()))
         samples = [objective.sample(batch, row, places) for row in range(used)]

@@ -18,7 +18,8 @@ from data.batch import Batch
 from data.pipeline import TrainStream
 from train.checkpoint import Checkpoints, fault_point
 from train.console import Console
-from train.evaluator import Evaluator
+from train.scorer import Scorer
+from train.selection import Selection, Selector
 from train.sharding import place_batch
 from train.signals import Stop
 from train.state import TrainState
@@ -55,7 +56,7 @@ class Loop:
     state: TrainState
     stream: TrainStream
     placing: jax.sharding.NamedSharding
-    evaluator: Evaluator
+    evaluator: Scorer
     checkpoints: Checkpoints
     tracker: Tracker
     console: Console
@@ -64,6 +65,7 @@ class Loop:
     evaluate_every: int
     checkpoint_every: int
     max_skips: int
+    selector: Selector = field(default_factory=lambda: Selector(Selection()))
     profile: tuple[int, int] | None = None  # trace the steps first <= step < last
     after_evaluation: Callable[[], None] = lambda: None
     watch: Watch | None = None
@@ -75,7 +77,7 @@ class Loop:
     _profiling: bool = False
 
     def run(self) -> int | None:
-        """Train until done or asked to stop. Returns the exit code of a stop, or None when all steps are taken.
+        """Train until done or asked to stop. Returns the exit code of a stop, or None when all steps are taken that are needed.
 
         Raises:
             Diverged: `max_skips` steps in a row had a loss or gradient that was not finite.
@@ -83,7 +85,7 @@ class Loop:
         step = int(self.state.step)
         self._saved = step if step in self.checkpoints.steps() else -1
         self._clock = time.perf_counter()
-        while step < self.total_steps and self.stop.requested is None:
+        while step < self.total_steps and self.stop.requested is None and not self.selector.exhausted:
             try:
                 batch = next(self.stream)
             except RuntimeError:
@@ -106,32 +108,36 @@ class Loop:
             if self.watch is not None and step % self.watch.every == 0:
                 self._look(step)
             # Also when a stop was asked for: a resumed run must not miss an evaluation that an undisturbed one has.
-            if step % self.evaluate_every == 0:
-                self.evaluate(step)
+            if step % self.evaluate_every == 0 and self.evaluate(step):
+                self.save(step)
+            if self.selector.exhausted:
+                break
             if self.checkpoints.due(step, self.checkpoint_every):
                 self.save(step)
             self.checkpoints.check()
         self._settle(0)
         self._profile(None)
-        if self.stop.requested is not None and step < self.total_steps:
+        if self.stop.requested is not None and step < self.total_steps and not self.selector.exhausted:
             self.save(step)
             self.checkpoints.wait()
             return self.stop.requested
         return None
 
-    def evaluate(self, step: int) -> None:
-        """Score the parameters on the first held-out rows and write the line."""
+    def evaluate(self, step: int) -> bool:
+        """Score the parameters on the first held-out rows and write the line; whether they are the best by a named score."""
         self._settle(0)
         self.console.status("evaluating")
-        self.record_scores(step, self.evaluator.quick(self.state.params))
+        scores = self.evaluator.quick(self.state.weights)
+        self.record_scores(step, scores)
         self.keep_maps(step)
         self.after_evaluation()
         self._clock = time.perf_counter()
+        return self.selector.see(step, scores)
 
     def keep_maps(self, step: int) -> None:
         """The attention of the parameters as they are, where it is watched."""
         if self.watch is not None:
-            self.watch.keep_maps(step, self.state.params)
+            self.watch.keep_maps(step, self.state.weights)
 
     def record_scores(self, step: int, scores: dict[str, float]) -> None:
         """The line of an evaluation, in the record and on the console."""
@@ -148,14 +154,15 @@ class Loop:
         self.tracker.event("checkpoint", step=step)
         self.tracker.flush()
         scored_at, scores = self._scored
-        self.checkpoints.save(step, self.state, self.stream.position, scores if scored_at == step else None)
+        rank = self.selector.rank(scores) if scored_at == step else None
+        self.checkpoints.save(step, self.state, self.stream.position, rank)
         self._saved = step
         self._clock = time.perf_counter()
 
     def _look(self, step: int) -> None:
         assert self.watch is not None
         self._settle(0)
-        self.tracker.event("heads", step=step, **self.watch.look(self.state.params))
+        self.tracker.event("heads", step=step, **self.watch.look(self.state.weights))
         self._clock = time.perf_counter()
 
     def _settle(self, left: int) -> float:

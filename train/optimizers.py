@@ -14,7 +14,8 @@ import optax
 
 from train.schedules import Schedule, WarmupLinear
 
-NOT_DECAYED = ("bias", "scale", "sinks")  # the last word of a parameter's path: offsets, and the scales of norms
+# The last word of a parameter's path: offsets, the scales of norms, and in model/peft what multiplies activations or weights.
+NOT_DECAYED = ("bias", "scale", "sinks", "inputs", "outputs", "magnitude", "energy")
 STACKED = "layers"  # parameters below this word lead with a dimension of layers [L, ...]
 
 

@@ -27,7 +27,7 @@ def overridden(experiment: Any, changes: dict[str, str | None], known: Iterable[
         place = path if path in fields else path.removesuffix(".name")
         choice = fields.get(place)
         if path in words and text is not None:
-            put(node, path, words[path](text))
+            put(node, path, reader_of(words[path], node, path)(text))
         elif isinstance(choice, Choice):
             kind = option(path, text, choice)
             put(node, place, swap(choice.value, kind) if kind else None)
@@ -40,6 +40,16 @@ def overridden(experiment: Any, changes: dict[str, str | None], known: Iterable[
         put(node, path, read(f"--{path}", text, fields[path].kind, fields[path].value))
     follow(node, changes, getattr(type(experiment), "follows", {}))
     return put_together(node)
+
+
+def reader_of(readers: Any, node: Node, path: str) -> Any:
+    """What reads the one word of a choice: it may depend on the dataclass that holds the choice."""
+    if not isinstance(readers, dict):
+        return readers
+    holder: Any = node
+    for name in path.split(".")[:-1]:
+        holder = holder.fields[name]
+    return readers[holder.kind]
 
 
 def follow(node: Node, changes: dict[str, str | None], follows: dict[str, str]) -> None:

@@ -25,6 +25,23 @@ SCORES = {
     "masked_accuracy": "masked accuracy",
     "next_sentence_accuracy": "next-sentence accuracy",
     "sentence_order_accuracy": "sentence-order accuracy",
+    "f1": "F1",
+    "f1_strict": "strict F1",
+    "micro_f1": "micro F1",
+    "macro_f1": "macro F1",
+    "matthews": "Matthews correlation",
+    "pearson": "Pearson correlation",
+    "spearman": "Spearman correlation",
+    "mse": "mean squared error",
+    "exact_match": "exact match",
+    "bleu": "BLEU",
+    "chrf": "chrF",
+    "rouge1": "ROUGE-1",
+    "rouge2": "ROUGE-2",
+    "rougeL": "ROUGE-L",
+    "rougeLsum": "ROUGE-Lsum",
+    "expected_calibration_error": "calibration error",
+    "majority_accuracy": "majority",
 }
 
 

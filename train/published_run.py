@@ -63,7 +63,7 @@ def evaluate(folder: str, experiment: Experiment, *, mesh: str = "", most: int =
     pretrained = load(folder, mesh=devices)
     if pretrained.tokenizer is None:
         raise HubError(f"{pretrained.folder} has no tokenizer to read text with; put its files there")
-    documents = held_out_from_source(experiment.data.source, pretrained.tokenizer, most=most)
+    documents = held_out_from_source(experiment.text_data.source, pretrained.tokenizer, most=most)
     parts, optimizer = split_model(pretrained.model), experiment.optimizer.build(1)
     built = Built(parts, optimizer, state_shapes(parts, optimizer, devices), devices)
     return Evaluator(built, experiment, pretrained.tokenizer, documents).full(parts.params)

@@ -17,6 +17,7 @@ from typing import Any
 
 from train.suggest import nearest
 
+TASKS = "tasks"  # the folder of the experiments that fine-tune
 VALUE = "experiment"  # the name that a file gives to what it declares
 
 
@@ -27,6 +28,16 @@ class Entry:
     name: str
     summary: str
     path: Path
+
+    @property
+    def is_task(self) -> bool:
+        """Whether it fine-tunes: tasks have a folder of their own."""
+        return self.path.parent.name == TASKS
+
+    @property
+    def module(self) -> str:
+        """What to import."""
+        return f"experiments.{TASKS}.{self.name}" if self.is_task else f"experiments.{self.name}"
 
 
 @dataclass(frozen=True)
@@ -43,7 +54,8 @@ def entries() -> list[Entry]:
     """The experiments of the house by name, none of them imported."""
     spec = importlib.util.find_spec("experiments")
     folders = list(spec.submodule_search_locations or ()) if spec else []
-    found = [entry(path) for folder in folders for path in sorted(Path(folder).glob("[!_]*.py"))]
+    places = [place for folder in folders for place in (Path(folder), Path(folder) / TASKS)]
+    found = [entry(path) for place in places for path in sorted(place.glob("[!_]*.py"))]
     return [item for item in found if item is not None]
 
 
@@ -64,7 +76,12 @@ def listing() -> str:
     """The experiments with their first line, as `--list` prints them."""
     found = entries()
     width = max((len(item.name) for item in found), default=0)
-    return "\n".join(f"  {item.name:{width}}  {item.summary}".rstrip() for item in found)
+    shown = {item.name: f"  {item.name:{width}}  {item.summary}".rstrip() for item in found}
+    return "\n".join([
+        *(shown[item.name] for item in found if not item.is_task),
+        "Tasks, of python -m train.finetune:",
+        *(shown[item.name] for item in found if item.is_task),
+    ])  # fmt: skip
 
 
 def find(text: str) -> Entry | Path:
@@ -90,7 +107,7 @@ def load(text: str) -> Declared:
     """Import the experiment that `--exp=TEXT` means. ValueError with one line naming file, line and error."""
     place = find(text)
     if isinstance(place, Entry):
-        return declared(place.name, run_file(f"experiments.{place.name}", place.path), place.path)
+        return declared(place.name, run_file(place.module, place.path), place.path)
     if place.suffix == ".json":
         return from_config(place)
     return declared(place.stem.replace("-", "_"), run_file(f"experiment_{place.stem}", place), place)

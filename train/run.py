@@ -20,13 +20,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flax import nnx
 
 from data.config import TextData
 from data.documents import Documents
 from data.held_out import open_held_out
+from data.tasks.held_out import open_held_out_task
+from data.tasks.opened import TaskSet
 from data.tokenizers import Tokenizer, load_tokenizer
 from model.config import from_json
 from train.checkpoint import Checkpoints, Keep, Restored
@@ -37,7 +39,19 @@ from train.registry import is_published
 from train.sharding import MeshShape, check_batch, make_mesh
 from train.state import Built, Params, build
 
-BEGINNING = ("tokenizer", "held_out.jsonl.gz", "data.json", "run.json", "base.json", "config.json", "checkpoints")
+if TYPE_CHECKING:
+    from train.task_evaluator import TaskEvaluator
+
+BEGINNING = (
+    "tokenizer",
+    "held_out.jsonl.gz",
+    "held_out_task.jsonl.gz",
+    "data.json",
+    "run.json",
+    "base.json",
+    "config.json",
+    "checkpoints",
+)
 
 
 class RunError(ValueError):
@@ -175,6 +189,12 @@ class Run(Inspectable):
         checkpoints.close()
         if restored is None:
             raise RunError(f"{folder.path} has no checkpoint yet; train it further first")
+        if built.parts.trained is not None:  # the others are where they came from
+            from train.starting import first_state
+
+            init = (folder.read("run.json") or {}).get("init")
+            base = first_state(experiment, built, init, tokenizer, say=lambda line: None)
+            restored = restored._replace(state=restored.state._replace(frozen=base.frozen))
         return cls(folder, experiment, tokenizer, restored, built)
 
     def steps(self) -> list[int]:
@@ -202,20 +222,33 @@ class Run(Inspectable):
     @property
     def params(self) -> Params:
         """The weights as nested dicts of arrays."""
-        return self.restored.state.params
+        return self.restored.state.weights
 
     @property
     def held_out(self) -> Documents:
-        """The documents kept from training."""
+        """The documents kept from training, of a run that pre-trained on text."""
         return open_held_out(self.folder.path, self.tokenizer)
 
     def evaluator(self, documents: Documents | None = None, data: TextData | None = None) -> Evaluator:
         """What scores parameters on the held-out documents, or on others; rows are shaped by `data`."""
+        if self.experiment.is_task:
+            raise RunError(f"{self.folder.path} is of a task, and is scored on examples: use task_evaluator")
         experiment = dataclasses.replace(self.experiment, data=data or self.experiment.data)
         check_batch(experiment.data.batch_size, 1, self.built.mesh)
         return Evaluator(self.built, experiment, self.tokenizer, self.held_out if documents is None else documents)
 
+    def task_evaluator(self, examples: TaskSet | None = None) -> "TaskEvaluator":
+        """What scores parameters on the held-out examples of a task, or on others that were opened with its labels."""
+        from train.task_evaluator import TaskEvaluator
+
+        if examples is None:
+            quiet = lambda line: None  # noqa: E731
+            examples = open_held_out_task(self.folder.path, self.experiment.task_data, self.tokenizer, say=quiet)
+        return TaskEvaluator(self.built, self.experiment, examples)
+
     def evaluate(self, documents: Documents | None = None, data: TextData | None = None) -> dict[str, float]:
-        """Every score of the objective; on the run's own held-out documents also what counting alone reaches."""
+        """Every score of the objective; on what the run itself held out also what counting alone reaches."""
+        if self.experiment.is_task:
+            return self.task_evaluator().full(self.params) | self.folder.floors()
         scores = self.evaluator(documents, data).full(self.params)
         return scores | (self.folder.floors() if documents is None else {})

@@ -62,16 +62,23 @@ class WarmupLinear:
     """Steps in which the rate rises from near zero to `peak`."""
     final: float = 0.0
     """What is left of the peak at the end, as a fraction of it."""
+    warmup_fraction: float = 0.0
+    """Share of the run in which the rate rises, in the place of `warmup_steps`."""
 
     def __post_init__(self):
         check(self)
+        if not 0 <= self.warmup_fraction <= 1:
+            raise ValueError(f"warmup_fraction={self.warmup_fraction} is a share of the run and must lie in [0, 1]")
+        if self.warmup_fraction and self.warmup_steps:
+            raise ValueError("warmup_fraction and warmup_steps say the same; give one of them")
 
     def build(self, steps: int) -> Rate:
         """The rate as a function of the step, float32; `steps` is the length of the run."""
+        warmup = self.warmup_steps or round(self.warmup_fraction * steps)
 
         def rate(step):
-            left = 1 - progress(step, self.warmup_steps, steps)
-            return self.peak * warm_up(step, self.warmup_steps) * (self.final + (1 - self.final) * left)
+            left = 1 - progress(step, warmup, steps)
+            return self.peak * warm_up(step, warmup) * (self.final + (1 - self.final) * left)
 
         return rate
 
@@ -181,7 +188,54 @@ class WarmupStableDecay:
         return rate
 
 
-Schedule = Constant | WarmupLinear | WarmupCosine | WarmupInverseRoot | WarmupStableDecay
+@dataclass(frozen=True)
+class OneCycle:
+    """Up from `peak / start_divisor` and down to `peak / end_divisor`, each along half a cosine: super-convergence.
+
+    rate(step) = a + (b - a) * (1 - cos(pi * p)) / 2, from a to b, p the part of the way up or down that is done. Momentum
+    stays as it is, which the paper lets fall and rise. Reference: Smith and Topin, arXiv:1708.07120; half cosines as fastai
+    draws them.
+
+    >>> rate = OneCycle(peak=0.1, rise=0.25, start_divisor=10.0, end_divisor=100.0).build(steps=8)
+    >>> [round(float(rate(step)), 3) for step in (0, 1, 2, 5, 8)]
+    [0.01, 0.055, 0.1, 0.051, 0.001]
+    """
+
+    depends_on_steps: ClassVar[bool] = True
+
+    peak: float
+    """The highest learning rate."""
+    rise: float = 0.25
+    """Share of the run in which the rate rises."""
+    start_divisor: float = 25.0
+    """How far below the peak the run begins."""
+    end_divisor: float = 1e5
+    """How far below the peak it ends."""
+
+    def __post_init__(self):
+        check(self)
+        if not 0 < self.rise < 1:
+            raise ValueError(f"rise={self.rise} is a share of the run and must lie in (0, 1), such as 0.25")
+        for name in ("start_divisor", "end_divisor"):
+            if not getattr(self, name) >= 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+
+    def build(self, steps: int) -> Rate:
+        """The rate as a function of the step, float32; `steps` is the length of the run."""
+        top = max(1, round(self.rise * steps))
+
+        def between(low, high, done):
+            return low + (high - low) * 0.5 * (1 - jnp.cos(jnp.pi * done))
+
+        def rate(step):
+            up = between(self.peak / self.start_divisor, self.peak, progress(step, 0, top))
+            down = between(self.peak, self.peak / self.end_divisor, progress(step, top, steps))
+            return jnp.where(step < top, up, down).astype(jnp.float32)
+
+        return rate
+
+
+Schedule = Constant | WarmupLinear | WarmupCosine | WarmupInverseRoot | WarmupStableDecay | OneCycle
 
 
 def warm_up(step, warmup_steps: int) -> Float[Array, ""]:

@@ -4,36 +4,37 @@
 """
 
 import contextlib
-import dataclasses
 import shlex
 import sys
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import jax
 
+from data.batch import Batch
 from data.errors import DataError, NotPrepared
-from data.held_out import open_held_out, write_held_out
-from data.pipeline import TrainStream
-from data.prepared import Prepared, open_prepared
 from data.tokenizers import Tokenizer
 from model.config import to_json
 from train import cli
 from train.checkpoint import Checkpoints, Keep, Restored
 from train.command import configure_jax
+from train.compiling import CompiledByShape
 from train.config import Experiment, resume_refusals
 from train.console import Console
 from train.environment import write_environment
-from train.evaluator import Evaluator
 from train.loop import Loop
+from train.material import Material, open_material
 from train.options import RunOptions
 from train.progress import SCORES
 from train.report import LiveReport, write_report
 from train.run import Run, RunError, RunFolder
+from train.scorer import Scorer
+from train.selection import CLOSING, Selector
 from train.sharding import MeshShape, batch_sharding, check_batch, make_mesh, place_batch, replicated
 from train.signals import Stop
-from train.starting import first_state, rows_needed
+from train.starting import first_state
 from train.state import Built, TrainState, build, parameter_count
 from train.step import StepOptions, make_step
 from train.tracking import Tracker, read_metrics
@@ -56,26 +57,29 @@ def train_run(request, started: float) -> int:
     with contextlib.ExitStack() as stack:
         stack.enter_context(folder.locked())
         if folder.exists():
-            experiment = agree(folder, experiment, request.name)
+            experiment = agree(folder, experiment, request)
             if is_finished(folder, experiment):
                 print(closing_line(folder, folder.read("scores.json") or {}, experiment) + " (finished before)")
                 return 0
         console = stack.enter_context(Console.open(experiment.steps, title=request.name, enabled=is_first_process()))
         console.say(f"{request.name} on {describe_devices()}, into {folder.path}")
-        prepared = open_data(folder, experiment, console)
-        tokenizer = prepared.tokenizer
-        init = agreed_init(folder, options.init)
-        if not folder.exists():  # else it has that of the run that was begun
-            experiment = experiment.with_vocabulary(rows_needed(init, tokenizer))
-        corrupt = experiment.objective.corrupt(tokenizer, experiment.data.row_length)  # fails before the run begins
+        init = agreed_init(folder, options)
+        console.status("preparing the data")
+        material = open_data(experiment, folder, init, request.given, console)
+        experiment, tokenizer = material.experiment, material.tokenizer
+        console.expect(experiment.steps)
         built = build(experiment, mesh)
         checkpoints = Checkpoints(folder.path, Keep(options.keep_last, 1, options.keep_every, options.keep == "log"))
         stack.callback(checkpoints.close)
         restored = restore(checkpoints, built.target, console)
         step = 0 if restored is None else restored.step
-        state = first_state(experiment, built, init, tokenizer, console.say) if restored is None else restored.state
+        if restored is None or built.parts.trained is not None:
+            fresh = first_state(experiment, built, init, tokenizer, console.say)
+            state = fresh if restored is None else restored.state._replace(frozen=fresh.frozen)
+        else:
+            state = restored.state
         if not folder.exists():
-            begin(folder, experiment, request, prepared)
+            begin(folder, experiment, request, material)
         elif folder.experiment() != experiment:  # more steps
             folder.write("config.json", to_json(experiment))
         write_environment(
@@ -98,21 +102,13 @@ def train_run(request, started: float) -> int:
             tracker.event("resume", step=step)
             console.say(f"resuming after step {step}")
         stop = stack.enter_context(Stop(console.say))
-        evaluator = Evaluator(built, experiment, tokenizer, open_held_out(folder.path, tokenizer))
+        evaluator = material.evaluator(built, experiment, folder)
         watch = open_watch(
             folder, experiment, built, evaluator, tokenizer, options
         )  # fails before anything is compiled
-        step_function = compile_step(experiment, built, evaluator, console)
-        stream = TrainStream(
-            prepared.train,
-            experiment.data,
-            experiment.objective.packing(),
-            corrupt,
-            seed=experiment.seed,
-            start=0 if restored is None else restored.position["batch"],
-            anchor=None if restored is None else restored.position["anchor"],
-            workers=options.workers,
-        )
+        position = None if restored is None else restored.position
+        step_function = compile_step(experiment, built, material.example(evaluator, position), console)
+        stream = material.stream(experiment, position, options.workers)
         stack.callback(stream.close)
         loop = Loop(
             step_function=step_function,
@@ -128,6 +124,7 @@ def train_run(request, started: float) -> int:
             evaluate_every=experiment.evaluate_every,
             checkpoint_every=experiment.checkpoint_every,
             max_skips=experiment.guard.max_skips,
+            selector=Selector.from_lines(experiment.selection, read_metrics(folder.path)),
             profile=options.profile_steps,
             after_evaluation=LiveReport(folder.path, say=console.say).refresh,
             watch=watch,
@@ -135,7 +132,7 @@ def train_run(request, started: float) -> int:
         console.say(f"first step {time.perf_counter() - started:.0f} s after the start")
         code = loop.run()
         if code is None:
-            scores = finish(folder, loop, evaluator)
+            scores = finish(folder, loop, evaluator, built.target)
             tracker.close("done")
             console.close()
             print(closing_line(folder, scores, experiment))
@@ -144,7 +141,7 @@ def train_run(request, started: float) -> int:
         tracker.close("stopped")
         write_report(folder.path)
         console.close()
-        print(f"stopped and saved after step {int(loop.state.step)}; to go on: {command_again()}")
+        print(f"stopped and saved after step {int(loop.state.step)}; to go on: {command_again(request.command)}")
         return code
 
 
@@ -165,17 +162,15 @@ def train(experiment: Experiment, run_dir: str | Path, **options: Any) -> Run:
     return Run.open(run_dir, mesh=request.options.mesh)
 
 
-def agree(folder: RunFolder, experiment: Experiment, name: str) -> Experiment:
+def agree(folder: RunFolder, experiment: Experiment, request) -> Experiment:
     """The experiment to go on with in a folder that has a run already; RunError names every field that stands in the way."""
-    begun = folder.read("run.json") or {}
+    begun, name = folder.read("run.json") or {}, request.name
     if begun.get("experiment", name) != name:
         raise RunError(
             f"--run-dir {folder.path} holds a run of {begun['experiment']}, not of {name}; name another folder"
         )
     old = folder.experiment()
-    experiment = dataclasses.replace(
-        experiment, model=dataclasses.replace(experiment.model, vocab_size=old.model.vocab_size)
-    )
+    experiment = experiment.as_begun(old, request.given)
     if refusals := resume_refusals(old, experiment):
         raise RunError(
             f"--run-dir {folder.path} holds a run that differs in {'; '.join(refusals)}; "
@@ -188,17 +183,19 @@ def open_watch(
     folder: RunFolder,
     experiment: Experiment,
     built: Built,
-    evaluator: Evaluator,
+    evaluator: Any,
     tokenizer: Tokenizer,
     options: RunOptions,
 ) -> Watch | None:
     """What --watch asks for, if anything."""
     if not options.watch:
         return None
+    if experiment.is_task:
+        raise RunError("--watch is of pre-training; look at a fine-tuned run with python -m train.inspect")
     return Watch(
         folder,
         built,
-        experiment.objective,
+        experiment.text_objective,
         evaluator,
         tokenizer,
         patterns=options.watch,
@@ -207,11 +204,11 @@ def open_watch(
     )
 
 
-def agreed_init(folder: RunFolder, init: str | None) -> str | None:
+def agreed_init(folder: RunFolder, options: RunOptions) -> str | None:
     """The run or published folder whose weights this one starts from: what it began with, even where that is not said again."""
     if not folder.exists():
-        return init
-    begun = (folder.read("run.json") or {}).get("init")
+        return options.init
+    begun, init = (folder.read("run.json") or {}).get("init"), options.init
     if init is not None and (begun is None or Path(begun).resolve() != Path(init).resolve()):
         raise RunError(
             f"--run-dir {folder.path} holds a run that differs in init: was {begun}, now {init}; name another folder"
@@ -221,37 +218,25 @@ def agreed_init(folder: RunFolder, init: str | None) -> str | None:
 
 def is_finished(folder: RunFolder, experiment: Experiment) -> bool:
     """Whether all steps of the experiment have been taken and scored."""
-    done = [line["step"] for line in read_metrics(folder.path) if line.get("event") == "done"]
-    scored = {"valid_loss", "held_out_targets"} <= set(folder.read("scores.json") or {})
-    return bool(done) and done[-1] >= experiment.steps and scored  # a result that is lost is made again
+    done = [line for line in read_metrics(folder.path) if line.get("event") == "done"]
+    there = set(folder.read("scores.json") or {})
+    scored = "valid_loss" in there and bool(there & set(CLOSING))  # a result that is lost is made again
+    return bool(done) and (done[-1]["step"] >= experiment.steps or done[-1].get("early", False)) and scored
 
 
-def open_data(folder: RunFolder, experiment: Experiment, console: Console) -> Prepared:
-    """The prepared source; on a resume its fingerprint must be the one that the run began with."""
-    console.status("preparing the data")
+def open_data(
+    experiment: Experiment, folder: RunFolder, init: str | None, given: Collection[str], console: Console
+) -> Material:
+    """The data, opened; what must be prepared first is told with the command that does so."""
     try:
-        prepared = open_prepared(experiment.data, say=console.say)
+        return open_material(experiment, folder, init, given, console.say)
     except NotPrepared as error:
         raise DataError(f"{error.message}; run: {preparing_command()}") from None
-    begun = folder.read("data.json")
-    if folder.exists() and begun is not None and begun["fingerprint"] != prepared.fingerprint:
-        raise RunError(
-            f"--run-dir {folder.path} was trained on other data: the fingerprint of {experiment.data.source} was "
-            f"{begun['fingerprint'][:12]}, now {prepared.fingerprint[:12]}; restore the data, or name another folder"
-        )
-    return prepared
 
 
-def begin(folder: RunFolder, experiment: Experiment, request, prepared: Prepared) -> None:
+def begin(folder: RunFolder, experiment: Experiment, request, material: Material) -> None:
     """Write what a run starts with; config.json comes last, since it is what makes the folder a run."""
-    prepared.tokenizer.save(folder / "tokenizer")
-    write_held_out(prepared, folder.path)
-    folder.write(
-        "data.json",
-        {"fingerprint": prepared.fingerprint}
-        | prepared.describe(experiment.data, experiment.objective.packing())
-        | {"floors": experiment.objective.floors(prepared.train, prepared.valid, prepared.tokenizer.vocab_size)},
-    )
+    material.begin(folder)
     folder.write("run.json", {"experiment": request.name, "init": request.options.init})
     folder.write("base.json", to_json(request.base))
     folder.write("config.json", to_json(experiment))
@@ -267,39 +252,55 @@ def restore(checkpoints: Checkpoints, target: TrainState, console: Console) -> R
     return restored
 
 
-def compile_step(experiment: Experiment, built: Built, evaluator: Evaluator, console: Console):
-    """Compile the training step for the shapes it will see, and say what it is."""
+def compile_step(experiment: Experiment, built: Built, example: Batch, console: Console) -> CompiledByShape:
+    """Compile the training step for the shape that it will see first, and say what it is."""
     options = StepOptions(experiment.seed, experiment.accumulate, experiment.compute_dtype)
     schedule = experiment.optimizer.schedule.build(experiment.steps)
-    step = make_step(built.parts, experiment.objective, built.optimizer, schedule, options)
+    step = make_step(built.parts, experiment.objective, built.optimizer, schedule, options, built.rates)
     where = jax.tree.map(lambda leaf: leaf.sharding, built.target)
     jitted = jax.jit(step, donate_argnums=0, out_shardings=(where, replicated(built.mesh)))
-    batch = place_batch(next(evaluator.batches("train", limit_rows=1)), batch_sharding(built.mesh))
-    console.status("compiling")
-    begin = time.perf_counter()
-    with jax.set_mesh(built.mesh):
-        compiled = jitted.lower(built.target, batch).compile()
-    tokens = sum(side.size for side in (batch.tokens, batch.source_tokens) if side is not None)
+    compiled = CompiledByShape(jitted, built.target, built.mesh, console.status)
+    seconds = compiled.prepare(place_batch(example, batch_sharding(built.mesh)))
+    total, trained = parameter_count(built.parts.params), parameter_count(built.target.params)
+    count = f"{total / 1e6:.1f} M parameters"
+    if trained != total:
+        count += f", {trained:,} of them trained ({100 * trained / total:.2f}%)"
     console.say(
-        f"{parameter_count(built.parts.params) / 1e6:.1f} M parameters, {tokens} tokens a step, {experiment.steps} steps, "
-        f"mesh {dict(built.mesh.shape)}, {experiment.compute_dtype}; compiled in {time.perf_counter() - begin:.1f} s"
+        f"{count}, {size_of_step(experiment, example)}, {experiment.steps} steps, "
+        f"mesh {dict(built.mesh.shape)}, {experiment.compute_dtype}; compiled in {seconds:.1f} s"
     )
     return compiled
 
 
-def finish(folder: RunFolder, loop: Loop, evaluator: Evaluator) -> dict[str, float]:
+def size_of_step(experiment: Experiment, example: Batch) -> str:
+    """How much a step sees: tokens of packed rows, or examples."""
+    if experiment.is_task:
+        return f"{len(example.tokens)} rows a step"
+    return f"{sum(side.size for side in (example.tokens, example.source_tokens) if side is not None)} tokens a step"
+
+
+def finish(folder: RunFolder, loop: Loop, evaluator: Scorer, target: TrainState) -> dict[str, float]:
     """The closing evaluation, the last checkpoint, and the files of the result. Safe to repeat if it was cut off."""
-    step, params = int(loop.state.step), loop.state.params
+    step = int(loop.state.step)
+    if loop.selector.selection.metric is not None and step not in loop.selector.seen:
+        loop.evaluate(step)  # the last weights are a candidate too
+    if (best := loop.selector.best_step) is not None and best != step:
+        loop.console.say(f"the best {loop.selector.selection.metric} was at step {best}: its weights are the result")
+        restored = loop.checkpoints.restore(target, best)
+        assert restored is not None
+        loop.state = loop.state._replace(params=restored.state.params)
+    params = loop.state.weights
     loop.console.status("evaluating on all held-out rows")
     scores = evaluator.full(params) | folder.floors()
-    if not any(line["step"] == step and "held_out_targets" in line for line in read_metrics(folder.path)):
+    if not any(line["step"] == step and set(line) & set(CLOSING) for line in read_metrics(folder.path)):
         loop.record_scores(step, scores)
     loop.keep_maps(step)
     loop.save(step)
     loop.checkpoints.wait()
     folder.write("scores.json", scores | {"step": step})
-    folder.write("samples.json", evaluator.samples(params))
-    loop.tracker.event("done", step=step, valid_loss=scores["valid_loss"])
+    folder.write(evaluator.samples_file, evaluator.samples(params))
+    early = {"early": True} if loop.selector.exhausted else {}
+    loop.tracker.event("done", step=step, valid_loss=scores["valid_loss"], **early)
     loop.tracker.flush()
     write_report(folder.path)
     return scores
@@ -307,7 +308,7 @@ def finish(folder: RunFolder, loop: Loop, evaluator: Evaluator) -> dict[str, flo
 
 def closing_line(folder: RunFolder, scores: dict[str, float], experiment: Experiment) -> str:
     """Where the run is and what it scored, in one line: the loss, and what the objective names beside it."""
-    named = [f"{SCORES[name]} {scores[name]:.3f}" for name in experiment.objective.headline if name in scores]
+    named = [f"{SCORES.get(name, name)} {scores[name]:.3f}" for name in experiment.headline if name in scores]
     extras = f" ({', '.join(named)})" if named else ""
     return f"{folder.path}: held-out loss {scores['valid_loss']:.3f} nats{extras}; see {folder / 'report.html'}"
 
@@ -331,6 +332,6 @@ def preparing_command() -> str:
     return shlex.join(["python", "-m", "train.prepare", *words])
 
 
-def command_again() -> str:
+def command_again(command: str) -> str:
     """The command line that was typed, quoted for a shell."""
-    return shlex.join(["python", "-m", "train.pretrain", *sys.argv[1:]])
+    return shlex.join(["python", "-m", f"train.{command}", *sys.argv[1:]])

@@ -31,6 +31,9 @@ AXES = (
     (r"token_head\.table\.embedding", ("vocab", "embed")),
     (r"token_head\.bias", ("vocab",)),
     (r"pair_head\.pooler\.kernel", ("embed", "mlp")),
+    (r"(absmax|absmax_scale|absmax_mean)", ()),  # of kernels in four bits
+    (r"(lora|ia3)\.(a|b|magnitude|inputs|outputs|energy)", ()),  # where no kernel says more
+    (r"(prefix|prompt)\.(keys|values|embedding)", ()),
     (r"(scale|bias|kernel)", ()),  # norms, small biases, classifiers: whole on every device
 )
 
@@ -109,11 +112,37 @@ def logical_axes(path: str, rank: int) -> tuple[str | None, ...]:
     >>> logical_axes("encoder.layers.attention.query.kernel", 4)
     ('layers', 'embed', 'heads', None)
     """
-    for pattern, axes in AXES:
-        if re.search(rf"(^|\.){pattern}$", path):
-            stacked = ("layers",) if ".layers." in f".{path}" else ()
-            return (stacked + axes + (None,) * rank)[:rank]
-    raise ValueError(f"no sharding for parameter {path}; add a row to AXES in train/sharding.py")
+    stacked = ("layers",) if ".layers." in f".{path}" else ()
+    axes = factor_axes(path, rank - len(stacked))
+    axes = table_axes(path) if axes is None else axes
+    if axes is None:
+        raise ValueError(f"no sharding for parameter {path}; add a row to AXES in train/sharding.py")
+    return (stacked + axes + (None,) * rank)[:rank]
+
+
+def table_axes(path: str) -> tuple[str | None, ...] | None:
+    """The row of the table for a path."""
+    return next((axes for pattern, axes in AXES if re.search(rf"(^|\.){pattern}$", path)), None)
+
+
+def factor_axes(path: str, rank: int) -> tuple[str | None, ...] | None:
+    """The axes of what model/peft adds to a kernel: those of the side that it shares; the rank of a thin matrix is not split.
+
+    >>> factor_axes("layers.attention.query.lora.a", 2), factor_axes("layers.attention.query.lora.b", 3)
+    (('embed',), (None, 'heads', None))
+    """
+    found = re.search(r"\.(?:lora|ia3|shift)\.(a|b|magnitude|inputs|outputs|bias)$", path)
+    kernel = None if found is None else table_axes(path[: found.start()] + ".kernel")
+    if found is None or kernel is None:
+        return None
+    match found[1]:
+        case "a":
+            return (kernel + (None,) * rank)[: rank - 1]
+        case "b":
+            return (None, *kernel[len(kernel) - rank + 1 :])
+        case "inputs":
+            return kernel[:rank]
+    return kernel[len(kernel) - rank :]
 
 
 def spec(axes: tuple[str | None, ...], shape: tuple[int, ...], mesh: Mesh | AbstractMesh) -> PartitionSpec:

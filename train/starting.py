@@ -1,22 +1,29 @@
 """Step 0 of a run: weights drawn from its seed, those of another run, or those of a published folder."""
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Collection
 from typing import Any
 
 import jax
 import numpy as np
+from flax import nnx
 
 from data.tokenizers import Tokenizer
 from model.encoder import Encoder, MaskedLanguageModel
+from model.peft import attach
 from model.publishing import architecture_of, differences
 from model.weights import open_published
 from train.config import Experiment
 from train.pretrained import Pretrained, find_folder, is_published, load
 from train.run import Run, RunError
-from train.state import Built, Params, TrainState, init_state, split_model
+from train.state import Built, Params, TrainState, build, fresh_state, init_state, split_model
 
 # What stands on the hidden states. A published folder may lack such parts, or have some that this training has no use for.
-HEADS = ("token_head", "pair_head", "pooler", "classifier")
+HEADS = ("token_head", "pair_head", "pooler", "classifier", "decoder")
+POOLERS = (
+    "pooler.",
+    "pair_head.pooler.",
+)  # of one layer: its own name, and where it belongs to the question about pairs
 OPTIONS = ("pooler", "next_sentence", "num_classes")
 PROBED = 1_000  # pieces
 PROBE = ["The cat sat on 3 mats.", "naïve Café", "  two  spaces", "Привет 語言 🙂"]
@@ -33,25 +40,37 @@ def first_state(
     experiment: Experiment, built: Built, init: str | None, tokenizer: Tokenizer, say: Callable[[str], None] = print
 ) -> TrainState:
     """Step 0: weights drawn from the seed, or those of the run or of the published folder given by --init."""
-    if init is not None and not is_published(init):
+    plain = built if experiment.peft is None else build(dataclasses.replace(experiment, peft=None), built.mesh)
+    if init is None:
+        given = {}
+    elif experiment.is_task:
+        from train.origin import Origin  # which reads runs, and so knows of this
+
+        given = fitted(init, flat(Origin.open(init).weights(built.mesh)), plain, say)
+    elif is_published(init):
+        pretrained = load(init, mesh=built.mesh)
+        check_published(init, pretrained, experiment, plain, tokenizer)
+        given = fitted(init, flat(split_model(pretrained.model).params), plain, say)
+    else:
         run = Run.open(init)
         if run.tokenizer.fingerprint != tokenizer.fingerprint:
             raise RunError(f"--init {init} has another vocabulary than data.tokenizer; train with that run's tokenizer")
-        check_shapes(init, run.restored.state.params, built.parts.params)
-        given = flat(run.restored.state.params)
-    elif init is not None:
-        pretrained = load(init, mesh=built.mesh)
-        check_published(init, pretrained, experiment, built, tokenizer)
-        given = fitted(pretrained, built, say)
-    else:
-        given = {}
+        check_shapes(init, run.params, plain.parts.params)
+        given = flat(run.params)
     make = lambda rngs: experiment.objective.build(experiment.model, rngs)  # noqa: E731
-    state = init_state(make, experiment.seed, built.optimizer, built.target)
+    state = init_state(make, experiment.seed, plain.optimizer, plain.target)
 
     def place(path: Any, drawn: jax.Array, target: jax.ShapeDtypeStruct) -> jax.Array:
         return jax.device_put(given.get(keystr(path), drawn), target.sharding)
 
-    return state._replace(params=jax.tree_util.tree_map_with_path(place, state.params, built.target.params))
+    params = jax.tree_util.tree_map_with_path(place, state.params, plain.target.params)
+    if experiment.peft is None:
+        return state._replace(params=params)
+    # What is added may be made of the weights, so it comes after them.
+    tuned = split_model(attach(plain.parts.merge(params), experiment.peft, nnx.Rngs(experiment.seed))).params
+    trained, frozen = built.parts.divide(tuned)
+    state = fresh_state(trained, built.optimizer, frozen)
+    return jax.tree.map(lambda leaf, target: jax.device_put(leaf, target.sharding), state, built.target)
 
 
 def check_published(
@@ -72,19 +91,45 @@ def check_published(
         raise RunError(f"--init {init} is another model: {named}; set --model.… as it is there")
 
 
-def fitted(pretrained: Pretrained, built: Built, say: Callable[[str], None]) -> dict[str, jax.Array]:
-    """The weights of a published model by the paths of ours; heads that it lacks are left out, and said."""
-    given, wanted = flat(split_model(pretrained.model).params), flat(built.parts.params)
-    if not any(path.startswith("pair_head.") for path in given):  # one pooler, under two names
-        given = {path.replace("pooler.", "pair_head.pooler.") if path.startswith("pooler.") and f"pair_head.{path}" in wanted
-                 else path: leaf for path, leaf in given.items()}  # fmt: skip
-    drawn, aside = sorted(set(wanted) - set(given)), sorted(set(given) - set(wanted))
-    assert all(path.startswith(HEADS) for path in (*drawn, *aside)), (drawn, aside)
+def fitted(init: str, given: dict[str, Any], built: Built, say: Callable[[str], None]) -> dict[str, jax.Array]:
+    """The weights of another model by the paths of ours; heads that it lacks are left out, and said.
+
+    RunError where they differ in anything but heads.
+    """
+    wanted = flat(built.parts.params)
+    given = pooler_of(given, wanted)
+    shapes = {path: leaf.shape for path, leaf in given.items()}
+    drawn = sorted(path for path, leaf in wanted.items() if shapes.get(path) != leaf.shape)
+    aside = sorted(path for path in given if path not in wanted or path in drawn)
+    for path in (*drawn, *aside):
+        if not path.startswith(HEADS):
+            here = wanted[path].shape if path in wanted else "missing"
+            raise RunError(
+                f"--init {init} has other weights than this model: {path} is {shapes.get(path, 'missing')} there and {here} "
+                "here; leave --model.… out, or set it as it is there"
+            )
     if drawn:
-        say(f"{pretrained.folder} has no {', '.join(parts(drawn))}: drawn from the seed")
-    if aside:
-        say(f"{pretrained.folder} has a {', '.join(parts(aside))} that this objective does not use: left aside")
-    return {path: leaf for path, leaf in given.items() if path in wanted}
+        say(f"{init} has no {', '.join(parts(drawn))} for this: drawn from the seed")
+    if aside := [path for path in aside if path not in drawn]:
+        say(f"{init} has a {', '.join(parts(aside))} that this objective does not use: left aside")
+    return {path: leaf for path, leaf in given.items() if path in wanted and path not in drawn}
+
+
+def pooler_of(given: dict[str, Any], wanted: Collection[str]) -> dict[str, Any]:
+    """Parameters by their paths, BERT's pooler under the name that is wanted: it has two.
+
+    >>> pooler_of({"pair_head.pooler.bias": 1, "layers.x": 2}, ["pooler.bias", "layers.x"])
+    {'pooler.bias': 1, 'layers.x': 2}
+    """
+
+    def renamed(path: str) -> str:
+        for here, there in (POOLERS, POOLERS[::-1]):
+            other = there + path.removeprefix(here)
+            if path.startswith(here) and path not in wanted and other in wanted and other not in given:
+                return other
+        return path
+
+    return {renamed(path): leaf for path, leaf in given.items()}
 
 
 def same(one: Tokenizer, other: Tokenizer) -> bool:

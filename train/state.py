@@ -1,5 +1,6 @@
 """The training state: everything that a step reads and writes, as one tree of arrays."""
 
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 import jax
@@ -9,10 +10,14 @@ from flax import nnx
 from jax.sharding import Mesh
 from jaxtyping import Array, Int
 
+from model.peft import attach, is_added, rate_of
 from train.config import Experiment
-from train.sharding import shardings
+from train.rates import Rates, Tuning
+from train.sharding import dotted, shardings
 
 Params = dict[str, Any]
+
+TASK_HEADS = ("classifier.", "pooler.")  # parameters of a task's own
 
 
 class TrainState(NamedTuple):
@@ -24,6 +29,8 @@ class TrainState(NamedTuple):
         optimizer: the state of the optax transformation.
         skips: steps skipped by the guard so far, int32.
         skips_in_a_row: how many of those were the latest steps, int32.
+        frozen: parameters that are never trained, beside `params`; not checkpointed, for they are
+            where they came from; None where there are none.
     """
 
     step: Int[Array, ""]
@@ -31,16 +38,66 @@ class TrainState(NamedTuple):
     optimizer: Any
     skips: Int[Array, ""]
     skips_in_a_row: Int[Array, ""]
+    frozen: Params | None = None
+
+    @property
+    def weights(self) -> Params:
+        """Every parameter of the model, trained or not."""
+        return join(self.params, self.frozen)
 
 
 class ModelParts(NamedTuple):
-    """A model taken apart: `merge(params)` gives it back. The structure is static, the parameters are arrays."""
+    """A model taken apart: `merge(params)` gives it back. The structure is static, the parameters are arrays.
+
+    Attributes:
+        graph: the structure.
+        params: all parameters, or their shapes.
+        trained: dotted paths of those that are trained; None: all of them.
+    """
 
     graph: nnx.GraphDef
     params: Params
+    trained: frozenset[str] | None = None
 
     def merge(self, params: Params) -> nnx.Module:
         return nnx.merge(self.graph, nnx.State(params))
+
+    def divide(self, params: Params) -> tuple[Params, Params]:
+        """Those that are trained, and those that are not, as two trees; `join` is the inverse."""
+        if self.trained is None:
+            return params, {}
+        return divide(params, self.trained)
+
+
+def divide(params: Params, chosen: Collection[str], prefix: str = "") -> tuple[Params, Params]:
+    """Nested dicts in two: the leaves at the chosen dotted paths, and the others.
+
+    >>> divide({"a": {"x": 1, "y": 2}, "b": {"x": 3}}, {"a.x"})
+    ({'a': {'x': 1}}, {'a': {'y': 2}, 'b': {'x': 3}})
+    """
+    inside: Params = {}
+    outside: Params = {}
+    for name, value in params.items():
+        path = f"{prefix}{name}"
+        if isinstance(value, dict):
+            one, other = divide(value, chosen, f"{path}.")
+            inside |= {name: one} if one else {}
+            outside |= {name: other} if other else {}
+        else:
+            (inside if path in chosen else outside)[name] = value
+    return inside, outside
+
+
+def join(one: Params, other: Params | None) -> Params:
+    """Two nested dicts with no leaf in common as one.
+
+    >>> join({"a": {"x": 1}}, {"a": {"y": 2}, "b": {"x": 3}})
+    {'a': {'x': 1, 'y': 2}, 'b': {'x': 3}}
+    """
+    if not other:
+        return one
+    both = {name: join(one[name], other[name]) for name in one.keys() & other.keys()}
+    return {name: both.get(name, one.get(name, other.get(name))) for name in sorted({**one, **other})}
 
 
 def split_model(model: nnx.Module) -> ModelParts:
@@ -64,17 +121,18 @@ def abstract_model(build, seed: int) -> ModelParts:
 
 def state_shapes(parts: ModelParts, optimizer: optax.GradientTransformation, mesh: Mesh) -> TrainState:
     """The state as ShapeDtypeStructs that carry their shardings: the target of a restore and of `init_state`."""
-    shapes = jax.eval_shape(lambda params: fresh_state(params, optimizer), parts.params)
+    trained, frozen = parts.divide(parts.params)
+    shapes = jax.eval_shape(lambda params: fresh_state(params, optimizer, frozen), trained)
     placed = shardings(shapes, mesh)
     return jax.tree.map(
         lambda shape, where: jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=where), shapes, placed
     )
 
 
-def fresh_state(params: Params, optimizer: optax.GradientTransformation) -> TrainState:
-    """Step 0 from given parameters."""
+def fresh_state(params: Params, optimizer: optax.GradientTransformation, frozen: Params | None = None) -> TrainState:
+    """Step 0 from given parameters, those that are trained and those that are not."""
     zero = jnp.zeros((), jnp.int32)
-    return TrainState(zero, params, optimizer.init(params), zero, zero)
+    return TrainState(zero, params, optimizer.init(params), zero, zero, frozen or None)
 
 
 def init_state(build, seed: int, optimizer: optax.GradientTransformation, target: TrainState) -> TrainState:
@@ -83,8 +141,11 @@ def init_state(build, seed: int, optimizer: optax.GradientTransformation, target
     The values do not depend on the mesh.
     """
 
+    trained = {dotted(path) for path, _ in jax.tree_util.tree_leaves_with_path(target.params)}
+
     def run():
-        return fresh_state(split_model(build(nnx.Rngs(seed))).params, optimizer)
+        params, frozen = divide(split_model(build(nnx.Rngs(seed))).params, trained)
+        return fresh_state(params, optimizer, frozen)
 
     return jax.jit(run, out_shardings=jax.tree.map(lambda leaf: leaf.sharding, target))()
 
@@ -95,16 +156,56 @@ def parameter_count(params: Params) -> int:
 
 
 class Built(NamedTuple):
-    """What an experiment comes to before any weight exists: structure, optimizer, and where each array will lie."""
+    """What an experiment comes to before any weight exists: structure, optimizer, and where each array will lie.
+
+    `rates` are those of train/rates.py, None where all parameters learn alike.
+    """
 
     parts: ModelParts
     optimizer: optax.GradientTransformationExtraArgs
     target: TrainState
     mesh: Mesh
+    rates: Callable[[Array], Rates] | None = None
+
+
+def build_model(experiment: Experiment, rngs: nnx.Rngs) -> nnx.Module:
+    """The model of an experiment, with what is added to it where few parameters are to be trained."""
+    model = experiment.objective.build(experiment.model, rngs)
+    return model if experiment.peft is None else attach(model, experiment.peft, rngs)
+
+
+def trained_paths(experiment: Experiment, params: Params) -> frozenset[str] | None:
+    """Dotted paths of the parameters that are trained; None: all of them.
+
+    With few parameters added these are, and so is what stands on the hidden states: it is new, or was made for something else.
+    """
+    if experiment.peft is None:
+        return None
+    paths = [dotted(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+    return frozenset(path for path in paths if is_added(path) or path.startswith(TASK_HEADS))
 
 
 def build(experiment: Experiment, mesh: Mesh) -> Built:
-    """The model's structure, the optimizer, and the shapes and shardings of the state of an experiment."""
-    parts = abstract_model(lambda rngs: experiment.objective.build(experiment.model, rngs), experiment.seed)
+    """The model's structure, the optimizer, and the shapes and shardings of the state of an experiment.
+
+    SiteError where a pattern of what is frozen meets nothing.
+    """
+    made = abstract_model(lambda rngs: build_model(experiment, rngs), experiment.seed)
+    parts = made._replace(trained=trained_paths(experiment, made.params))
+    peft = experiment.peft
+    ratio = None if peft is None else lambda path: rate_of(path, peft)
+    rates = experiment.tuning.rates(parts.divide(parts.params)[0], ratio)
     optimizer = experiment.optimizer.build(experiment.steps)
-    return Built(parts, optimizer, state_shapes(parts, optimizer, mesh), mesh)
+    if rates is not None:
+        optimizer = optax.masked(optimizer, learning(experiment.tuning))
+    return Built(parts, optimizer, state_shapes(parts, optimizer, mesh), mesh, rates)
+
+
+def learning(tuning: Tuning) -> Callable[[Params], Any]:
+    """Which parameters ever learn: of the others the optimizer keeps no state."""
+
+    def chosen(params: Params) -> Any:
+        rates = tuning.frozen(params)
+        return jax.tree_util.tree_map_with_path(lambda path, _: dotted(path) not in rates, params)
+
+    return chosen

@@ -16,9 +16,10 @@ from jaxtyping import Array
 
 from data.batch import Batch
 from kernels.dropout import fold
-from train.objectives import Measured, Objective
+from train.objectives import Measured, Trainable
+from train.rates import Rates, masked, scaled
 from train.sharding import gather_unstacked, keep_split
-from train.state import ModelParts, Params, TrainState
+from train.state import ModelParts, Params, TrainState, join
 
 Scalars = dict[str, Array]
 StepFunction = Callable[[TrainState, Batch], tuple[TrainState, Scalars]]
@@ -40,10 +41,11 @@ class StepOptions(NamedTuple):
 
 def make_step(
     parts: ModelParts,
-    objective: Objective,
+    objective: Trainable,
     optimizer: optax.GradientTransformationExtraArgs,
     schedule: optax.Schedule,
     options: StepOptions,
+    rates: Callable[[Array], Rates] | None = None,
 ) -> StepFunction:
     """The training step as a pure function (state, batch) -> (state, scalars); jit it with the state donated.
 
@@ -51,24 +53,32 @@ def make_step(
     float32: `loss`, the mean of each term and metric, `grad_norm`, `learning_rate`, `skipped`, `skips_in_a_row`.
     """
 
-    def loss_of(params: Params, batch: Batch, counts: Scalars) -> tuple[Array, Measured]:
-        model = parts.merge(gather_unstacked(cast(params, options.compute_dtype)))
+    def loss_of(params: Params, frozen: Params | None, batch: Batch, counts: Scalars) -> tuple[Array, Measured]:
+        model = parts.merge(gather_unstacked(cast(join(params, frozen), options.compute_dtype)))
         seen = objective.measure(model, batch, example_keys(options.seed, batch))
         return sum((total / counts[name] for name, (total, _) in seen.terms.items()), start=jnp.float32(0)), seen
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Scalars]:
-        gradient_of = jax.value_and_grad(loss_of, has_aux=True)
+        def gradient_of(batch: Batch, counts: Scalars):
+            (loss, seen), gradients = jax.value_and_grad(loss_of, has_aux=True)(
+                state.params, state.frozen, batch, counts
+            )
+            return (loss, seen), gradients if rates is None else masked(gradients, rates(taken))
+
+        taken = state.step - state.skips
         counts = term_counts(batch)
         if options.accumulate == 1:
-            (loss, seen), gradients = gradient_of(state.params, batch, counts)
+            (loss, seen), gradients = gradient_of(batch, counts)
         else:
-            (loss, seen), gradients = summed(gradient_of, state.params, batch, counts, options.accumulate)
+            (loss, seen), gradients = summed(gradient_of, batch, counts, options.accumulate)
 
         norm = optax.tree.norm(gradients)
         finite = jnp.isfinite(loss) & jnp.isfinite(norm)
 
         def update() -> tuple[Any, optax.OptState]:
             updates, moved = optimizer.update(gradients, state.optimizer, state.params, gradient_norm=norm)
+            if rates is not None:
+                updates = scaled(updates, rates(taken))
             return optax.apply_updates(state.params, updates), moved
 
         # A branch, not a choice between two results: that would keep the old arrays and the new ones, and copy one of them.
@@ -80,11 +90,12 @@ def make_step(
             optimizer=moved,
             skips=state.skips + skipped,
             skips_in_a_row=(state.skips_in_a_row + 1) * skipped,
+            frozen=state.frozen,
         )
         scalars = means({**seen.terms, **seen.metrics}) | {
             "loss": loss,
             "grad_norm": norm,
-            "learning_rate": schedule(state.step - state.skips),
+            "learning_rate": schedule(taken),
             "skipped": skipped,
             "skips_in_a_row": after.skips_in_a_row,
         }
@@ -109,7 +120,7 @@ def term_counts(batch: Batch) -> Scalars:
     }
 
 
-def summed(gradient_of: Callable, params: Params, batch: Batch, counts: Scalars, ways: int):
+def summed(gradient_of: Callable, batch: Batch, counts: Scalars, ways: int):
     """Loss, sums and gradients added over `ways` micro-batches, one after the other.
 
     Micro-batch i takes rows i, i + ways, ...: rows that lie on one device then stay on it.
@@ -119,18 +130,18 @@ def summed(gradient_of: Callable, params: Params, batch: Batch, counts: Scalars,
         return jnp.moveaxis(rows.reshape(rows.shape[0] // ways, ways, *rows.shape[1:]), 1, 0)
 
     def add(total, micro):
-        seen, gradients = gradient_of(params, micro, counts)
+        seen, gradients = gradient_of(micro, counts)
         return jax.tree.map(jnp.add, total, (seen, keep_split(gradients))), None
 
     pieces = jax.tree.map(micro_batches, batch)
-    shapes = jax.eval_shape(gradient_of, params, jax.tree.map(lambda rows: rows[0], pieces), counts)
+    shapes = jax.eval_shape(gradient_of, jax.tree.map(lambda rows: rows[0], pieces), counts)
     zeros = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
     return jax.lax.scan(add, (zeros[0], keep_split(zeros[1])), pieces)[0]
 
 
 def cast(params: Params, dtype: str) -> Params:
-    """Parameters in the dtype in which the model computes; the float32 originals are untouched."""
-    return jax.tree.map(lambda leaf: leaf.astype(dtype), params)
+    """Parameters in the dtype in which the model computes; the float32 originals are untouched, as are integers."""
+    return jax.tree.map(lambda leaf: leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf, params)
 
 
 def means(pairs: dict[str, tuple[Array, Array]]) -> Scalars:
@@ -138,7 +149,7 @@ def means(pairs: dict[str, tuple[Array, Array]]) -> Scalars:
     return {name: total / jnp.maximum(count, 1.0) for name, (total, count) in pairs.items()}
 
 
-def make_measure(parts: ModelParts, objective: Objective, compute_dtype: str = "float32") -> Callable:
+def make_measure(parts: ModelParts, objective: Trainable, compute_dtype: str = "float32") -> Callable:
     """The evaluation step (params, batch) -> Measured, without dropout; jit it."""
 
     def measure(params: Params, batch: Batch) -> Measured:

@@ -69,8 +69,11 @@ def flag_words(experiment: Any) -> dict[str, str]:
 def one_words(experiment: Any) -> dict[str, str]:
     """The choices that one word sets, by their dotted path, where that word says all there is to them."""
     found = {}
-    for path, parse in getattr(type(experiment), "one_word", {}).items():
+    for path, readers in getattr(type(experiment), "one_word", {}).items():
         value = operator.attrgetter(path)(experiment)
+        parse = readers
+        if isinstance(readers, dict):
+            parse = readers[type(operator.attrgetter(path.rpartition(".")[0])(experiment))]
         if parse(str(value)) == value:
             found[path] = str(value)
     return found

@@ -29,15 +29,15 @@ def verify_resume(request) -> int:
     folder = Path(tempfile.mkdtemp(prefix="loupe-verify-"))
     undisturbed, disturbed = folder / "undisturbed", folder / "disturbed"
     print(f"1/3 undisturbed: {steps} steps", flush=True)
-    if (code := child(words, undisturbed)) != 0:
+    if (code := child(request.command, words, undisturbed)) != 0:
         print(f"error: the undisturbed run ended with {code}", file=sys.stderr)
         return 1
     print(f"2/3 killed at step {kill_at}", flush=True)
-    if (code := child(words, disturbed, fault=f"step:{kill_at}")) != -signal.SIGKILL:
+    if (code := child(request.command, words, disturbed, fault=f"step:{kill_at}")) != -signal.SIGKILL:
         print(f"error: the run that was to be killed ended with {code}", file=sys.stderr)
         return 1
     print("3/3 resumed", flush=True)
-    if (code := child(words, disturbed)) != 0:
+    if (code := child(request.command, words, disturbed)) != 0:
         print(f"error: the resumed run ended with {code}", file=sys.stderr)
         return 1
     if differences := compare_runs(undisturbed, disturbed):
@@ -48,9 +48,9 @@ def verify_resume(request) -> int:
     return 0
 
 
-def child(words: list[str], run_dir: Path, fault: str = "") -> int:
-    """Run `train.pretrain` in a process of its own; returns its exit code, negative for a signal."""
-    command = [sys.executable, "-m", "train.pretrain", *words, "--run-dir", str(run_dir)]
+def child(command_name: str, words: list[str], run_dir: Path, fault: str = "") -> int:
+    """Run the training command in a process of its own; returns its exit code, negative for a signal."""
+    command = [sys.executable, "-m", f"train.{command_name}", *words, "--run-dir", str(run_dir)]
     environment = os.environ | ({"LOUPE_FAULT": fault} if fault else {})
     return subprocess.run(command, env=environment, stdout=subprocess.DEVNULL).returncode
 

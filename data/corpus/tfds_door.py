@@ -54,9 +54,7 @@ def open_named(source: TFDS, *, fetch: bool, say: Callable[[str], None] = print)
             raise NotPrepared(f"{source} is not prepared in {builder.data_dir}", ("--data.source", word))
         _fetch(builder, source, say)
     info = builder.info
-    if info.file_format.value != "array_record":
-        raise DataError(f"{source} was prepared as {info.file_format.value}, which needs TensorFlow to read; move "
-                        f"{builder.data_path} away, and prepare it again")  # fmt: skip
+    _check_format(info, source, builder.data_path)
     features = getattr(info.features, "keys", list)()
     fields = source.field.split(">")
     for field in fields:
@@ -79,6 +77,46 @@ def open_named(source: TFDS, *, fetch: bool, say: Callable[[str], None] = print)
     return Named(fingerprint, read)
 
 
+def open_table(
+    dataset: str, split: str, word: str, *, fetch: bool, say: Callable[[str], None] = print
+) -> tuple[list[tuple[dict[str, Any], str]], dict[str, tuple[str, ...]]]:
+    """The examples of a split as (columns, place), bytes as text, and the names of classes by their column."""
+    source = TFDS(dataset)
+    builder = _builder(source)
+    if not (Path(builder.data_path) / "dataset_info.json").is_file():
+        if not fetch:
+            raise NotPrepared(f"{word} is not prepared in {builder.data_dir}", ("--data.source", shlex.quote(word)))
+        _fetch(builder, source, say)
+    info = builder.info
+    _check_format(info, word, builder.data_path)
+    if split not in info.splits:
+        raise DataError(f"{word} has no split '{split}'; choose one of {', '.join(info.splits)}, as in "
+                        f"tfds:{dataset}|train|{list(info.splits)[-1]}")  # fmt: skip
+    classes = {}
+    for name, feature in info.features.items():
+        if names := getattr(feature, "names", None) or getattr(getattr(feature, "feature", None), "names", None):
+            classes[name] = tuple(names)
+    examples = enumerate(read_version(Path(builder.data_path), split))
+    return [(_plain(example), f"tfds:{dataset} {split} example {number}") for number, example in examples], classes
+
+
+def _check_format(info: Any, word: object, folder: object) -> None:
+    if info.file_format.value != "array_record":
+        raise DataError(f"{word} was prepared as {info.file_format.value}, which needs TensorFlow to read; move {folder} away, "
+                        "and prepare it again")  # fmt: skip
+
+
+def _plain(value: Any) -> Any:
+    """Bytes as text, arrays as lists, numbers of NumPy as Python's."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if isinstance(value, dict):
+        return {str(name): _plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return _plain(value.tolist()) if hasattr(value, "tolist") else value
+
+
 def _text(value: object, field: str, source: TFDS) -> str:
     if not isinstance(value, bytes | str):
         raise DataError(f"feature '{field}' of {source} is not text but {type(value).__name__}")
@@ -89,7 +127,12 @@ def _builder(source: TFDS):
     import importlib
 
     tfds = _tfds()
-    importlib.import_module("tensorflow_datasets.text")  # registers wikipedia, c4, glue and others
+    for kind in (
+        "text",
+        "summarization",
+        "translate",
+    ):  # registers wikipedia, c4, glue; xsum; wmt14_translate, and others
+        importlib.import_module(f"tensorflow_datasets.{kind}")
     with _one_line(source), _quiet():
         try:
             return tfds.builder(source.dataset, data_dir=os.environ.get("TFDS_DATA_DIR"), file_format="array_record")

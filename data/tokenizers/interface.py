@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from data.errors import DataError
+from data.tokenizers.frames import Frame, Located
 from data.tokenizers.words import WordTable
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")  # in the order of BERT's published vocabularies
@@ -124,6 +125,10 @@ class Tokenizer(ABC):
         """Ids of each text, int32[n], without special tokens."""
 
     @abstractmethod
+    def locate_batch(self, texts: Sequence[str]) -> list[Located]:
+        """The ids that `encode_batch` gives, each with the characters of the text that it stands for."""
+
+    @abstractmethod
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
         """Text of ids; special tokens are spelt out."""
 
@@ -166,6 +171,33 @@ class Tokenizer(ABC):
     def encode_pair(self, first: str, second: str) -> tuple[np.ndarray, np.ndarray]:
         """Ids and token types, int32[n] each, of two texts with the special tokens that belong around them."""
         return self.template.fill(self.special, *self.encode_batch([first, second]))
+
+    def encode_with_offsets(self, text: str) -> Located:
+        """Ids of one text, int32[n], and where in it each begins and stops, in characters of the text as it was given."""
+        return self.locate_batch([text])[0]
+
+    def frame(self, texts: int) -> Frame:
+        """What belongs around one text or two, apart from the texts."""
+        words = (self.template.one if texts == 1 else self.template.two).split()
+        ids: list[list[int]] = [[]]
+        kinds: list[list[int]] = [[]]
+        types = []
+        for word in words:
+            name, _, kind = word.partition(":")
+            if name in "AB":
+                types.append(int(kind or 0))
+                ids.append([])
+                kinds.append([])
+            else:
+                ids[-1] += self.special.need(name, purpose="its template")
+                kinds[-1].append(int(kind or 0))
+        return Frame(
+            tuple(np.array(x, np.int32) for x in ids), tuple(np.array(x, np.int32) for x in kinds), tuple(types)
+        )
+
+    def continuing(self, text: str) -> str:
+        """A text that goes on after others, as it is to be encoded by itself."""
+        return self._after_special(text)
 
     def _after_special(self, text: str) -> str:
         """The text that follows a special token, as it is to be encoded by itself."""

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from data.errors import DataError
+from data.tokenizers.frames import Frame, Located, located, whole_characters
 from data.tokenizers.interface import SpecialIds, Tokenizer, sentinel_ids
 from data.tokenizers.settings import Settings
 from data.tokenizers.words import ALONE, BEGINS, CLOSED, CONTINUES, LETTER, OPEN, WordTable, code_text
@@ -104,6 +105,37 @@ class LibraryTokenizer(Tokenizer):
         ids, origin = self._spelt_out(np.array(encoding.ids, np.int32), encoding.special_tokens_mask)
         return ids, np.array(encoding.type_ids, np.int32)[origin]
 
+    def locate_batch(self, texts: Sequence[str]) -> list[Located]:
+        found = []
+        for text, encoding in zip(texts, self.inner.encode_batch(list(texts), add_special_tokens=False), strict=True):
+            ids, origin = self._spelt_out(np.array(encoding.ids, np.int32))
+            starts, stops = np.array(encoding.offsets, np.int32).reshape(-1, 2)[origin].T
+            # A space that the tokenizer puts before a text has no characters; the library gives it those that follow.
+            if self._composes:
+                starts, stops = whole_characters(text, starts, stops)
+            spans = zip(starts, stops, strict=True)
+            blank = self._blank[ids] & np.array([not text[start:stop].isspace() for start, stop in spans], bool)
+            found.append(located(text, ids, starts, np.where(blank, starts, stops)))
+        return found
+
+    def frame(self, texts: int) -> Frame:
+        encoding = self.inner.encode("a", "a" if texts == 2 else None, add_special_tokens=True)
+        ids, types, of = encoding.ids, encoding.type_ids, encoding.sequence_ids
+        cuts = [0]
+        for number in range(texts):
+            mine = [place for place, text in enumerate(of) if text == number]
+            if not mine:
+                raise DataError("the tokenizer leaves nothing of the letter a, so what it puts around texts is not known; "
+                                "name another")  # fmt: skip
+            cuts += [mine[0], mine[-1] + 1]
+        cuts.append(len(ids))
+        parts = [slice(start, stop) for start, stop in zip(cuts[::2], cuts[1::2], strict=True)]
+        return Frame(
+            tuple(np.array(ids[part], np.int32) for part in parts),
+            tuple(np.array(types[part], np.int32) for part in parts),
+            tuple(types[cut] for cut in cuts[1:-1:2]),
+        )
+
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
         return self.inner.decode([int(i) for i in ids], skip_special_tokens=False)
 
@@ -163,6 +195,14 @@ class LibraryTokenizer(Tokenizer):
                     spelt.append((number, place))
         changed, origin = np.array(spelt, np.int32).reshape(-1, 2).T
         return changed, origin
+
+    @cached_property
+    def _composes(self) -> bool:
+        return '"Precompiled"' in json.dumps(self._parts.get("normalizer"))
+
+    @cached_property
+    def _blank(self) -> np.ndarray:
+        return np.array([not self._is_special(i) and self._surface(i).isspace() for i in range(self.vocab_size)])
 
     @cached_property
     def _reserved(self) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Tokenizers without a library: bytes, characters, and words between white space."""
 
 import json
+import re
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from data.errors import DataError
+from data.tokenizers.frames import Located, located
 from data.tokenizers.interface import BERT, SPECIAL_TOKENS, SpecialIds, Template, Tokenizer
 from data.tokenizers.words import ALONE, BEGINS, CLOSED, OPEN, WordTable, code_text
 
@@ -69,8 +71,16 @@ class PlainTokenizer(Tokenizer):
                 f"{path} is damaged ({type(error).__name__}: {error}); copy it again from its run"
             ) from error
 
+    def locate_batch(self, texts: Sequence[str]) -> list[Located]:
+        encoded = self.encode_batch(texts)
+        return [located(text, ids, *self._places(text)) for text, ids in zip(texts, encoded, strict=True)]
+
     def _codes(self, symbol: bytes) -> tuple[int, int]:
         return code_text(symbol)
+
+    @abstractmethod
+    def _places(self, text: str) -> tuple[np.ndarray, np.ndarray]:
+        """Where each symbol of a text begins and stops."""
 
     @abstractmethod
     def _content(self) -> dict[str, object]:
@@ -101,6 +111,11 @@ class ByteTokenizer(PlainTokenizer):
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
         parts = (self.symbols[i - self.first] if i >= self.first else self.pieces[i].encode() for i in map(int, ids))
         return b"".join(parts).decode("utf-8", "replace")
+
+    def _places(self, text: str) -> tuple[np.ndarray, np.ndarray]:
+        sizes = [len(character.encode("utf-8", "replace")) for character in text]
+        starts = np.repeat(np.arange(len(text)), sizes)
+        return starts, starts + 1
 
     def _content(self) -> dict[str, object]:
         return {"characters": None}
@@ -145,6 +160,9 @@ class CharacterTokenizer(PlainTokenizer):
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
         return "".join(self.pieces[int(i)] for i in ids)
 
+    def _places(self, text: str) -> tuple[np.ndarray, np.ndarray]:
+        return np.arange(len(text)), np.arange(1, len(text) + 1)
+
     def _content(self) -> dict[str, object]:
         return {"characters": "".join(self.pieces[self.first :])}
 
@@ -188,6 +206,10 @@ class WordTokenizer(PlainTokenizer):
 
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
         return " ".join(self.pieces[int(i)] for i in ids)
+
+    def _places(self, text: str) -> tuple[np.ndarray, np.ndarray]:
+        places = np.array([found.span() for found in re.finditer(r"\S+", text)], np.int32).reshape(-1, 2)
+        return places[:, 0], places[:, 1]
 
     def _codes(self, symbol: bytes) -> tuple[int, int]:
         return BEGINS, OPEN

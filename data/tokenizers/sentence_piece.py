@@ -21,6 +21,7 @@ import numpy as np
 
 from data.errors import DataError
 from data.tokenizers.choices import SentencePiece
+from data.tokenizers.frames import Located, located
 from data.tokenizers.interface import BERT, ROBERTA, SpecialIds, Template, Tokenizer, sentinel_ids
 from data.tokenizers.settings import Settings
 from data.tokenizers.words import ALONE, CLOSED, WordTable, code_text
@@ -91,12 +92,45 @@ class SentencePieceTokenizer(Tokenizer):
         return f"sentencepiece {hashlib.sha256(kinds.encode()).hexdigest()[:8]}"
 
     def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
-        encoded = [np.array(ids, np.int32) for ids in self.processor.encode(list(texts), out_type=int)]
+        return [self._ours(np.array(ids, np.int32)) for ids in self.processor.encode(list(texts), out_type=int)]
+
+    def locate_batch(self, texts: Sequence[str]) -> list[Located]:
+        found = []
+        for text in texts:
+            pieces = self.processor.encode(text, out_type=str)
+            ids = self._ours(np.array(self.processor.encode(text, out_type=int), np.int32))
+            # Pieces follow each other in the normalised text; its characters are told from those that they came from.
+            normalised, origin = self.processor.normalize(text, with_offsets=True)
+            bounds = self._bounds(pieces, normalised)
+            begins = np.array(origin, np.int64)
+            ends = begins[np.searchsorted(begins[:-1], begins[:-1], side="right")]  # several may come from one
+            starts, stops = begins[bounds[:, 0]], ends[bounds[:, 1] - 1] if len(bounds) else np.zeros(0, np.int64)
+            spans = list(zip(pieces, starts, stops, strict=True))
+            # A space that the model opens a text with has no characters.
+            added = [not piece.strip("\u2581") and not text[start:stop].isspace() for piece, start, stop in spans]
+            found.append(located(text, ids, starts, np.where(np.array(added, bool), starts, stops)))
+        return found
+
+    def _bounds(self, pieces: Sequence[str], normalised: str) -> np.ndarray:
+        """Where each piece begins and stops in the normalised text, int[n, 2]; bytes of one character all have it."""
+        bounds, at, missing = [], 0, 0
+        for piece in pieces:
+            if self.processor.is_byte(self.processor.piece_to_id(piece)):
+                missing = (missing or len(normalised[at].encode())) - 1
+                bounds.append((at, at + 1))
+                at += not missing
+            else:
+                bounds.append((at, at + len(piece)))
+                at += len(piece)
+        return np.array(bounds, np.int64).reshape(-1, 2)
+
+    def _ours(self, ids: np.ndarray) -> np.ndarray:
+        """Ids of ours for those of the model."""
         if self._skip == self._front == 0:
-            return encoded
+            return ids
         # Of the model's first ids encoding gives the unknown token only.
         (unknown,) = self.special.need("unk", purpose="text of any kind")
-        return [np.where(ids < self._skip, np.int32(unknown), ids + self._front - self._skip) for ids in encoded]
+        return np.where(ids < self._skip, np.int32(unknown), ids + self._front - self._skip)
 
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
         # Control symbols decode to nothing, so runs of text between them are decoded one by one.

@@ -31,7 +31,7 @@ def measure(finished: Finished) -> dict[str, float]:
     """Loss on the whole held-out tenth, in windows of each length."""
     run, losses = finished.run, {}
     for length in LENGTHS:
-        data = dataclasses.replace(run.experiment.data, row_length=length, batch_size=max(1, 1_024 // length))
+        data = dataclasses.replace(run.experiment.text_data, row_length=length, batch_size=max(1, 1_024 // length))
         losses[f"loss_at_{length}"] = run.evaluator(data=data).headline(run.params)["valid_loss"]
     return losses
 

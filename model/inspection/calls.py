@@ -12,10 +12,11 @@ from flax import nnx
 from jaxtyping import Array, Float, Shaped
 
 from model.capture import Change, Operation, Plan, SiteError, captured, shapes
-from model.decoder import LanguageModel
+from model.decoder import Decoder
 from model.encoder import Encoder
 from model.encoder_decoder import EncoderDecoder
 from model.inspection.metrics import of_hidden
+from model.task_models import TaskHead
 from model.vision import VisionTransformer
 
 LIMIT = 4 << 30  # bytes of activations that are kept without being asked twice
@@ -69,7 +70,9 @@ def hidden_states(model: Any, inputs: Inputs) -> Float[Array, "B T D"]:
             return model(
                 *text, **{name: getattr(inputs, name) for name in Inputs._fields if name.startswith("source_")}
             )
-        case LanguageModel():
+        case TaskHead():
+            return model.states(*text, inputs.token_types)
+        case Decoder():
             return model(*text, prefix=inputs.prefix)
         case Encoder():
             return model(*text, inputs.token_types)
@@ -77,10 +80,13 @@ def hidden_states(model: Any, inputs: Inputs) -> Float[Array, "B T D"]:
 
 
 def forward(model: Any, inputs: Inputs) -> Float[Array, "B ..."]:
-    """Scores of every token at every place, of classes for images; the hidden states of a model without a head."""
+    """Scores of every token at every place, of classes for images and tasks; hidden states of a model without a head."""
     hidden = hidden_states(model, inputs)
     if isinstance(model, VisionTransformer):
         return hidden if model.classifier is None else model.predict_class(hidden)
+    if isinstance(model, TaskHead):
+        summed = model.summed_up(hidden, jnp.asarray(inputs.segments))
+        return summed if model.classifier is None else model.classify(summed)
     return model.predict_tokens(hidden) if hasattr(model, "predict_tokens") else hidden
 
 

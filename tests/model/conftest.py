@@ -1,5 +1,6 @@
 """Small models, and rows to feed them."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from model.encoder import MaskedLanguageModel
 from model.families import bert
 from model.initializers import TruncatedNormal
 from model.mlp import PlainMLP
+from model.peft import is_added
 
 VOCABULARY = 50
 
@@ -86,3 +88,34 @@ def pack_row(docs, row_length):
         rows[:, 0, start:end] = tokens, np.arange(len(tokens)), np.full(len(tokens), number), types
         start = end
     return tuple(jnp.asarray(x) for x in rows)
+
+
+def flat(model) -> dict[str, jax.Array]:
+    """Every parameter by its dotted path."""
+    return {".".join(map(str, path)): leaf.get_value() for path, leaf in nnx.to_flat_state(nnx.state(model, nnx.Param))}
+
+
+def stirred(model, seed=0, size=0.1):
+    """A copy in which every added parameter has moved, as after training."""
+    graph, state = nnx.split(model)
+    draw = np.random.default_rng(seed)
+
+    def move(path, leaf):
+        if not is_added(".".join(map(str, path))):
+            return leaf
+        return leaf.replace(leaf.get_value() + jnp.asarray(draw.normal(0, size, leaf.shape), leaf.dtype))
+
+    return nnx.merge(graph, nnx.map_state(move, state))
+
+
+def equal(one, other) -> bool:
+    """Whether two models are the same: in structure, and in every bit."""
+    ours, theirs = flat(one), flat(other)
+    assert nnx.split(one)[0] == nnx.split(other)[0]
+    return ours.keys() == theirs.keys() and all(np.array_equal(ours[path], theirs[path]) for path in ours)
+
+
+def outputs(model, batch):
+    """Everything that a masked language model says."""
+    hidden = model(*batch)
+    return jnp.concatenate([hidden, model.predict_tokens(hidden), model.predict_next_sentence(hidden)], -1)

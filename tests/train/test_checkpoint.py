@@ -22,7 +22,7 @@ def written(trained, tmp_path):
     """A folder with the checkpoints of steps 1 and 2, both of the same state."""
     checkpoints = Checkpoints(tmp_path)
     for step in (1, 2):
-        checkpoints.save(step, trained.state, {"batch": step}, {"valid_loss": 1.0})
+        checkpoints.save(step, trained.state, {"batch": step}, -1.0)
     checkpoints.close()
     return tmp_path
 
@@ -146,7 +146,7 @@ def test_keep():
 def test_best_survives(trained, tmp_path):
     checkpoints = Checkpoints(tmp_path, Keep(last=1))
     for step, loss in [(1, 3.0), (2, 1.0), (3, 2.0), (4, 2.5)]:
-        checkpoints.save(step, trained.state, {}, {"valid_loss": loss})
+        checkpoints.save(step, trained.state, {}, None if loss is None else -loss)
     checkpoints.close()
     assert Checkpoints(tmp_path, Keep(last=1)).steps() == [2, 4]
 

@@ -80,3 +80,22 @@ def test_rows_are_split_and_whole():
     placed = place_batch(rows, batch_sharding(mesh))
     assert {shard.data.shape for shard in placed.addressable_shards} == {(4, 3)}
     assert (np.asarray(placed) == rows).all()
+
+
+@pytest.mark.parametrize(
+    ("path", "rank", "axes"),
+    [
+        ("layers.attention.query.lora.a", 3, ("layers", "embed", None)),
+        ("layers.attention.query.lora.b", 4, ("layers", None, "heads", None)),
+        ("decoder.layers.cross_attention.out.lora.a", 4, ("layers", "heads", None, None)),
+        ("layers.attention.out.lora.b", 3, ("layers", None, "embed")),
+        ("encoder.layers.mlp.up.lora.b", 3, ("layers", None, "mlp")),
+        ("layers.mlp.down.lora.a", 3, ("layers", "mlp", None)),
+        ("layers.attention.value.lora.magnitude", 3, ("layers", "heads", None)),
+        ("layers.attention.value.lora.scale", 1, ("layers",)),
+        ("classifier.lora.b", 2, (None, None)),
+        ("layers.mlp.up.absmax", 2, ("layers", None)),
+    ],
+)
+def test_a_thin_matrix_lies_as_the_side_of_the_kernel_that_it_shares(path, rank, axes):
+    assert logical_axes(path, rank) == axes

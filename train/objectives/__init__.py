@@ -7,7 +7,7 @@ and padding then add up exactly, and the training step divides once, by the coun
 What the one training loop asks of an objective is in `train.objectives.interface`.
 """
 
-from train.objectives.interface import HeldOut, Means, Measured, Objective, Sample
+from train.objectives.interface import HeldOut, Means, Measured, Objective, Sample, Trainable
 from train.objectives.masked import MaskedLM
 from train.objectives.next_token import NextToken, PrefixLM
 from train.objectives.source_target import SequenceToSequence, SpanCorruption
@@ -23,4 +23,5 @@ __all__ = [
     "Sample",
     "SequenceToSequence",
     "SpanCorruption",
+    "Trainable",
 ]

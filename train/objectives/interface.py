@@ -62,21 +62,11 @@ class Sample(NamedTuple):
     source: np.ndarray | None = None
 
 
-class Objective(Protocol):
-    """What the one training loop needs to know of an objective; `model` is what its `build` makes."""
+class Trainable(Protocol):
+    """What a training step needs to know of an objective, of text or of a task."""
 
-    modes: ClassVar[tuple[Mode, ...]]
-    """Ways of showing held-out rows; the first is the headline's."""
     headline: ClassVar[tuple[str, ...]]
     """Scores that are named beside `valid_loss` when a run ends, those that it has."""
-
-    def packing(self) -> Packing:
-        """How documents fill rows."""
-        ...
-
-    def corrupt(self, tokenizer: Tokenizer, row_length: int, mode: Mode = "train") -> Corrupt:
-        """The host half: a picklable function (row, rng) -> row that adds labels of a fixed shape."""
-        ...
 
     def longest(self, row_length: int) -> int:
         """Positions that the model needs for rows of this length, the longer of its sides."""
@@ -86,12 +76,27 @@ class Objective(Protocol):
         """A model that can be asked."""
         ...
 
-    def hidden(self, model: Any, batch: Batch, dropout_keys: Array | None) -> Float[Array, "B T D"]:
-        """The states from which `model.predict_tokens` scores tokens; `dropout_keys` uint32 [B], or None for no dropout."""
-        ...
-
     def measure(self, model: Any, batch: Batch, dropout_keys: Array | None) -> Measured:
         """Loss terms and metrics of one batch."""
+        ...
+
+
+class Objective(Trainable, Protocol):
+    """What the one training loop needs to know of an objective of text; `model` is what its `build` makes."""
+
+    modes: ClassVar[tuple[Mode, ...]]
+    """Ways of showing held-out rows; the first is the headline's."""
+
+    def packing(self) -> Packing:
+        """How documents fill rows."""
+        ...
+
+    def corrupt(self, tokenizer: Tokenizer, row_length: int, mode: Mode = "train") -> Corrupt:
+        """The host half: a picklable function (row, rng) -> row that adds labels of a fixed shape."""
+        ...
+
+    def hidden(self, model: Any, batch: Batch, dropout_keys: Array | None) -> Float[Array, "B T D"]:
+        """The states from which `model.predict_tokens` scores tokens; `dropout_keys` uint32 [B], or None for no dropout."""
         ...
 
     def scores(self, seen: dict[str, Means], held_out: HeldOut | None = None) -> Means:

@@ -1,0 +1,245 @@
+"""The kinds of task: which columns it reads, what is asked about them, and how that is scored. One frozen choice each.
+
+A column has several names where files disagree: of `("sentence", "content", "text")` a file has the first that it has.
+`template` makes one text of several columns, as in "{premise} {hypothesis}", and may name any column of the source.
+`prompt` and `answers` put the same question to a language model in words, an answer for each label.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from data.errors import DataError
+from data.tasks.metric_names import check_metrics
+
+Names: TypeAlias = tuple[str, ...]
+
+SCHEMES = {"BIO": "BIO", "BIOES": "BIOES", "BMES": "BMESO", "IO": "IO"}  # the letters of each scheme
+LABELS_COLUMN: Names = ("label", "labels", "class")
+
+
+@dataclass(frozen=True)
+class Classification:
+    """One class of several for a text, or for a pair of texts where `second` names columns."""
+
+    text: Names = ("sentence", "content", "text")
+    second: Names = ()
+    label: Names = LABELS_COLUMN
+    labels: Names | None = None
+    """Names of the classes in the order of their numbers; None: those of the training examples, sorted."""
+    spelt: Names = ()
+    """How files write them in that order, where neither by name nor as numbers from 0."""
+    template: str | None = None
+    prompt: str | None = None
+    answers: Names = ()
+    metrics: Names = ("accuracy",)
+
+    def __post_init__(self):
+        check_metrics("Classification", self.metrics)
+        _check_labels(self.labels, self.spelt, self.answers)
+        _check_named(text=self.text, label=self.label)
+
+
+@dataclass(frozen=True)
+class MultiLabel:
+    """Any number of classes for a text: a list in JSON, or words with `separator` between them in a table."""
+
+    text: Names = ("sentence", "content", "text")
+    second: Names = ()
+    label: Names = LABELS_COLUMN
+    labels: Names | None = None
+    spelt: Names = ()
+    separator: str = ","
+    template: str | None = None
+    metrics: Names = ("micro_f1", "macro_f1")
+
+    def __post_init__(self):
+        check_metrics("MultiLabel", self.metrics)
+        _check_labels(self.labels, self.spelt, ())
+        _check_named(text=self.text, label=self.label)
+        if not self.separator:
+            raise DataError("separator='' separates nothing; use a mark such as ,")
+
+
+@dataclass(frozen=True)
+class Regression:
+    """A number for a text or a pair of texts."""
+
+    text: Names = ("sentence", "sentence1", "content", "text")
+    second: Names = ()
+    target: Names = ("label", "score", "target")
+    template: str | None = None
+    metrics: Names = ("pearson", "spearman")
+
+    def __post_init__(self):
+        check_metrics("Regression", self.metrics)
+        _check_named(text=self.text, target=self.target)
+
+
+@dataclass(frozen=True)
+class Tagging:
+    """A tag for each word, put on its first sub-word (Devlin et al., arXiv:1810.04805, section 5.3).
+
+    The words of an example are joined by `joiner` and tokenised as the text that they are; `joiner=""` for Chinese, where
+    each character is a word. `scheme` names what the first letter of a tag means: BIO, BIOES, BMES (and O), or IO; None
+    for tags that are no spans, such as parts of speech.
+    """
+
+    words: Names = ("tokens", "words")
+    tags: Names = ("ner_tags", "tags")
+    labels: Names | None = None
+    scheme: Literal["BIO", "BIOES", "BMES", "IO"] | None = "BIO"
+    prefix: str = ""
+    """What stands before each word of a file and is taken away, such as "en:"."""
+    joiner: str = " "
+    metrics: Names = ("seqeval_strict_f1", "seqeval_f1")
+
+    def __post_init__(self):
+        check_metrics("Tagging", self.metrics)
+        _check_labels(self.labels, (), ())
+        _check_named(words=self.words, tags=self.tags)
+        if self.scheme is None and any(metric.startswith("seqeval") for metric in self.metrics):
+            raise DataError("seqeval scores spans, and tags without a scheme are none; name --data.task.scheme BIO, "
+                            "BIOES or BMES, or use the metric accuracy")  # fmt: skip
+        if self.scheme is not None and self.labels is not None:
+            check_tags(self.labels, self.scheme)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The answer to a question as a span of its context, or none.
+
+    A long context is read in windows. The prediction is the best of all windows under the published rule: see
+    `data.tasks.best_spans`.
+    """
+
+    question: Names = ("question",)
+    context: Names = ("context",)
+    golds: Names = ("answers",)
+    max_question: int = 64
+    """Tokens of a question; what follows is cut."""
+    max_answer: int = 30
+    """Tokens of an answer."""
+    best: int = 20
+    """Starts and ends of each window that are tried together."""
+    no_answer: bool = False
+    """Whether a question may have none (SQuAD 2.0)."""
+    null_threshold: float = 0.0
+    """How much better than the best span no answer must score."""
+    strict: bool = False
+    """Whether an answer that is not where the source says, or an empty question, is an error; otherwise it is left out of
+    training, counted and told."""
+    metrics: Names = ("exact_match", "squad_f1")
+
+    def __post_init__(self):
+        check_metrics("Answers", self.metrics)
+        _check_named(question=self.question, context=self.context, golds=self.golds)
+        for name in ("max_question", "max_answer", "best"):
+            if getattr(self, name) < 1:
+                raise DataError(f"{name}={getattr(self, name)} is too small; use 1 or more")
+
+
+@dataclass(frozen=True)
+class MultipleChoice:
+    """The right one of several endings of a text. One column with a list of them, or a column each."""
+
+    text: Names = ("text", "premise", "ctx", "sentence")
+    second: Names = ()
+    """Between the text and the ending, as a question is."""
+    choices: Names = ("choices", "endings")
+    """One or more names of a column with a list; where a source has no list, all these columns, one a choice."""
+    label: Names = LABELS_COLUMN
+    spelt: Names = ()
+    """How files write the first choice, the second, ..., where not as numbers from 0."""
+    prompt: str | None = None
+    metrics: Names = ("accuracy",)
+
+    def __post_init__(self):
+        check_metrics("MultipleChoice", self.metrics)
+        _check_named(text=self.text, choices=self.choices, label=self.label)
+
+
+@dataclass(frozen=True)
+class Similarity:
+    """Texts that mean the same lie near each other (Gao et al., arXiv:2104.08821).
+
+    Without `positive` a text is its own, read twice under another dropout. `score` is what the similarity of text and
+    positive is compared with on the held-out part.
+    """
+
+    text: Names = ("text", "sentence", "sentence1", "anchor")
+    positive: Names = ()
+    negative: Names = ()
+    score: Names = ()
+    metrics: Names = ("spearman",)
+
+    def __post_init__(self):
+        check_metrics("Similarity", self.metrics)
+        _check_named(text=self.text)
+        if not self.positive and (self.negative or self.score):
+            raise DataError("negatives and scores belong to pairs; name the column of --data.task.positive too")
+
+
+@dataclass(frozen=True)
+class Generation:
+    """A text for a text: summaries, translations, answers in a dialogue.
+
+    `template` is what the model reads, as in "summarize: {source}". With `sides="two"` that is what an encoder reads;
+    with "one" a decoder reads it and goes on with the target, and only the target is asked for. A source that is a list of
+    messages, each with role and content, is put together by `message`, and its last one is the target.
+    """
+
+    source: Names = ("source", "document", "article", "dialogue", "text")
+    target: Names = ("target", "summary", "highlights")
+    references: Names = ()
+    """Further columns with references, which scores look at and training does not."""
+    template: str = "{source}"
+    message: str = "{role}: {content}\n"
+    sides: Literal["two", "one"] = "two"
+    target_length: int | None = None
+    """Tokens of a target with its end; None: as many as a row has, or with one side half of it."""
+    prompt: str | None = None
+    metrics: Names = ("rouge1", "rouge2", "rougeL")
+
+    def __post_init__(self):
+        check_metrics("Generation", self.metrics)
+        _check_named(source=self.source, target=self.target)
+        if self.target_length is not None and self.target_length < 2:
+            raise DataError(f"target_length={self.target_length} is too small; use 2 or more")
+
+
+Task: TypeAlias = (
+    Classification | MultiLabel | Regression | Tagging | Answers | MultipleChoice | Similarity | Generation
+)
+
+
+def check_tags(labels: Names, scheme: str) -> None:
+    """DataError for a tag that a scheme does not know; tags are O, or a letter, a hyphen and a type.
+
+    >>> check_tags(("O", "B-PER", "M-PER"), "BIO")
+    Traceback (most recent call last):
+    data.errors.DataError: the tag M-PER does not belong to the scheme BIO (O, B-TYPE, I-TYPE); name another --data.task.scheme
+    """
+    letters = SCHEMES[scheme]
+    for label in labels:
+        letter, hyphen, kind = label.partition("-")
+        if label != "O" and not (letter in letters and letter != "O" and len(letter) == 1 and hyphen and kind):
+            shape = ", ".join(["O", *(f"{letter}-TYPE" for letter in letters if letter != "O")])
+            raise DataError(f"the tag {label} does not belong to the scheme {scheme} ({shape}); name another "
+                            "--data.task.scheme")  # fmt: skip
+
+
+def _check_labels(labels: Names | None, spelt: Names, answers: Names) -> None:
+    if labels is not None and (len(set(labels)) < len(labels) or len(labels) < 2):
+        raise DataError(f"labels {', '.join(labels) or '()'} are too few or repeat one; name at least two, each once")
+    for name, given in (("spelt", spelt), ("answers", answers)):
+        if given and (labels is None or len(given) != len(labels)):
+            raise DataError(f"{name} has {len(given)} words for {'no' if labels is None else len(labels)} labels; name "
+                            "--data.task.labels, and one word a label")  # fmt: skip
+
+
+def _check_named(**columns: Names) -> None:
+    for name, names in columns.items():
+        if not names or not all(names):
+            raise DataError(
+                f"{name} names no column; write the column of your file, such as --data.task.{name} \"('text',)\""
+            )

@@ -1,0 +1,60 @@
+"""The held-out examples of a task as one small file of a run folder, so that scoring needs that folder only."""
+
+import gzip
+import io
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+from data.errors import DataError
+from data.tasks.choices import Classification, MultiLabel, Tagging, Task
+from data.tasks.config import TaskData
+from data.tasks.examples import Example
+from data.tasks.opened import OpenedTask, Say, TaskSet, task_set
+from data.tokenizers.interface import Tokenizer
+
+HELD_OUT_TASK = "held_out_task.jsonl.gz"
+
+
+def write_held_out_task(opened: OpenedTask, folder: str | Path) -> Path:
+    """Write the held-out examples: a line with the labels, then one an example. Equal examples give equal bytes."""
+    lines = [{"task": type(opened.task).__name__, "labels": list(opened.valid.labels)}]
+    lines += [{"place": example.place, **example.fields} for example in opened.valid.examples]
+    buffer = io.BytesIO()
+    with gzip.GzipFile(filename="", mode="wb", fileobj=buffer, mtime=0) as file:
+        for line in lines:
+            file.write((json.dumps(line, ensure_ascii=False) + "\n").encode("utf-8", "replace"))
+    target = Path(folder) / HELD_OUT_TASK
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{HELD_OUT_TASK}-{os.getpid()}")
+    temporary.write_bytes(buffer.getvalue())
+    temporary.replace(target)
+    return target
+
+
+def read_held_out_task(folder: str | Path) -> tuple[dict, list[Example]]:
+    """What `write_held_out_task` wrote: its first line, and the examples."""
+    path = Path(folder) / HELD_OUT_TASK
+    try:
+        with gzip.open(path, "rt", encoding="utf-8") as file:
+            head, *lines = [json.loads(line) for line in file.read().split("\n") if line]
+        return head, [Example({k: v for k, v in line.items() if k != "place"}, line["place"]) for line in lines]
+    except FileNotFoundError as error:
+        raise DataError(
+            f"there is no {HELD_OUT_TASK} in {folder}; name a run folder, or a source with --data.source"
+        ) from error
+    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path} is damaged ({error}); name a source with --data.source") from error
+
+
+def open_held_out_task(folder: str | Path, data: TaskData, tokenizer: Tokenizer, say: Say = print) -> TaskSet:
+    """The held-out part of a run folder as rows, with the labels that the run had."""
+    head, examples = read_held_out_task(folder)
+    task: Task = data.task
+    if head.get("task") != type(task).__name__:
+        raise DataError(f"{Path(folder) / HELD_OUT_TASK} is of {head.get('task')}, not of {type(task).__name__}; name the run "
+                        "folder that this task was trained in")  # fmt: skip
+    if isinstance(task, Classification | MultiLabel | Tagging):
+        task = replace(task, labels=tuple(head["labels"]))
+    return task_set(task, examples, tokenizer, data, say)

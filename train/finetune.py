@@ -1,0 +1,84 @@
+"""Fine-tune on a task: python -m train.finetune --exp=TASK --init=RUN_OR_FOLDER [--peft lora] [--steps N] [--field VALUE ...]
+
+`--init` is a run of train.pretrain, a published folder, or the name of one on the Hugging Face hub; it decides model and
+vocabulary. Repeated on the same run folder it goes on where it stopped, bit for bit. `--seeds` and `--sweep` train several runs
+into folders below it, and compare them.
+"""
+
+import dataclasses
+import sys
+import time
+from dataclasses import dataclass
+
+from train import cli
+from train.command import InputError, configure_jax, run_command
+from train.memory import keep_freed_memory
+from train.options import RunOptions
+
+SHORT = {"freeze": "tuning.freeze", "layer_decay": "tuning.layer_decay"}  # fields with a shorter name
+PEAK = "optimizer.schedule.peak"
+PEFT_RATE = 10.0  # few parameters that start at zero want about ten times the rate (arXiv:2106.09685, appendix D)
+
+
+@dataclass(frozen=True)
+class FinetuneOptions(RunOptions):
+    """What `train.finetune` takes beside its experiment."""
+
+    fresh: bool = False
+    """Take shape and vocabulary from --init, but draw the weights: what pre-training is to be measured against."""
+    seeds: str = ""
+    """Several runs that differ in their seed: how many, or which, as 3 or 0,1,2; their mean and spread are written."""
+    sweep: str = ""
+    """Several runs over a small grid, as 'optimizer.schedule.peak=2e-5,5e-5 data.batch_size=16,32', and a page that compares."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.fresh and self.init is None:
+            raise ValueError("--fresh takes the shape of --init, so give one: a run or a published folder")
+
+
+def main() -> int:
+    """The command; returns its exit code."""
+    started = time.perf_counter()
+    keep_freed_memory()
+    request = settled(cli.parse(sys.argv[1:], command="finetune", options=FinetuneOptions, short=SHORT))
+    if request.options.verify_resume:
+        from train.verify import verify_resume
+
+        return verify_resume(request)
+    configure_jax()
+    if request.options.seeds or request.options.sweep:
+        from train.several import train_several
+
+        return train_several(request, started)
+    from train.session import train_run
+
+    return train_run(request, started)
+
+
+def settled(request: cli.Request) -> cli.Request:
+    """The request with what one flag says about another: steps against epochs, a rate for few parameters."""
+    experiment, given = request.experiment, request.given
+    if "steps" in given:
+        if "epochs" in given:
+            raise InputError("--steps and --epochs say the same; give one of them")
+        experiment = dataclasses.replace(experiment, epochs=None)
+    if (
+        experiment.peft is not None
+        and PEAK not in given
+        and not any(name.startswith("optimizer.name") for name in given)
+    ):
+        schedule = dataclasses.replace(
+            experiment.optimizer.schedule, peak=PEFT_RATE * experiment.optimizer.schedule.peak
+        )
+        experiment = dataclasses.replace(
+            experiment, optimizer=dataclasses.replace(experiment.optimizer, schedule=schedule)
+        )
+        print(
+            f"--peft: the learning rate is {schedule.peak:g}, {PEFT_RATE:g} times that of all parameters; --{PEAK} sets it"
+        )
+    return dataclasses.replace(request, experiment=experiment)
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

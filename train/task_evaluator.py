@@ -1,0 +1,77 @@
+"""The evaluator of a task: what a model answers to every held-out example, and what that scores."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+from data.batch import PADDING_ROW, Batch
+from data.tasks.batches import eval_task_batches
+from data.tasks.opened import TaskSet
+from train.config import Experiment
+from train.metrics import add_up, divide
+from train.objectives import Means, Measured
+from train.sharding import batch_sharding, gather_unstacked, place_batch
+from train.state import Built, Params
+from train.step import cast, make_measure
+from train.task_scores import Answered, predictions, scores
+
+LOSSES = ("label", "tag", "start", "end", "choice", "pair", "next")
+
+
+class TaskEvaluator:
+    """Scores parameters on the held-out examples of a task. Of each shape that batches have, it compiles once."""
+
+    samples_file = "predictions.json"  # what a run folder keeps of `samples`
+
+    def __init__(self, built: Built, experiment: Experiment, held_out: TaskSet):
+        self._built, self._experiment, self.held_out = built, experiment, held_out
+        self._placing = batch_sharding(built.mesh)
+        objective = experiment.task_objective
+        measure = make_measure(built.parts, objective, experiment.compute_dtype)
+
+        def look(params: Params, batch: Batch) -> tuple[Measured, dict[str, Any]]:
+            model = built.parts.merge(gather_unstacked(cast(params, experiment.compute_dtype)))
+            return measure(params, batch), objective.predict(model, batch)  # the compiler runs the model once for both
+
+        self._look = jax.jit(look)
+
+    def batches(self, mode: str = "train", limit_rows: int | None = None) -> Iterator[Batch]:
+        """The held-out rows as host batches; a row is shown in one way only, whatever the `mode`."""
+        return eval_task_batches(self.held_out, self._experiment.task_data, limit_rows=limit_rows)
+
+    def quick(self, params: Params) -> dict[str, float]:
+        """Every score, on the first held-out examples only."""
+        return self._scores(params, self._experiment.evaluate_rows)
+
+    def full(self, params: Params) -> dict[str, float]:
+        """Every score on every held-out example."""
+        return self._scores(params, None) | {"held_out_examples": len(self.held_out)}
+
+    def answers(self, params: Params) -> Answered:
+        """What the model gives for each row, by name, in the order of the rows; float32."""
+        return self._see(params, None)[1]
+
+    def samples(self, params: Params) -> dict[str, Any]:
+        """What the model says of each held-out example, for a reader: see train/task_scores.py."""
+        return predictions(self.held_out, self.answers(params))
+
+    def _scores(self, params: Params, limit_rows: int | None) -> dict[str, float]:
+        means, answered = self._see(params, limit_rows)
+        return {"valid_loss": sum(means.get(name, 0.0) for name in LOSSES)} | scores(self.held_out, answered)
+
+    def _see(self, params: Params, limit_rows: int | None) -> tuple[Means, Answered]:
+        rows = len(self.held_out.rows) if limit_rows is None else min(limit_rows, len(self.held_out.rows))
+        found: Answered = {}
+        seen: list[Measured] = []
+        with jax.set_mesh(self._built.mesh):
+            for batch in self.batches(limit_rows=limit_rows):
+                measured, given = jax.device_get(self._look(params, place_batch(batch, self._placing)))
+                seen.append(measured)
+                for name, values in given.items():
+                    kept = found.setdefault(name, [np.zeros(0, np.float32)] * rows)
+                    for number, value in zip(batch.example_ids.tolist(), values, strict=True):
+                        if number != PADDING_ROW:
+                            kept[number] = np.asarray(value, np.float32)
+        return divide(add_up(seen)), found
