@@ -205,7 +205,7 @@ class TaskMaterial:
 
     def evaluator(self, built: Built, experiment: Experiment, folder: RunFolder) -> TaskEvaluator:
         held_out = open_held_out_task(folder.path, experiment.task_data, self.tokenizer, say=lambda line: None)
-        return TaskEvaluator(built, experiment, held_out)
+        return TaskEvaluator(built, experiment, held_out, self.tokenizer)
 
 
 def own_tokenizer(data: TaskData, folder: RunFolder) -> Tokenizer:

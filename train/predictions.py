@@ -29,7 +29,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from train.lines import replace_text
 from train.task_metrics import log_softmax
 
 FILE = "predictions.json"
@@ -85,15 +84,14 @@ class Predictions:
         return cls(labels, texts, targets, predicted, probabilities, found)
 
 
-def write_predictions(
-    folder: str | Path,
+def predictions_json(
     labels: Sequence[str],
     texts: Sequence[str | Sequence[str]],
     logits: Float[np.ndarray, "n C"],
     targets: Int[np.ndarray, " n"],
     attributions: Mapping[int, Attributions] | None = None,
-) -> Path:
-    """Write the file at one stroke; `attributions` by the number of the example."""
+) -> dict[str, Any]:
+    """What the file holds; `attributions` by the number of the example."""
     attributions, probabilities = attributions or {}, np.exp(log_softmax(np.asarray(logits, np.float32)))
     examples: list[dict[str, Any]] = []
     for number, (text, row, target) in enumerate(zip(texts, probabilities, targets, strict=True)):
@@ -110,9 +108,7 @@ def write_predictions(
                 "scores": [round(float(value), DIGITS) for value in one.scores],
             }
         examples.append(example)
-    path = Path(folder) / FILE
-    replace_text(path, json.dumps({"labels": list(labels), "examples": examples}, ensure_ascii=False) + "\n")
-    return path
+    return {"labels": list(labels), "examples": examples}
 
 
 def surest_mistakes(

@@ -244,7 +244,7 @@ class Run(Inspectable):
         if examples is None:
             quiet = lambda line: None  # noqa: E731
             examples = open_held_out_task(self.folder.path, self.experiment.task_data, self.tokenizer, say=quiet)
-        return TaskEvaluator(self.built, self.experiment, examples)
+        return TaskEvaluator(self.built, self.experiment, examples, self.tokenizer)
 
     def evaluate(self, documents: Documents | None = None, data: TextData | None = None) -> dict[str, float]:
         """Every score of the objective; on what the run itself held out also what counting alone reaches."""

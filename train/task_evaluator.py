@@ -1,5 +1,6 @@
 """The evaluator of a task: what a model answers to every held-out example, and what that scores."""
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,15 +9,23 @@ import numpy as np
 
 from data.batch import PADDING_ROW, Batch
 from data.tasks.batches import eval_task_batches
+from data.tasks.choices import Classification, Generation
 from data.tasks.opened import TaskSet
+from data.tokenizers import Tokenizer
 from train.config import Experiment
 from train.metrics import add_up, divide
 from train.objectives import Means, Measured
+from train.objectives.tasks import TaskObjective
+from train.predictions import predictions_json
+from train.pretrained import Opened
 from train.sharding import batch_sharding, gather_unstacked, place_batch
 from train.state import Built, Params
 from train.step import cast, make_measure
-from train.task_scores import Answered, predictions, scores
+from train.task_attributions import attributions
+from train.task_scores import Answered, label_targets, of_texts, scores
+from train.writing import write
 
+TOGETHER = 32  # texts that are written at once
 LOSSES = ("label", "tag", "start", "end", "choice", "pair", "next")
 
 
@@ -25,15 +34,16 @@ class TaskEvaluator:
 
     samples_file = "predictions.json"  # what a run folder keeps of `samples`
 
-    def __init__(self, built: Built, experiment: Experiment, held_out: TaskSet):
-        self._built, self._experiment, self.held_out = built, experiment, held_out
+    def __init__(self, built: Built, experiment: Experiment, held_out: TaskSet, tokenizer: Tokenizer):
+        self._built, self._experiment, self.held_out, self._tokenizer = built, experiment, held_out, tokenizer
         self._placing = batch_sharding(built.mesh)
-        objective = experiment.task_objective
+        objective = experiment.objective
+        predict = objective.predict if isinstance(objective, TaskObjective) else lambda model, batch: {}
         measure = make_measure(built.parts, objective, experiment.compute_dtype)
 
         def look(params: Params, batch: Batch) -> tuple[Measured, dict[str, Any]]:
             model = built.parts.merge(gather_unstacked(cast(params, experiment.compute_dtype)))
-            return measure(params, batch), objective.predict(model, batch)  # the compiler runs the model once for both
+            return measure(params, batch), predict(model, batch)  # the compiler runs the model once for both
 
         self._look = jax.jit(look)
 
@@ -47,19 +57,46 @@ class TaskEvaluator:
 
     def full(self, params: Params) -> dict[str, float]:
         """Every score on every held-out example."""
-        return self._scores(params, None) | {"held_out_examples": len(self.held_out)}
+        found = self._scores(params, None)
+        if isinstance(self.held_out.task, Generation):
+            found |= of_texts(self.held_out, self.written(params))
+        return found | {"held_out_examples": len(self.held_out)}
 
     def answers(self, params: Params) -> Answered:
         """What the model gives for each row, by name, in the order of the rows; float32."""
         return self._see(params, None)[1]
 
+    def written(self, params: Params) -> list[str]:
+        """What the model writes for each held-out example of a task of generation, greedily."""
+        task = self.held_out.task
+        assert isinstance(task, Generation)
+        model = self._built.parts.merge(cast(params, self._experiment.compute_dtype))
+        opened = Opened(model, self._tokenizer, self._experiment.model, "the model")
+        most = task.target_length or self._experiment.task_data.row_length
+        prompts = [np.asarray(ids, np.int32) for ids in self.held_out.extras["prompts"]]
+        found = []
+        for start in range(0, len(prompts), TOGETHER):
+            texts = write(opened, prompts[start : start + TOGETHER], max_new_tokens=most)
+            found += [copies[0].text.strip() for copies in texts]
+        return found
+
     def samples(self, params: Params) -> dict[str, Any]:
-        """What the model says of each held-out example, for a reader: see train/task_scores.py."""
-        return predictions(self.held_out, self.answers(params))
+        """What the model says of each held-out example of a classification, for a reader (train/predictions.py)."""
+        if not isinstance(self.held_out.task, Classification):
+            return {}
+        logits = np.stack(self.answers(params)["logits"])
+        targets = label_targets(self.held_out.rows)
+        model = self._built.parts.merge(cast(params, self._experiment.compute_dtype))
+        found = attributions(model, self.held_out, logits, targets, self._tokenizer)
+        texts = [self.held_out.texts(int(number)) for number in self.held_out.owner]
+        return predictions_json(self.held_out.labels, texts, logits, targets, found)
 
     def _scores(self, params: Params, limit_rows: int | None) -> dict[str, float]:
         means, answered = self._see(params, limit_rows)
-        return {"valid_loss": sum(means.get(name, 0.0) for name in LOSSES)} | scores(self.held_out, answered)
+        found = {"valid_loss": sum(means.get(name, 0.0) for name in LOSSES)}
+        if "next" in means:
+            found |= {"perplexity": math.exp(min(means["next"], 700.0)), "accuracy": means["accuracy"]}
+        return found | scores(self.held_out, answered)
 
     def _see(self, params: Params, limit_rows: int | None) -> tuple[Means, Answered]:
         rows = len(self.held_out.rows) if limit_rows is None else min(limit_rows, len(self.held_out.rows))

@@ -4,23 +4,40 @@ from typing import Any
 
 import numpy as np
 
-from data.tasks.choices import Classification, MultiLabel, MultipleChoice, Regression
+from data.tasks.answers import predictions as answers_of
+from data.tasks.choices import (
+    Answers,
+    Classification,
+    Generation,
+    MultiLabel,
+    MultipleChoice,
+    Regression,
+    Similarity,
+    Tagging,
+)
 from data.tasks.opened import TaskSet
-from train.task_metrics import classification_scores, log_softmax, multi_label_scores, regression_scores
+from data.tasks.tagging import word_tags
+from train.answer_metrics import answer_scores, best_threshold
+from train.tag_metrics import tagging_scores
+from train.task_metrics import classification_scores, multi_label_scores, regression_scores
+from train.text_metrics import generation_scores
 
 Answered = dict[str, list[np.ndarray]]  # what the objective's `predict` gives, for each row
 
 
 def scores(held_out: TaskSet, answered: Answered) -> dict[str, float]:
     """Every score that fits the task, by its name in scores.json; `answered` may be of the first rows only."""
-    rows = held_out.rows[: len(next(iter(answered.values())))]
+    if not answered:
+        return {}
+    count = len(next(iter(answered.values())))
+    rows = held_out.rows[:count]
     match held_out.task:
         case Classification():
-            logits, targets = np.stack(answered["logits"]), label_targets(rows)
-            return _without_loss(classification_scores(logits, targets, held_out.labels))
+            targets = label_targets(rows)
+            return without_loss(classification_scores(np.stack(answered["logits"]), targets, held_out.labels))
         case MultiLabel():
             targets = np.concatenate([row.labels["label_targets"] for row in rows])
-            return _without_loss(multi_label_scores(np.stack(answered["logits"]), targets, held_out.labels))
+            return without_loss(multi_label_scores(np.stack(answered["logits"]), targets, held_out.labels))
         case Regression():
             values = np.array(answered["values"], np.float32).reshape(-1)
             return regression_scores(values, label_targets(rows).astype(np.float32))
@@ -28,28 +45,60 @@ def scores(held_out: TaskSet, answered: Answered) -> dict[str, float]:
             logits = np.stack(answered["logits"])
             targets = np.concatenate([row.labels["choice_targets"] for row in rows])
             names = [str(number) for number in range(logits.shape[1])]
-            return _without_loss(classification_scores(logits, targets, names, ["accuracy", "valid_loss"]))
-    raise TypeError(f"{type(held_out.task).__name__} is not scored yet")
+            return without_loss(classification_scores(logits, targets, names, ["accuracy"]))
+        case Tagging():
+            return of_tags(held_out.task, held_out, answered["logits"])
+        case Answers():
+            return of_answers(held_out.task, held_out, answered, count)
+        case Similarity():
+            return of_vectors(held_out, np.stack(answered["vectors"]))
+    return {}
 
 
-def predictions(held_out: TaskSet, answered: Answered) -> dict[str, Any]:
-    """What the report shows of each held-out example: label names, and text, target, prediction and probabilities."""
-    if not isinstance(held_out.task, Classification):
+def of_tags(task: Tagging, held_out: TaskSet, logits: list[np.ndarray]) -> dict[str, float]:
+    """Entities, strict and by default, and single tags; words behind the end of a row count as O."""
+    predicted = [row.argmax(-1) for row in logits]
+    tags, _ = word_tags(held_out.labels, held_out.extras["word_places"][: len(predicted)], predicted)
+    targets = [example["tags"] for example in held_out.examples[: len(predicted)]]
+    if task.scheme is None:
+        return tagging_scores(tags, targets, metrics=["accuracy", "macro_f1"])
+    return tagging_scores(tags, targets, task.scheme)
+
+
+def of_answers(task: Answers, held_out: TaskSet, answered: Answered, count: int) -> dict[str, float]:
+    """Exact match and F1 of the best span of each question, and where there may be none the best threshold for none."""
+    whole = len(held_out.examples) if count == len(held_out.rows) else int(held_out.owner[count])
+    examples, owner = held_out.examples[:whole], held_out.owner[held_out.owner < whole]
+    extras = held_out.extras | {"offsets": held_out.extras["offsets"][:whole]}
+    if not examples:
         return {}
-    probabilities = np.exp(log_softmax(np.stack(answered["logits"])))
-    targets = label_targets(held_out.rows)
-    return {
-        "labels": list(held_out.labels),
-        "examples": [
-            {
-                "text": held_out.text(int(held_out.owner[number])),
-                "target": int(targets[number]),
-                "predicted": int(row.argmax()),
-                "probabilities": [round(float(p), 4) for p in row],
-            }
-            for number, row in enumerate(probabilities)
-        ],
-    }
+    found = answers_of(task, examples, owner, extras, answered["start"], answered["end"])
+    texts = [one.text(no_answer=task.no_answer, threshold=task.null_threshold) for one in found]
+    golds = [[answer["text"] for answer in example["answers"]] for example in examples]
+    result = answer_scores(texts, golds)
+    if task.no_answer:
+        spans = [one.text(no_answer=False) for one in found]
+        differences = [min(one.difference, 1e9) for one in found]
+        best, threshold = best_threshold(spans, golds, differences, "f1")
+        result |= {"best_f1": best, "best_f1_threshold": threshold}
+    return result
+
+
+def of_vectors(held_out: TaskSet, vectors: np.ndarray) -> dict[str, float]:
+    """How well cosines follow the scores of pairs, where the examples have scores."""
+    given = [example.fields.get("score") for example in held_out.examples[: len(vectors)]]
+    if any(score is None for score in given):
+        return {}
+    cosines = (vectors[:, 0] * vectors[:, 1]).sum(-1).astype(np.float32)
+    return regression_scores(cosines, np.array(given, np.float32), ["spearman", "pearson"], "similarity")
+
+
+def of_texts(held_out: TaskSet, texts: list[str]) -> dict[str, float]:
+    """The scores of texts that were written for the first so many examples."""
+    assert isinstance(held_out.task, Generation)
+    references = [example["references"] for example in held_out.examples[: len(texts)]]
+    fitting = [name for name in held_out.task.metrics if name not in ("perplexity", "bits_per_byte")]
+    return generation_scores(texts, references, fitting)[0]
 
 
 def label_targets(rows: list[Any]) -> np.ndarray:
@@ -57,6 +106,6 @@ def label_targets(rows: list[Any]) -> np.ndarray:
     return np.concatenate([row.labels["label_targets"] for row in rows])
 
 
-def _without_loss(found: dict[str, float]) -> dict[str, float]:
-    """The loss is measured with the objective's own words."""
+def without_loss(found: dict[str, float]) -> dict[str, float]:
+    """The loss is measured by the objective itself."""
     return {name: value for name, value in found.items() if name != "valid_loss"}

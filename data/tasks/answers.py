@@ -73,12 +73,12 @@ def answer_rows(task: Answers, examples: list[Example], tokenizer: Tokenizer, ro
     """Rows of a question and a window of its context each; the answer's places, or 0 and 0 in a window without it.
 
     `span_allowed` bool[T] is True for the context and for place 0. `extras` holds `windows` and `offsets`, which
-    `predictions` needs.
+    `predictions` needs, and `parted`, how many answers lie whole in no window.
     """
     frame = frame_of(tokenizer, 2)
     questions = encode_all(tokenizer, [example["question"] for example in examples])
     contexts = locate_all(tokenizer, [example["context"] for example in examples])
-    rows, owner, windows, cuts = [], [], [], 0
+    rows, owner, windows, cuts, parted = [], [], [], 0, 0
     for number, (example, question, context) in enumerate(zip(examples, questions, contexts, strict=True)):
         if not len(question) or not len(context.ids):
             raise DataError(
@@ -91,7 +91,9 @@ def answer_rows(task: Answers, examples: list[Example], tokenizer: Tokenizer, ro
             raise DataError(f"row_length={row_length} leaves {room} tokens of the context beside the question, and windows share "
                             f"stride={stride}; use a larger --data.row_length or a smaller --data.stride")  # fmt: skip
         span = answer_tokens(context, example)
-        for first, stop in window_bounds(len(context.ids), room, stride):
+        bounds = window_bounds(len(context.ids), room, stride)
+        parted += span is not None and not any(first <= span[0] and span[1] < stop for first, stop in bounds)
+        for first, stop in bounds:
             whole = frame.fill(question, context.ids[first:stop])
             place = whole.starts[1]
             allowed = np.zeros(len(whole.ids), bool)
@@ -110,7 +112,7 @@ def answer_rows(task: Answers, examples: list[Example], tokenizer: Tokenizer, ro
             owner.append(number)
             windows.append(Window(place, first, stop))
     offsets = [(context.starts, context.stops) for context in contexts]
-    return Rows(rows, np.array(owner, np.int32), cuts, {"windows": windows, "offsets": offsets})
+    return Rows(rows, np.array(owner, np.int32), cuts, {"windows": windows, "offsets": offsets, "parted": int(parted)})
 
 
 def window_bounds(size: int, room: int, stride: int) -> list[tuple[int, int]]:

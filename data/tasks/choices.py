@@ -5,6 +5,7 @@ A column has several names where files disagree: of `("sentence", "content", "te
 `prompt` and `answers` put the same question to a language model in words, an answer for each label.
 """
 
+import string
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -37,6 +38,7 @@ class Classification:
         check_metrics("Classification", self.metrics)
         _check_labels(self.labels, self.spelt, self.answers)
         _check_named(text=self.text, label=self.label)
+        _check_templates(self.template, self.prompt)
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class MultiLabel:
         check_metrics("MultiLabel", self.metrics)
         _check_labels(self.labels, self.spelt, ())
         _check_named(text=self.text, label=self.label)
+        _check_templates(self.template)
         if not self.separator:
             raise DataError("separator='' separates nothing; use a mark such as ,")
 
@@ -73,6 +76,7 @@ class Regression:
     def __post_init__(self):
         check_metrics("Regression", self.metrics)
         _check_named(text=self.text, target=self.target)
+        _check_templates(self.template)
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,7 @@ class Tagging:
     prefix: str = ""
     """What stands before each word of a file and is taken away, such as "en:"."""
     joiner: str = " "
-    metrics: Names = ("seqeval_strict_f1", "seqeval_f1")
+    metrics: Names = ("f1_strict", "f1")
 
     def __post_init__(self):
         check_metrics("Tagging", self.metrics)
@@ -128,7 +132,7 @@ class Answers:
     strict: bool = False
     """Whether an answer that is not where the source says, or an empty question, is an error; otherwise it is left out of
     training, counted and told."""
-    metrics: Names = ("exact_match", "squad_f1")
+    metrics: Names = ("exact_match", "f1")
 
     def __post_init__(self):
         check_metrics("Answers", self.metrics)
@@ -156,25 +160,30 @@ class MultipleChoice:
     def __post_init__(self):
         check_metrics("MultipleChoice", self.metrics)
         _check_named(text=self.text, choices=self.choices, label=self.label)
+        _check_templates(self.prompt)
 
 
 @dataclass(frozen=True)
 class Similarity:
     """Texts that mean the same lie near each other (Gao et al., arXiv:2104.08821).
 
-    Without `positive` a text is its own, read twice under another dropout. `score` is what the similarity of text and
-    positive is compared with on the held-out part.
+    Without `positive`, or in a training part without such a column, a text is its own, read twice under another dropout.
+    `score` is what the similarity of text and positive is compared with on the held-out part; accuracy is that of finding
+    the positive among those of a batch.
     """
 
     text: Names = ("text", "sentence", "sentence1", "anchor")
     positive: Names = ()
     negative: Names = ()
     score: Names = ()
-    metrics: Names = ("spearman",)
+    metrics: Names = ("accuracy",)
 
     def __post_init__(self):
         check_metrics("Similarity", self.metrics)
         _check_named(text=self.text)
+        if not self.score and (compared := [metric for metric in self.metrics if metric != "accuracy"]):
+            raise DataError(f"{compared[0]} compares similarities with a score; name its column with --data.task.score, or use "
+                            "the metric accuracy")  # fmt: skip
         if not self.positive and (self.negative or self.score):
             raise DataError("negatives and scores belong to pairs; name the column of --data.task.positive too")
 
@@ -203,6 +212,11 @@ class Generation:
     def __post_init__(self):
         check_metrics("Generation", self.metrics)
         _check_named(source=self.source, target=self.target)
+        _check_templates(self.template, self.message, self.prompt)
+        if "source" not in names_in(self.template) and not set(self.source) & set(names_in(self.template)):
+            raise DataError(
+                f"template={self.template!r} does not read the source; write {{source}} where it is to stand"
+            )
         if self.target_length is not None and self.target_length < 2:
             raise DataError(f"target_length={self.target_length} is too small; use 2 or more")
 
@@ -242,4 +256,28 @@ def _check_named(**columns: Names) -> None:
         if not names or not all(names):
             raise DataError(
                 f"{name} names no column; write the column of your file, such as --data.task.{name} \"('text',)\""
+            )
+
+
+def names_in(template: str | None) -> list[str]:
+    """The names in braces of a template, each once.
+
+    >>> names_in("{premise} So {hypothesis}, as {premise}")
+    ['premise', 'hypothesis']
+    """
+    parsed = string.Formatter().parse(template or "")
+    return list(dict.fromkeys(name for _, name, _, _ in parsed if name is not None))
+
+
+def _check_templates(*templates: str | None) -> None:
+    for template in templates:
+        try:
+            names = names_in(template)
+        except ValueError as error:
+            raise DataError(
+                f"the template {template!r} cannot be read ({error}); write {{column}}, and {{{{ for a brace"
+            ) from error
+        if not all(name.isidentifier() for name in names):
+            raise DataError(
+                f"the template {template!r} has braces without the name of a column; write {{column}} in each"
             )

@@ -32,6 +32,8 @@ class TaskData:
     """Batches whose rows are put in order of length among each other, so that little of them is padding; 1: none are."""
     valid_fraction: float = 0.1
     """Share of the examples that is held out, by a hash of their text, where the source has no held-out part."""
+    drop_repeated: bool = False
+    """Whether training examples that open as a held-out one does are left out; they are counted and told in any case."""
     train_limit: int | None = None
     """Train on the first so many examples only."""
     valid_limit: int | None = None

@@ -19,6 +19,7 @@ from data.tasks.choices import (
     Tagging,
     Task,
     check_tags,
+    names_in,
 )
 from data.tasks.tables import Record, Table
 
@@ -104,12 +105,8 @@ def with_names(task: Task, examples: Iterable[Example], classes: Mapping[str, Na
 
 def template_names(task: Task) -> list[str]:
     """The names in braces of a task's templates."""
-    found = []
-    for field in ("template", "prompt"):
-        for _, name, _, _ in string.Formatter().parse(getattr(task, field, None) or ""):
-            if name:
-                found.append(name)
-    return list(dict.fromkeys(found))
+    templates = (getattr(task, field, None) for field in ("template", "prompt"))
+    return list(dict.fromkeys(name for template in templates for name in names_in(template)))
 
 
 def role_of(task: Task, name: str) -> str | None:
@@ -121,9 +118,8 @@ def role_of(task: Task, name: str) -> str | None:
 def fill_template(task: Task, template: str, example: Example) -> str:
     """A template with the columns of an example in it; a name of a role's column stands for that role."""
     values = {}
-    for _, name, _, _ in string.Formatter().parse(template):
-        if name:
-            values[name] = example.fields.get(name, example.fields.get(role_of(task, name) or name, ""))
+    for name in names_in(template):
+        values[name] = example.fields.get(name, example.fields.get(role_of(task, name) or name, ""))
     return string.Formatter().vformat(template, (), values)
 
 
@@ -182,10 +178,11 @@ def _fill_choice(task: MultipleChoice, record: Record) -> dict[str, Any]:
 
 def _fill_similarity(task: Similarity, record: Record) -> dict[str, Any]:
     fields: dict[str, Any] = {"text": parts.text(record, task.text, "text")}
-    for role in ("positive", "negative"):
-        if names := getattr(task, role):
-            fields[role] = parts.text(record, names, role)
-    if task.score:
+    if set(task.positive) & set(record.columns):
+        for role in ("positive", "negative"):
+            if names := getattr(task, role):
+                fields[role] = parts.text(record, names, role)
+    if set(task.score) & set(record.columns):
         fields["score"] = parts.number(record, task.score, "score")
     return fields
 

@@ -87,11 +87,11 @@ OTHERS: dict[str, tuple[Task, TaskSource]] = {
         TaskFiles("dialogsum.train.jsonl", "dialogsum.dev.jsonl"),
     ),
     "wmt14_de_en": (
-        Generation(source=("en", "source"), target=("de", "target"), metrics=("sacrebleu", "chrf")),
+        Generation(source=("en", "source"), target=("de", "target"), metrics=("bleu", "chrf")),
         TaskTFDS("wmt14_translate/de-en"),
     ),
     "multi30k": (  # Elliott et al., arXiv:1605.00459
-        Generation(source=("en", "source"), target=("de", "target"), metrics=("sacrebleu", "chrf")),
+        Generation(source=("en", "source"), target=("de", "target"), metrics=("bleu", "chrf")),
         TaskFiles("train.en+train.de", "val.en+val.de", ("en", "de")),
     ),
     "listops": (  # Nangia and Bowman, arXiv:1804.06028
@@ -108,7 +108,7 @@ OTHERS: dict[str, tuple[Task, TaskSource]] = {
     ),
     "cmrc2018": (Answers(max_answer=100), TaskFiles("cmrc2018_train.json", "cmrc2018_dev.json")),
     "e2e_nlg": (
-        Generation(source=("mr", "meaning_representation"), target=("ref", "human_reference"), metrics=("sacrebleu", "rougeL")),
+        Generation(source=("mr", "meaning_representation"), target=("ref", "human_reference"), metrics=("bleu", "rougeL")),
         TaskFiles("trainset.csv", "devset.csv"),
     ),
     "scan": (  # Lake and Baroni, arXiv:1711.00350

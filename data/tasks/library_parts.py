@@ -2,8 +2,12 @@
 
 A part is a package or a module of the library, with all below it. Those are taken that have the most docstrings, a dozen
 of them, private ones left out. A text does not name its own part: the words of its path are taken out. Held out are whole
-classes and functions, a share of each part, by a hash of their names; and none of them opens as a training text does, so
-that copies do not leak.
+classes and functions, a share of each part, by a hash of their names; and of those texts none has more than half of its
+triples of words in one training text, so that copies do not leak.
+
+On CPython 3.11.7 these are 1,546 texts to train on and 258 held out, of which the largest part, tkinter, has 0.182; naive
+Bayes on words tells 0.837 of them. A model that was trained on `python_docs` has read the texts before, though with the names
+in them and without these labels.
 """
 
 import hashlib
@@ -17,7 +21,7 @@ from data.tasks.tables import Record, Table
 
 PARTS = 12
 HELD_OUT, AT_MOST = 0.15, 0.3  # of the docstrings of each part
-OPENING = 60  # letters by which copies are known
+COPIED = 0.5  # of the triples of words of a text, in one other text
 SHORTEST = 40  # letters that a text keeps when the names are out
 GAP = "it"  # what stands where a name was
 
@@ -38,13 +42,11 @@ def tables() -> tuple[Table, Table]:
         unit for part in parts for unit in held_out_units([r.place for r in records if r.columns["label"] == part])
     }
     train = [record for record in records if unit_of(record.place) not in apart]
-    openings = {opening(record.columns["text"]) for record in train}
-    valid = [record for record in records if unit_of(record.place) in apart]
-    unseen = {}
-    for record in valid:
-        if (key := opening(record.columns["text"])) not in openings:
-            unseen.setdefault(key, record)
-    return Table(train, {"label": tuple(sorted(parts))}), Table(list(unseen.values()))
+    known = CopyIndex([record.columns["text"] for record in train])
+    valid = [
+        record for record in records if unit_of(record.place) in apart and not known.copied(record.columns["text"])
+    ]
+    return Table(train, {"label": tuple(sorted(parts))}), Table(valid)
 
 
 def part_of(name: str) -> str:
@@ -92,9 +94,31 @@ def held_out_units(names: Sequence[str]) -> set[str]:
     return held_out
 
 
-def opening(text: str) -> str:
-    """The first letters of a text, by which a copy is known."""
-    return "".join(filter(str.isalpha, text.lower()))[:OPENING]
+class CopyIndex:
+    """Texts by their triples of words, to find one that another is a copy of.
+
+    >>> known = CopyIndex(["Return the number of items in the list.", "Nothing else."])
+    >>> known.copied("return the number of items in the tuple"), known.copied("Return a list of all the items")
+    (True, False)
+    """
+
+    def __init__(self, texts: Sequence[str]):
+        self.texts_with: dict[tuple[str, ...], list[int]] = {}
+        for number, text in enumerate(texts):
+            for triple in triples(text):
+                self.texts_with.setdefault(triple, []).append(number)
+
+    def copied(self, text: str) -> bool:
+        """Whether one of the texts has more than half of the triples of this one."""
+        mine = triples(text)
+        shared = Counter(number for triple in mine for number in self.texts_with.get(triple, ()))
+        return max(shared.values(), default=0) > COPIED * len(mine)
+
+
+def triples(text: str) -> set[tuple[str, ...]]:
+    """Words of a text, three by three."""
+    words = re.findall(r"\w+", text.lower())
+    return {tuple(words[place : place + 3]) for place in range(len(words) - 2)}
 
 
 def _record(name: str, text: str) -> Record:

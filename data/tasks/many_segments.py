@@ -1,8 +1,11 @@
 """Rows with a segment for each of several texts that belong together: choices to choose from, texts that mean the same."""
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 
 from data.batch import Row
+from data.errors import DataError
 from data.tasks.choices import MultipleChoice, Similarity
 from data.tasks.examples import Example
 from data.tasks.rows import Rows, encode_all, frame_of, framed, one
@@ -38,10 +41,11 @@ def choice_rows(task: MultipleChoice, examples: list[Example], tokenizer: Tokeni
     return Rows(rows, np.arange(len(rows), dtype=np.int32), cuts)
 
 
-def similar_rows(task: Similarity, examples: list[Example], tokenizer: Tokenizer, row_length: int) -> Rows:
-    """One row an example: its text and its positive (or itself again), and a negative where the task has those."""
+def similar_rows(examples: list[Example], tokenizer: Tokenizer, row_length: int) -> Rows:
+    """One row an example: its text and its positive (or itself again), and a negative where there are those."""
     frame = frame_of(tokenizer, 1)
-    roles = ["text", "positive" if task.positive else "text", *(["negative"] if task.negative else [])]
+    known = examples[0].fields
+    roles = ["text", "positive" if "positive" in known else "text", *(["negative"] if "negative" in known else [])]
     encoded = {role: encode_all(tokenizer, [example[role] for example in examples]) for role in set(roles)}
     rows, cuts = [], 0
     for number, example in enumerate(examples):
@@ -49,6 +53,20 @@ def similar_rows(task: Similarity, examples: list[Example], tokenizer: Tokenizer
         cuts += any(cut for _, cut in wholes)
         rows.append(row_of_segments([whole for whole, _ in wholes], {"pair_weights": one()}))
     return Rows(rows, np.arange(len(rows), dtype=np.int32), cuts)
+
+
+def check_pairs(
+    task: Similarity, train: Sequence[Example], valid: Sequence[Example], say: Callable[[str], None]
+) -> None:
+    """DataError where the held-out part lacks what its score needs; a line where training has no positives of its own."""
+    for role in ("positive", "score"):
+        names = getattr(task, role)
+        if names and role not in valid[0].fields and (task.score or role in train[0].fields):
+            raise DataError(f"{valid[0].place} has no column {' or '.join(names)}, which scores need; name the column of pairs "
+                            f"with --data.task.{role}, or another held-out part")  # fmt: skip
+    if task.positive and "positive" not in train[0].fields:
+        say(f"the training part has no column {' or '.join(task.positive)} ({train[0].place}): each text is its own positive, "
+            "read twice under another dropout")  # fmt: skip
 
 
 def row_of_segments(segments: list[Framed], labels: dict[str, np.ndarray]) -> Row:

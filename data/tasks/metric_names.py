@@ -8,11 +8,11 @@ FITTING: dict[str, tuple[str, ...]] = {
     "Classification": ("accuracy", "f1", "macro_f1", "matthews", "expected_calibration_error"),
     "MultiLabel": ("micro_f1", "macro_f1", "accuracy"),
     "Regression": ("pearson", "spearman", "mse"),
-    "Tagging": ("seqeval_strict_f1", "seqeval_f1", "accuracy", "macro_f1"),
-    "Answers": ("exact_match", "squad_f1"),
+    "Tagging": ("f1_strict", "f1", "accuracy", "macro_f1"),
+    "Answers": ("exact_match", "f1"),
     "MultipleChoice": ("accuracy", "expected_calibration_error"),
     "Similarity": ("spearman", "pearson", "accuracy"),
-    "Generation": ("sacrebleu", "chrf", "rouge1", "rouge2", "rougeL", "rougeLsum", "exact_match", "perplexity",
+    "Generation": ("bleu", "chrf", "rouge1", "rouge2", "rougeL", "rougeLsum", "exact_match", "perplexity",
                    "bits_per_byte"),
 }  # fmt: skip
 

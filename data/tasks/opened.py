@@ -28,10 +28,10 @@ from data.tasks.choices import (
 from data.tasks.config import TaskData
 from data.tasks.examples import Example, examples_of, resolve_labels, with_names
 from data.tasks.generation import gather_references, generation_rows
-from data.tasks.many_segments import choice_rows, similar_rows
+from data.tasks.many_segments import check_pairs, choice_rows, similar_rows
 from data.tasks.reading import read_source
 from data.tasks.rows import Rows, labelled_rows, pad_of
-from data.tasks.splitting import split_by_text
+from data.tasks.splitting import split_by_text, without_repeated
 from data.tasks.tagging import check_prefix, lost_words, tagging_rows, word_tags
 from data.tokenizers.interface import Tokenizer
 
@@ -68,15 +68,21 @@ class TaskSet:
         return word_tags(self.labels, self.extras["word_places"], predicted)
 
     def answers(self, starts: Sequence[np.ndarray], ends: Sequence[np.ndarray]) -> list[Prediction]:
-        """The best spans of each question from the logits of its rows, float[T], in the order of the rows (Answers)."""
+        """The best spans of each question from the logits of its rows, float[T], in the order of the rows (Answers).
+
+        What a batch padded a row with behind its end is not looked at.
+        """
         assert isinstance(self.task, Answers)
+        starts, ends = (
+            [scores[: len(row.tokens)] for scores, row in zip(side, self.rows, strict=True)] for side in (starts, ends)
+        )
         return predictions(self.task, self.examples, self.owner, self.extras, starts, ends)
 
-    def text(self, number: int) -> str:
-        """An example as a reader sees it."""
+    def texts(self, number: int) -> list[str]:
+        """The texts of an example as a reader sees them, one or two."""
         fields = self.examples[number].fields
         shown = [fields[name] for name in ("text", "second", "question", "context", "source") if name in fields]
-        return " | ".join(shown) if shown else " ".join(fields["words"])
+        return shown or [" ".join(fields["words"])]
 
     def describe(self) -> dict[str, Any]:
         """What a report says about this part."""
@@ -167,9 +173,11 @@ def open_task(data: TaskData, tokenizer: Tokenizer, say: Say = print, *, fetch: 
         check_prefix(data.task, train)
     if isinstance(data.task, Generation):
         valid = gather_references(valid)
-    train, valid = train[: data.train_limit], valid[: data.valid_limit]
+    if isinstance(data.task, Similarity):
+        check_pairs(data.task, train, valid, note)
     task = resolve_labels(data.task, train, train_table.classes)
-    train, valid = (with_names(task, part, train_table.classes) for part in (train, valid))
+    train = _unrepeated(train, valid, data, note)[: data.train_limit]
+    train, valid = (with_names(task, part, train_table.classes) for part in (train, valid[: data.valid_limit]))
     opened = OpenedTask(
         data,
         task,
@@ -194,6 +202,9 @@ def task_set(
         for line in lines:
             say(line)
     made = _rows(task, examples, tokenizer, data)
+    if parted := (made.extras or {}).get("parted"):
+        say(f"{parted} answers of {len(examples)} {named} questions lie whole in no window; a larger --data.row_length or "
+            "--data.stride holds more of them")  # fmt: skip
     if made.cut:
         said = f"{made.cut} of {len(examples)} {named} examples are longer than a row of {data.row_length} tokens and were cut; "
         if isinstance(task, Tagging):
@@ -218,9 +229,23 @@ def _rows(task: Task, examples: list[Example], tokenizer: Tokenizer, data: TaskD
         case MultipleChoice():
             return choice_rows(task, examples, tokenizer, data.row_length)
         case Similarity():
-            return similar_rows(task, examples, tokenizer, data.row_length)
+            return similar_rows(examples, tokenizer, data.row_length)
         case Generation():
             return generation_rows(task, examples, tokenizer, data.row_length)
+
+
+def _unrepeated(train: list[Example], valid: list[Example], data: TaskData, say: Say) -> list[Example]:
+    """The training examples, repeated ones counted, and left out where the data says so."""
+    kept = without_repeated(train, valid)
+    if not (repeated := len(train) - len(kept)):
+        return train
+    consequence = "left out" if data.drop_repeated else "--data.drop_repeated True leaves them out"
+    say(f"{repeated} of {len(train)} training examples open as a held-out one does: {consequence}")
+    if data.drop_repeated and not kept:
+        raise DataError(
+            f"{data.source} has no training example that is not held out as well; name another held-out part"
+        )
+    return kept if data.drop_repeated else train
 
 
 def _tell_of_labels(opened: OpenedTask, say: Say) -> None:

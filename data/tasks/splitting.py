@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from data.errors import DataError
 from data.tasks.examples import Example
 
+TEXTS = ("text", "second", "question", "context", "source")
+OPENING = 60
+
 
 def split_by_text(examples: Sequence[Example], fraction: float, named: str) -> tuple[list[Example], list[Example]]:
     """Training and held-out examples, in their order; examples of one text, or one article, are on one side.
@@ -39,3 +42,16 @@ def group_of(example: Example) -> str:
     if "words" in fields:
         return " ".join(fields["words"])
     return " ".join((fields.get("text") or fields["source"]).split())
+
+
+def without_repeated(train: Sequence[Example], valid: Sequence[Example]) -> list[Example]:
+    """The training examples that do not open as a held-out one does: those tell a score more than the model knows."""
+    held_out = {opening_of(example) for example in valid}
+    return [example for example in train if opening_of(example) not in held_out]
+
+
+def opening_of(example: Example) -> tuple[str, ...]:
+    """The first letters and digits of each text of an example, by which a copy is known."""
+    texts = [example.fields[name] for name in TEXTS if name in example.fields]
+    texts += [" ".join(example["words"])] if "words" in example.fields else []
+    return tuple("".join(filter(str.isalnum, text.lower()))[:OPENING] or text for text in texts)

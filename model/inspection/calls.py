@@ -90,13 +90,6 @@ def forward(model: Any, inputs: Inputs) -> Float[Array, "B ..."]:
     return model.predict_tokens(hidden) if hasattr(model, "predict_tokens") else hidden
 
 
-def of_inputs(metric: Metric, model: Any, inputs: Inputs) -> Float[Array, " B"]:
-    """A metric of a model on some inputs: of a task's scores [B P C], else of those of tokens, where it looks."""
-    if isinstance(model, TaskHead):
-        return metric(forward(model, inputs))
-    return of_hidden(metric, model, hidden_states(model, inputs))
-
-
 def measure(
     model: nnx.Module,
     inputs: Inputs,
@@ -164,7 +157,7 @@ def gradients(
 ) -> tuple[Array, dict[str, Array], dict[str, Array]]:
     """(metric, activations, gradients of its sum) at the sites that `keep` names.
 
-    `metric` takes scores, [B T V] or a task's [B P C], to a number for each example [B]. With `changes` sites are set first.
+    `metric` takes scores [B T V] to a number for each example [B]. With `changes` sites are set first.
     """
     plan = Plan(tuple(keep))
     wanted = sites(model, inputs, plan)
@@ -176,7 +169,12 @@ def gradients(
 @functools.partial(jax.jit, static_argnums=(0, 3, 4))
 def _measured(graph, params, inputs: Inputs, metric: Metric, edits: tuple, changes: tuple[Change, ...]):
     model = nnx.merge(graph, params)
-    return captured(model, lambda model: of_inputs(metric, model, inputs), Plan((), edits), changes)[0]
+    return captured(
+        model,
+        lambda model: of_hidden(metric, model, hidden_states(model, inputs), inputs.segments),
+        Plan((), edits),
+        changes,
+    )[0]
 
 
 @functools.partial(jax.jit, static_argnums=(0, 3))
@@ -197,7 +195,7 @@ def _gradients(graph, params, inputs: Inputs, metric: Metric, zeros: dict[str, A
         nothing = [Change(everywhere, zero) for zero in zeros.values()]
         values, kept = captured(
             nnx.merge(graph, params),
-            lambda model: of_inputs(metric, model, inputs),
+            lambda model: of_hidden(metric, model, hidden_states(model, inputs), inputs.segments),
             plan,
             [*changes.values(), *nothing],
         )

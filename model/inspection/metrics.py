@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
+
+from model.task_models import TaskHead
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,16 @@ class LogProbability:
         return self.at(scores[:, self.position])
 
 
-def of_hidden(metric: Any, model: Any, hidden: Float[Array, "B T D"]) -> Float[Array, " B"]:
-    """A metric from last hidden states; the head runs at its one position where it has one."""
+def of_hidden(
+    metric: Any, model: Any, hidden: Float[Array, "B T D"], segments: Int[Array, "B T"] | None = None
+) -> Float[Array, " B"]:
+    """A metric from last hidden states; the head runs at its one position where it has one. That of a task is asked about
+    whole segments, or about every token.
+    """
+    if isinstance(model, TaskHead):
+        assert segments is not None  # every caller with such a model has them
+        summed = model.summed_up(hidden, segments)
+        return metric(summed if model.classifier is None else model.classify(summed))
     if not hasattr(model, "predict_tokens"):
         return metric(hidden)
     if not hasattr(metric, "at"):

@@ -109,7 +109,7 @@ def test_word_and_tag_lines(write):
 
 def test_parallel_files(write):
     en, de = write("a.en", "one\r\ntwo\r\n"), write("a.de", "eins\nzwei\n")
-    task = opened(f"files:{en}+{de}|{en}+{de}", Generation(metrics=("sacrebleu",)))
+    task = opened(f"files:{en}+{de}|{en}+{de}", Generation(metrics=("bleu",)))
     assert fields(task.train, "source", "target") == [("one", "eins"), ("two", "zwei")]
 
 
@@ -243,7 +243,9 @@ def test_answers_that_are_not_at_their_offset(write):
     assert fields(task.valid, "id") == [("q0",), ("q1",), ("q2",)]
     assert any("answers that are not where the source says: 2 (q1, q2), 1 left out" in note for note in task.notes)
     line = Path(train).read_text().split('"q1"')[0].count("\n") + 1
-    assert f"a.json line {line} question q1 has the answer 'Haus' at character 5, where 'aus ' stands" in task.notes[0]
+    assert f"a.json line {line} question q1 has the answer 'Haus' at character 5, where 'aus ' stands" in " ".join(
+        task.notes
+    )
     weights = [row.labels["start_weights"].item() for row in task.valid.rows]
     assert weights == [1.0, 0.0, 1.0]
     with pytest.raises(DataError, match=r"question q1 has the answer 'Haus' at character 5.*mend its answer_start"):
@@ -268,6 +270,24 @@ def test_text_that_the_tokenizer_leaves_nothing_of(write):
     tokenizer = train_tokenizer(WordPiece(60), ["good bad"])
     with pytest.raises(DataError, match=r"a.tsv line 3 has a text of which the tokenizer leaves nothing"):
         open_task(TaskData(Classification(), parse_task_source(f"files:{path}|{path}")), tokenizer)
+
+
+def test_training_texts_that_are_held_out_too_are_told(write):
+    long = "A description that is longer than the sixty letters by which copies are known, "
+    train = write("a.tsv", f"label\ttext\n1\t{long}one.\n0\tother\n1\tthird\n")
+    dev = write("b.tsv", f"label\ttext\n1\t{long.upper()}two.\n0\tfourth\n")
+    task = opened(f"files:{train}|{dev}")
+    assert any(
+        "1 of 3 training examples open as a held-out one does: --data.drop_repeated True" in n for n in task.notes
+    )
+    task = opened(f"files:{train}|{dev}", drop_repeated=True)
+    assert fields(task.train, "text") == [("other",), ("third",)]
+
+
+def test_a_limit_does_not_take_classes_away(write):
+    train = write("a.tsv", "label\ttext\nx\tone\nx\ttwo\ny\tthree\n")
+    task = opened(f"files:{train}|{train}", train_limit=2)
+    assert task.train.labels == ("x", "y") and len(task.train) == 2
 
 
 def test_too_few_texts_to_hold_one_out(write):

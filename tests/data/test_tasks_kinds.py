@@ -154,6 +154,8 @@ def test_an_answer_comes_back_from_its_window(tokenizer, pieces, data):
     assert seen.all()
     starts, ends = ([_at(row, f"{side}_targets") for row in found.rows] for side in ("start", "end"))
     (prediction,) = predictions(task, found.examples, found.owner, found.extras, starts, ends)
+    padded = [[np.append(scores, np.full(7, 99.0, np.float32)) for scores in side] for side in (starts, ends)]
+    assert found.answers(*padded) == [prediction]
     if holding:
         text = prediction.text(no_answer=False)
         covered = context[located.starts[span[0]] : located.stops[span[1]]]
@@ -177,6 +179,20 @@ def test_windows_share_their_stride():
         assert all(stop - first <= room for first, stop in bounds)
     most = widest([Window(3, 0, 6), Window(3, 4, 10)])
     assert [mask.tolist() for mask in most] == [[True] * 5 + [False], [False] + [True] * 5]
+
+
+def test_answers_that_no_window_holds_are_told(letters):
+    said = []
+    example = {
+        "id": "q",
+        "title": "",
+        "question": "why",
+        "context": "a" * 30,
+        "answers": [{"text": "a" * 9, "start": 8}],
+    }
+    found = made(Answers(), [example], letters, said, row_length=18, stride=2)
+    assert any("1 answers of 1 held-out questions lie whole in no window" in line for line in said)
+    assert not any(row.labels["start_targets"].any() for row in found.rows)
 
 
 def test_a_row_without_room_for_its_windows_is_refused(letters):
@@ -276,12 +292,27 @@ def test_a_text_and_its_like_share_a_row(letters):
         (Similarity(positive=("p",)), ["ab", "abc"]),
         (Similarity(positive=("p",), negative=("n",)), ["ab", "abc", "xyz"]),
     ):
-        (row,) = made(task, [example], letters).rows
+        roles = ["text", *(role for role in ("positive", "negative") if getattr(task, role))]
+        (row,) = made(task, [{role: example[role] for role in roles}], letters).rows
         spans = segment_spans(row.segments)
         assert [row.tokens[a:b].tolist() for a, b in spans] == [
             letters.encode(t, special_tokens=True).tolist() for t in read
         ]
         assert row.labels["pair_weights"].tolist() == [1.0]
+
+
+def test_similar_texts_are_trained_without_pairs_and_scored_with_them(letters, tmp_path):
+    (tmp_path / "train.txt").write_text("one\ntwo\nthree\n")
+    (tmp_path / "dev.tsv").write_text("sentence1\tsentence2\tscore\nab\tabc\t4.5\ncd\txy\t0.5\n")
+    task = Similarity(positive=("sentence2",), score=("score",), metrics=("spearman",))
+    word = f"files:{tmp_path}/train.txt|{tmp_path}/dev.tsv"
+    found = open_task(TaskData(task, parse_task_source(word)), letters, [].append)
+    assert any("has no column sentence2" in note and "each text is its own positive" in note for note in found.notes)
+    first, second = segment_spans(found.train.rows[0].segments)
+    assert np.array_equal(found.train.rows[0].tokens[slice(*first)], found.train.rows[0].tokens[slice(*second)])
+    assert [example["score"] for example in found.valid.examples] == [4.5, 0.5]
+    with pytest.raises(DataError, match=r"train.txt line 1 has no column sentence2, which scores need"):
+        open_task(TaskData(task, parse_task_source(f"files:{tmp_path}/dev.tsv|{tmp_path}/train.txt")), letters)
 
 
 def test_two_sides_are_those_of_pairs_of_texts(letters, tmp_path):

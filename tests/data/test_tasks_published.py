@@ -62,6 +62,13 @@ def test_every_row_of_a_classification_counts(published, english, name, file, tr
     assert {row.labels["label_targets"].item() for row in task.train.rows} == set(range(len(train)))
 
 
+def test_news_that_are_in_both_files(published, english):
+    folder = published("ag_news/test.csv").parent
+    task = opened("ag_news", folder, english, train_limit=100, valid_limit=100)
+    told = [note for note in task.notes if "training examples open as a held-out one does" in note]
+    assert len(told) == 1 and 40 < int(told[0].split()[0]) < 120
+
+
 def test_chinese_titles(published, chinese):
     task = opened("tnews", published("tnews/train.tsv").parent, chinese, train_limit=2_000, valid_limit=2_000)
     train, valid = parts(task)

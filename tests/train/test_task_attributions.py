@@ -1,8 +1,8 @@
 """What a classifier's answer owes to its tokens: the sum is right, padding owes nothing, a planted word owes most."""
 
 import dataclasses
-import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -15,8 +15,7 @@ from data.tokenizers import load_tokenizer
 from model.families import bert
 from model.inspection.calls import Inputs, forward
 from model.task_models import task_model
-from train.attributions import attribute, hide, with_attributions
-from train.predictions import FILE, Predictions
+from train.task_attributions import attribute, attributions, hide
 
 WORDS = Path(__file__).parents[1] / "data/published/bert"
 PLANTED = 40
@@ -55,7 +54,7 @@ def log_probability(model, one, named):
 def test_the_planted_word_owes_most_and_speaks_for_its_class(classifier):
     model, tokenizer = classifier
     rows = [row([2, 5, 6, PLANTED, 7, 3]), row([2, 5, 6, PLANTED, 7, 3]), row([2, 9, PLANTED, 3])]
-    one, other, third = attribute(model, tokenizer, rows, [1, 0, 1], steps=8)
+    one, other, third = (attribute(model, tokenizer, *pair, steps=8) for pair in zip(rows, (1, 0, 1), strict=True))
     assert np.argmax(one.scores) == 3 and np.argmin(other.scores) == 3 and np.argmax(third.scores) == 2
     assert one.tokens == ("[CLS]", *(tokenizer.token(t) for t in (5, 6, PLANTED, 7)), "[SEP]")
     assert one.scores[0] == one.scores[-1] == 0.0 and len(third.scores) == 4  # marks stay in the baseline
@@ -65,34 +64,17 @@ def test_they_add_up_to_what_the_model_says(classifier):
     """Completeness: log p(class | x) less that of x with every word masked."""
     model, tokenizer = classifier
     one, masked = row([2, 5, 6, PLANTED, 7, 3]), row([2, 4, 4, 4, 4, 3])
-    (found,) = attribute(model, tokenizer, [one], [1], steps=32)
+    found = attribute(model, tokenizer, one, 1, steps=16)
     difference = log_probability(model, one, 1) - log_probability(model, masked, 1)
     assert sum(found.scores) == pytest.approx(difference, abs=0.01) and abs(difference) > 0.3
     assert hide(tokenizer, one.tokens).tolist() == masked.tokens.tolist()
 
 
-def test_what_shares_a_call_changes_nothing(classifier):
+def test_only_the_surest_mistakes_of_encoders_are_explained(classifier):
     model, tokenizer = classifier
-    rows = [row([5, 6, 7]), row(list(range(5, 20))), row([PLANTED, 9])]
-    together = attribute(model, tokenizer, rows, [1, 1, 1], steps=4)
-    alone = [attribute(model, tokenizer, [one], [1], steps=4)[0] for one in rows]
-    for one, other in zip(together, alone, strict=True):
-        np.testing.assert_allclose(one.scores, other.scores, atol=1e-5)
-
-
-def test_the_surest_mistakes_are_explained_and_the_file_is_read(classifier, tmp_path):
-    model, tokenizer = classifier
-    rows = [row([2, 5, 6, PLANTED, 3]), row([2, 5, 6, 7, 3]), row([2, 8, PLANTED, 9, 10, 3])]
-    examples = [
-        {"text": "a", "target": 0, "predicted": 1, "probabilities": [0.1, 0.9]},
-        {"text": "b", "target": 0, "predicted": 0, "probabilities": [0.8, 0.2]},
-        {"text": "c", "target": 0, "predicted": 1, "probabilities": [0.4, 0.6]},
-    ]
-    content = {"labels": ["no", "yes"], "examples": examples}
-    found = with_attributions(content, rows, model, tokenizer, most=1, steps=4)
-    assert ["attributions" in one for one in found["examples"]] == [True, False, False]
-    assert "attributions" not in content["examples"][0]
-    (tmp_path / FILE).write_text(json.dumps(found))
-    read = Predictions.read(tmp_path)
-    assert list(read.attributions) == [0] and np.argmax(read.attributions[0].scores) == 3
-    assert with_attributions({"labels": ["a"], "examples": []}, [], model, tokenizer)["examples"] == []
+    rows = [row([2, 5, 6, PLANTED, 3]), row([2, 5, 6, 7, 3]), row([2, 8, PLANTED, 9, 10, 3]), row([2] * 300)]
+    held_out = SimpleNamespace(rows=rows)
+    logits = np.array([[0, 3], [3, 0], [0, 1], [0, 9]], np.float32)
+    found = attributions(model, held_out, logits, np.array([0, 0, 0, 0]), tokenizer)
+    assert list(found) == [0, 2] and np.argmax(found[0].scores) == 3 and len(found[2].tokens) == 6
+    assert attributions(SimpleNamespace(), held_out, logits, np.zeros(4, int), tokenizer) == {}
