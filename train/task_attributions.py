@@ -46,8 +46,9 @@ def attribute(model: Any, tokenizer: Tokenizer, row: Row, named: int, *, steps: 
     """Integrated gradients of the log-probability of class `named` (arXiv:1703.01365), by token.
 
     The baseline is the row with every word masked, its marks kept; zeros would not do: the norm behind the embeddings takes
-    the length out of what it reads, so that nearly all of the way from zeros lies next to them, between two steps (on MiniLM 16 steps find a twelfth of it). What
-    tokens owe adds up to the log-probability less that of the baseline, up to the error of so many steps.
+    the length out of what it reads, so that nearly all of the way from zeros lies next to them, between two steps (16 of
+    them find a twelfth of it on MiniLM). What tokens owe adds up to the log-probability less that of the baseline, up to the
+    error of so many steps.
     """
     length = -(-len(row.tokens) // 16) * 16  # few shapes are compiled
 
