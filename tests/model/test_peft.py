@@ -61,6 +61,11 @@ TUNINGS |= {"prompt": PromptTuning(3), "gaussian prompt": PromptTuning(2, initia
 KEYS = jnp.arange(3, dtype=jnp.uint32)
 
 
+def names(*quick: str) -> list:
+    """Every tuning by name; those that are not named here are left to the slow tests."""
+    return [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in TUNINGS]
+
+
 @functools.partial(jax.jit, static_argnums=0)
 def run(graph, state, batch, keys=None):
     """Everything that a masked language model says."""
@@ -79,7 +84,19 @@ def base(make_model, tiny):
     return make_model(tiny())
 
 
-@pytest.mark.parametrize("name", TUNINGS)
+@pytest.mark.parametrize(
+    "name",
+    names(
+        "LoRA in some layers and a head",
+        "DoRA",
+        "AdaLoRA",
+        "IA3",
+        "BitFit in some layers",
+        "adapters",
+        "prefix",
+        "prompt",
+    ),
+)
 def test_the_laws_of_tuning(base, batch, name):
     """Attached, a tuning changes nothing (prefixes and prompts aside); trained, it moves nothing of the base; merged, it does
     the same; detached, the base is there to the bit; and the model that it was hung on is left as it was."""
@@ -103,7 +120,7 @@ def test_the_laws_of_tuning(base, batch, name):
             merge(moved)
 
 
-@pytest.mark.parametrize("name", TUNINGS)
+@pytest.mark.parametrize("name", names("LoRA", "parallel adapters", "prefix in some layers", "gaussian prompt"))
 def test_only_what_was_added_is_trained(base, batch, name):
     """Every added parameter has a gradient, and a step over them alone leaves the base as it was."""
     tuned = stirred(attach(base, TUNINGS[name], nnx.Rngs(0)), size=0.02)
@@ -137,7 +154,7 @@ def test_a_loop_and_layers_written_out_do_the_same(base, batch, name):
     np.testing.assert_allclose(outputs(apart, batch, KEYS), scanned, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["LoRA in some layers and a head", "DoRA", "prefix in some layers"])
+@pytest.mark.parametrize("name", ["LoRA in some layers and a head", "prefix in some layers"])
 def test_capturing_sees_the_same_model(base, batch, name):
     moved = stirred(attach(base, TUNINGS[name], nnx.Rngs(0)))
     seen, _ = captured(moved, lambda model: model(*batch), Plan(("*.residual",)))
@@ -186,8 +203,8 @@ def test_dropout_is_on_what_the_thin_matrices_read_and_a_function_of_the_key(bas
 @pytest.mark.parametrize(
     "make",
     [
-        lambda tiny: (Encoder, tiny(), {"pooler": True}),
-        lambda tiny: (Encoder, tiny(share_layers=True), {}),
+        pytest.param(lambda tiny: (Encoder, tiny(), {"pooler": True}), marks=pytest.mark.slow),
+        pytest.param(lambda tiny: (Encoder, tiny(share_layers=True), {}), marks=pytest.mark.slow),
         lambda tiny: (
             LanguageModel,
             tiny(
@@ -289,7 +306,7 @@ def test_rates_of_lora_plus_are_those_of_b():
     assert rate_of("layers.mlp.up.lora.a", choice) == rate_of("classifier.kernel", choice) == 1.0
 
 
-@pytest.mark.parametrize("weights", ["int8", "nf4"])
+@pytest.mark.parametrize("weights", [pytest.param("int8", marks=pytest.mark.slow), "nf4"])
 def test_a_quantised_base_is_tuned_as_it_is(base, batch, weights):
     """Attached changes nothing of the quantised model, merged does the same, detached is the quantised base."""
     choice = LoRA(rank=3, sites=EVERYWHERE, base=weights)

@@ -92,11 +92,18 @@ CHOICES = {
     "dora": LoRA(rank=3, decomposed=True, sites="*.attention.*"),
     "some layers": LoRA(rank=3, sites="*layers.1.attention.value", dropout=0.1),
 }
+QUICK = ["bert, dora", "gpt2, lora", "t5, some layers"]
 FAMILIES = ["bert", "gpt2", "llama2", "t5"]
 
 
-@pytest.mark.parametrize("choice", CHOICES.values(), ids=CHOICES)
-@pytest.mark.parametrize("name", ["bert", "gpt2", "llama2", "t5", "vit"])
+@pytest.mark.parametrize(
+    ("name", "choice"),
+    [
+        pytest.param(name, choice, id=f"{name}, {word}", marks=[] if f"{name}, {word}" in QUICK else pytest.mark.slow)
+        for name in ("bert", "gpt2", "llama2", "t5", "vit")
+        for word, choice in CHOICES.items()
+    ],
+)
 def test_what_is_saved_and_loaded_is_the_same_adapter(name, choice, tmp_path):
     """To the bit where each map is a matrix of its own; as the same product where some are fused."""
     model = twin(name)
@@ -180,7 +187,7 @@ VECTORS = {
 
 
 @pytest.mark.parametrize("choice", VECTORS.values(), ids=VECTORS)
-@pytest.mark.parametrize("name", ["bert", "gpt2", "llama2"])
+@pytest.mark.parametrize("name", ["gpt2", pytest.param("bert", marks=pytest.mark.slow)])
 def test_vectors_come_back_to_the_bit(name, choice, tmp_path):
     model = twin(name)
     tuned = stirred(attach(model, choice, nnx.Rngs(0)))
