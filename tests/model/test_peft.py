@@ -86,16 +86,7 @@ def base(make_model, tiny):
 
 @pytest.mark.parametrize(
     "name",
-    names(
-        "LoRA in some layers and a head",
-        "DoRA",
-        "AdaLoRA",
-        "IA3",
-        "BitFit in some layers",
-        "adapters",
-        "prefix",
-        "prompt",
-    ),
+    names("LoRA in some layers and a head", "DoRA in some layers", "IA3", "BitFit", "adapters", "prefix", "prompt"),
 )
 def test_the_laws_of_tuning(base, batch, name):
     """Attached, a tuning changes nothing (prefixes and prompts aside); trained, it moves nothing of the base; merged, it does
@@ -221,18 +212,23 @@ def test_dropout_is_on_what_the_thin_matrices_read_and_a_function_of_the_key(bas
     ids=["encoder", "shared layers", "decoder"],
 )
 @pytest.mark.parametrize(
-    "choice", [LoRA(sites=EVERYWHERE), LoRA(sites=EVERYWHERE, decomposed=True)], ids=["lora", "dora"]
+    "choice",
+    [
+        pytest.param(LoRA(sites=EVERYWHERE), id="lora", marks=pytest.mark.slow),
+        pytest.param(LoRA(sites=EVERYWHERE, decomposed=True), id="dora"),
+    ],
 )
 def test_every_stack_can_be_tuned(make, choice, make_model, tiny, batch):
     kind, config, options = make(tiny)
     model = make_model(config, kind, **options)
     tokens, positions, segments, _ = batch
     tuned = attach(model, choice, nnx.Rngs(0))
-    np.testing.assert_allclose(tuned(tokens, positions, segments), model(tokens, positions, segments), atol=2e-6)
     moved = stirred(tuned)
-    after = moved(tokens, positions, segments)
-    assert jnp.abs(after - model(tokens, positions, segments)).max() > 1e-3
-    np.testing.assert_allclose(merge(moved)(tokens, positions, segments), after, atol=2e-5)
+    hidden = jax.jit(lambda graph, state: nnx.merge(graph, state)(tokens, positions, segments), static_argnums=0)
+    said, silent, after, merged = (hidden(*nnx.split(each)) for each in (model, tuned, moved, merge(moved)))
+    np.testing.assert_allclose(silent, said, atol=2e-6)
+    assert jnp.abs(after - said).max() > 1e-3
+    np.testing.assert_allclose(merged, after, atol=2e-5)
 
 
 def test_both_sides_of_an_encoder_decoder(make_model, tiny, batch):
@@ -241,15 +237,18 @@ def test_both_sides_of_an_encoder_decoder(make_model, tiny, batch):
     source = {"source_tokens": tokens, "source_positions": positions, "source_segments": segments}
     choice = LoRA(sites="encoder.layers.*.attention.query,decoder.layers.0.cross_attention.*")
     moved = stirred(attach(model, choice, nnx.Rngs(0)))
-    after = moved(tokens, positions, segments, **source)
-    assert jnp.abs(after - model(tokens, positions, segments, **source)).max() > 1e-3
-    np.testing.assert_allclose(merge(moved)(tokens, positions, segments, **source), after, atol=2e-5)
+    hidden = jax.jit(
+        lambda graph, state: nnx.merge(graph, state)(tokens, positions, segments, **source), static_argnums=0
+    )
+    said, after, merged = (hidden(*nnx.split(each)) for each in (model, moved, merge(moved)))
+    assert jnp.abs(after - said).max() > 1e-3
+    np.testing.assert_allclose(merged, after, atol=2e-5)
 
 
 def test_attached_inside_a_trace_is_attached_outside(base, batch):
     """Shapes can be asked for without weights, and weights made where they will lie."""
     graph, state = nnx.split(base)
-    choice = LoRA(sites=EVERYWHERE, decomposed=True)
+    choice = LoRA(sites="*.attention.query,*.mlp.up", decomposed=True)
 
     @jax.jit
     def run(state):
@@ -309,7 +308,7 @@ def test_rates_of_lora_plus_are_those_of_b():
 @pytest.mark.parametrize("weights", [pytest.param("int8", marks=pytest.mark.slow), "nf4"])
 def test_a_quantised_base_is_tuned_as_it_is(base, batch, weights):
     """Attached changes nothing of the quantised model, merged does the same, detached is the quantised base."""
-    choice = LoRA(rank=3, sites=EVERYWHERE, base=weights)
+    choice = LoRA(rank=3, base=weights)
     tuned = attach(base, choice, nnx.Rngs(0))
     rounded = detach(tuned)
     assert flat(rounded)["layers.mlp.up.kernel"].dtype.itemsize == 1

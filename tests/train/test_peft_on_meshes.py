@@ -17,7 +17,8 @@ from train.step import cast
 SHAPE = {"hidden_size": 32, "attention": MultiHead(4, dropout_rate=0.0), "mlp": PlainMLP(64), "dropout_rate": 0.0}
 EVERYWHERE = "*.attention.*,*.mlp.*"
 CHOICES = {
-    "lora": LoRA(rank=4, sites=EVERYWHERE, decomposed=True),
+    "lora": LoRA(rank=4, sites="*.attention.query,*.attention.out,*.mlp.down"),
+    "dora": LoRA(rank=4, sites=EVERYWHERE, decomposed=True),
     "nf4": LoRA(rank=4, sites=EVERYWHERE, base="nf4"),
     "adalora": AdaLoRA(rank=4, target_rank=2, base="int8"),
     "adapters": BottleneckAdapter(size=8),
