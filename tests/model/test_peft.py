@@ -33,6 +33,7 @@ from model.peft import (
     merge,
     rate_of,
 )
+from model.quantized import cast
 from model.rotary import Rotary
 from model.stack import Stack
 from model.stack import apart as apart_of
@@ -318,3 +319,17 @@ def test_a_quantised_base_is_tuned_as_it_is(base, batch, weights):
     assert equal(detach(moved), rounded)
     error = jnp.abs(outputs(rounded, batch) - outputs(base, batch))
     assert 0 < error.mean() < (0.05 if weights == "int8" else 0.5)
+
+
+def test_layers_that_stand_apart_are_tuned_one_by_one(base, batch):
+    """As a model is that writes text; its weights may be rounded with what hangs on them left in full."""
+    separate = nnx.clone(base)
+    separate.layers = apart_of(separate.layers, separate.num_layers)
+    tuned = stirred(attach(separate, LoRA(sites="layers.1.attention.query"), nnx.Rngs(0)))
+    assert added_paths(tuned) == {f"layers.1.attention.query.lora.{word}" for word in "ab"}
+    after = outputs(tuned, batch)
+    assert jnp.abs(after - outputs(base, batch)).max() > 1e-3
+    np.testing.assert_allclose(outputs(merge(tuned), batch), after, atol=2e-5)
+    cast(tuned, "int8")
+    assert added_paths(tuned) and flat(tuned)["layers.1.attention.query.kernel"].dtype == jnp.int8
+    assert jnp.abs(outputs(tuned, batch) - after).mean() < 0.05
