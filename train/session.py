@@ -63,7 +63,7 @@ def train_run(request, started: float) -> int:
                 return 0
         console = stack.enter_context(Console.open(experiment.steps, title=request.name, enabled=is_first_process()))
         console.say(f"{request.name} on {describe_devices()}, into {folder.path}")
-        init = agreed_init(folder, options)
+        init, fresh = agreed_init(folder, options)
         console.status("preparing the data")
         material = open_data(experiment, folder, init, request.given, console)
         experiment, tokenizer = material.experiment, material.tokenizer
@@ -74,8 +74,8 @@ def train_run(request, started: float) -> int:
         restored = restore(checkpoints, built.target, console)
         step = 0 if restored is None else restored.step
         if restored is None or built.parts.trained is not None:
-            fresh = first_state(experiment, built, init, tokenizer, console.say)
-            state = fresh if restored is None else restored.state._replace(frozen=fresh.frozen)
+            begun = first_state(experiment, built, None if fresh else init, tokenizer, console.say)
+            state = begun if restored is None else restored.state._replace(frozen=begun.frozen)
         else:
             state = restored.state
         if not folder.exists():
@@ -204,16 +204,24 @@ def open_watch(
     )
 
 
-def agreed_init(folder: RunFolder, options: RunOptions) -> str | None:
-    """The run or published folder whose weights this one starts from: what it began with, even where that is not said again."""
+def agreed_init(folder: RunFolder, options: RunOptions) -> tuple[str | None, bool]:
+    """The run or published folder that this one starts from, and whether its weights are drawn afresh all the same: what it
+    began with, even where that is not said again.
+    """
+    fresh = getattr(options, "fresh", False)
     if not folder.exists():
-        return options.init
-    begun, init = (folder.read("run.json") or {}).get("init"), options.init
+        return options.init, fresh
+    told = folder.read("run.json") or {}
+    begun, init, drawn = told.get("init"), options.init, told.get("fresh", False)
+    if fresh and not drawn:
+        raise RunError(
+            f"--run-dir {folder.path} holds a run with the weights of {begun}, not fresh ones; name another folder"
+        )
     if init is not None and (begun is None or Path(begun).resolve() != Path(init).resolve()):
         raise RunError(
             f"--run-dir {folder.path} holds a run that differs in init: was {begun}, now {init}; name another folder"
         )
-    return begun
+    return begun, drawn
 
 
 def is_finished(folder: RunFolder, experiment: Experiment) -> bool:
@@ -237,7 +245,10 @@ def open_data(
 def begin(folder: RunFolder, experiment: Experiment, request, material: Material) -> None:
     """Write what a run starts with; config.json comes last, since it is what makes the folder a run."""
     material.begin(folder)
-    folder.write("run.json", {"experiment": request.name, "init": request.options.init})
+    folder.write(
+        "run.json",
+        {"experiment": request.name, "init": request.options.init, "fresh": getattr(request.options, "fresh", False)},
+    )
     folder.write("base.json", to_json(request.base))
     folder.write("config.json", to_json(experiment))
 

@@ -18,7 +18,7 @@ def read(flag: str, text: str | None, kind: Any, default: Any) -> Any:
         if kind is bool:
             return True
         raise ValueError(f"{flag} needs a value: {in_words(kind)}")
-    word = "None" if text.lower() == "none" and type(None) in typing.get_args(kind) else text
+    word = "None" if text.lower() == "none" and type(None) in typing.get_args(kind) else as_literal(text, kind)
     silence = io.StringIO()
     try:
         with value_rules(), contextlib.redirect_stderr(silence), contextlib.redirect_stdout(silence):
@@ -27,6 +27,21 @@ def read(flag: str, text: str | None, kind: Any, default: Any) -> Any:
     except (SystemExit, tyro.constructors.UnsupportedTypeAnnotationError):
         present = "''" if default == "" else default
         raise ValueError(f"{flag} {text or repr(text)}: expected {in_words(kind)} (default {present})") from None
+
+
+def as_literal(text: str, kind: Any) -> str:
+    """Words with commas between them as the tuple that they are, where one is expected; anything else as it stands.
+
+    >>> as_literal("bad, good", tuple[str, ...]), as_literal("1,2", tuple[float, ...]), as_literal("('a',)", tuple[str, ...])
+    ("('bad', 'good')", '(1, 2)', "('a',)")
+    """
+    members = typing.get_args(kind) if typing.get_origin(kind) in (typing.Union, types.UnionType) else (kind,)
+    tuples = [typing.get_args(member) for member in members if typing.get_origin(member) is tuple]
+    if not tuples or text.lstrip().startswith(("(", "[")):
+        return text
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    shown = [repr(word) if tuples[0][0] is str else word for word in words]
+    return f"({', '.join(shown)}{',' if len(shown) == 1 else ''})"
 
 
 def print_fields(prog: str, **parts: Any) -> None:
@@ -104,5 +119,7 @@ def in_words(kind: Any) -> str:
         return f"one of {', '.join(map(str, arguments))}"
     if origin in (typing.Union, types.UnionType):
         return " or ".join(in_words(member) for member in arguments)
+    if origin is tuple:
+        return f"{in_words(arguments[0])}, or several with commas between them"
     names = {int: "a whole number", float: "a number", bool: "True or False", str: "a word", type(None): "None"}
     return names.get(kind, f"a value of type {getattr(kind, '__name__', kind)}" if origin is None else str(kind))

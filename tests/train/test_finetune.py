@@ -1,0 +1,227 @@
+"""python -m train.finetune, from the words that a user types to the scores in the run folder."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from train import finetune
+from train.command import run_command
+from train.lines import read_metrics
+from train.run import Run
+from train.starting import flat
+
+SHORT = ("--steps", "4", "--evaluate-every", "2", "--checkpoint-every", "2")
+STILL = ("--optimizer.schedule.peak", "1e-30", "--optimizer.weight_decay", "0")
+WORDS = {"good": ["fine", "great", "lovely", "superb"], "bad": ["poor", "awful", "dull", "wretched"]}
+
+
+def rows(count: int, seed: int) -> list[tuple[str, str]]:
+    """Sentences whose class is that of their one telling word."""
+    rng = np.random.default_rng(seed)
+    filler = ["the", "a", "of", "in", "on", "at", "it", "was"]
+    made = []
+    for number in range(count):
+        label = ("bad", "good")[number % 2]
+        words = [*rng.choice(filler, rng.integers(1, 4)), str(rng.choice(WORDS[label]))]
+        made.append((" ".join(words), label))
+    return made
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory) -> str:
+    """A task of files."""
+    folder = tmp_path_factory.mktemp("task")
+    for name, count, seed in (("train", 96, 0), ("dev", 40, 1)):
+        lines = ["sentence\tlabel", *(f"{text}\t{label}" for text, label in rows(count, seed))]
+        (folder / f"{name}.tsv").write_text("\n".join(lines) + "\n")
+    return f"files:{folder}/train.tsv|{folder}/dev.tsv"
+
+
+@pytest.fixture
+def base(here, tmp_path_factory) -> Path:
+    """A run of a speck of a BERT, trained once."""
+    folder = tmp_path_factory.getbasetemp() / "base"
+    if not (folder / "scores.json").is_file():
+        assert here("--run-dir", folder, "--steps", "2").code == 0
+    return folder
+
+
+@pytest.fixture
+def tuned(here, base, source, monkeypatch, capsys):
+    """Runs `train.finetune --exp=sst2 --init=BASE` on the task of files, with these words besides, in this process."""
+
+    def run(*words, exp: str = "sst2", init: object = base):
+        given = [f"--exp={exp}", "--data.source", source, "--data.task.labels", "bad,good", "--data.row_length", "32"]
+        given += ["--data.bucket", "32", *([] if init is None else ["--init", init]), *words]
+        monkeypatch.setattr(sys, "argv", ["train.finetune", *map(str, given)])
+        try:
+            code = run_command(finetune.main)
+        except SystemExit as stop:
+            code = stop.code
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return run
+
+
+def test_a_rule_is_learnt_scored_and_read_back(tuned, tmp_path):
+    folder = tmp_path / "run"
+    words = ("--epochs", "12", "--optimizer.schedule.peak", "1e-2", "--run-dir", folder, "--data.batch_size", "16")
+    code, said, _ = tuned(*words)
+    assert code == 0 and "accuracy" in said.splitlines()[-1]
+    scores = json.loads((folder / "scores.json").read_text())
+    assert all(isinstance(value, int | float) for value in scores.values())
+    assert scores["accuracy"] >= 0.95 and scores["majority_accuracy"] == 0.5 and scores["step"] == 72
+    again = Run.open(folder).evaluate()
+    assert {name: again[name] for name in ("accuracy", "valid_loss", "f1")} == {
+        name: scores[name] for name in ("accuracy", "valid_loss", "f1")
+    }
+    code, said, _ = tuned(*words)
+    assert code == 0 and "finished before" in said
+    shown = json.loads((folder / "predictions.json").read_text())
+    right = [example["target"] == example["predicted"] for example in shown["examples"]]
+    assert shown["labels"] == ["bad", "good"] and np.mean(right) == scores["accuracy"]
+
+
+def test_weights_come_from_where_they_are_said_to(tuned, base, tmp_path):
+    """With a rate of nothing everything but the head is as it was; drawn afresh, it is not."""
+    before = flat(Run.open(base).params)
+    for words, kept in (((), True), (("--fresh",), False)):
+        folder = tmp_path / f"run{kept}"
+        assert tuned("--run-dir", folder, *SHORT, *STILL, *words)[0] == 0
+        after = flat(Run.open(folder).params)
+        assert {path for path in after if path not in before} >= {"classifier.kernel", "classifier.bias"}
+        table = "embeddings.tokens.embedding"
+        assert np.allclose(after[table], before[table], rtol=0, atol=1e-20) == kept
+        pooler = np.allclose(after["pooler.kernel"], before["pair_head.pooler.kernel"], rtol=0, atol=1e-20)
+        assert pooler == kept
+
+
+def test_stopped_and_resumed_ends_with_the_same_bits(tuned, tmp_path, monkeypatch):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    words = ("--steps", "6", "--evaluate-every", "3", "--checkpoint-every", "3")
+    assert tuned("--run-dir", whole, *words)[0] == 0
+    import train.loop
+
+    facts, seen = train.loop.batch_facts, []
+
+    def cut(batch):
+        seen.append(batch)
+        if len(seen) == 5:
+            raise KeyboardInterrupt
+        return facts(batch)
+
+    monkeypatch.setattr(train.loop, "batch_facts", cut)
+    assert tuned("--run-dir", parts, *words)[0] == 130
+    monkeypatch.setattr(train.loop, "batch_facts", facts)
+    assert tuned("--run-dir", parts, *words)[0] == 0
+    one, other = (flat(Run.open(folder).params) for folder in (whole, parts))
+    assert all((np.asarray(one[path]) == np.asarray(other[path])).all() for path in one)
+
+
+def test_few_parameters_are_trained_kept_and_found_again(tuned, base, tmp_path):
+    folder = tmp_path / "run"
+    code, said, _ = tuned("--run-dir", folder, *SHORT, "--peft", "lora", "--peft.rank", "2")
+    assert code == 0 and "of them trained" in said and "--peft: the learning rate is 0.0005" in said
+    run, before = Run.open(folder), flat(Run.open(base).params)
+    kept = set(flat(run.restored.state.params))
+    assert all(".lora." in path or path.startswith(("classifier.", "pooler.")) for path in kept)
+    assert all((np.asarray(leaf) == np.asarray(before[path])).all()
+               for path, leaf in flat(run.restored.state.frozen).items() if path in before)  # fmt: skip
+    lowered = [leaf for path, leaf in flat(run.restored.state.params).items() if path.endswith("lora.b")]
+    assert all(np.asarray(leaf).any() for leaf in lowered)
+    scores = json.loads((folder / "scores.json").read_text())
+    assert run.evaluate()["valid_loss"] == scores["valid_loss"]
+
+
+def test_what_is_frozen_stays(tuned, base, tmp_path):
+    folder, before = tmp_path / "run", flat(Run.open(base).params)
+    assert tuned("--run-dir", folder, *SHORT, "--freeze", "embeddings,layers.0.attention")[0] == 0
+    after = flat(Run.open(folder).params)
+    for path, leaf in after.items():
+        if path in before:
+            still = (np.asarray(leaf) == np.asarray(before[path])).all()
+            assert still == path.startswith(("embeddings.", "layers.attention.")), path
+
+
+def test_the_best_weights_are_the_result_and_patience_ends(tuned, tmp_path):
+    """At such a rate the loss only rises, so that the first evaluation stays the best."""
+    folder = tmp_path / "run"
+    words = ("--run-dir", folder, "--steps", "40", "--evaluate-every", "2", "--checkpoint-every", "50",
+             "--selection.metric", "valid_loss", "--selection.patience", "2", "--optimizer.schedule.peak", "30",
+             "--optimizer.schedule.warmup_fraction", "0", "--guard.max_skips", "1000")  # fmt: skip
+    assert tuned(*words)[0] == 0
+    lines = read_metrics(folder)
+    looks = [(line["valid_loss"], line["step"]) for line in lines if "event" not in line and "valid_loss" in line]
+    best = min(looks[:-1])
+    scores = json.loads((folder / "scores.json").read_text())
+    assert scores["valid_loss"] == pytest.approx(best[0], rel=1e-6)
+    done = [line for line in lines if line.get("event") == "done"]
+    assert done[-1].get("early") and done[-1]["step"] < 40
+    assert "finished before" in tuned(*words)[1]
+
+
+def test_seeds_and_sweeps_are_compared(tuned, tmp_path):
+    folder = tmp_path / "many"
+    words = ("--run-dir", folder, *SHORT, "--seeds", "2", "--sweep", "data.batch_size=8,16")
+    code, said, _ = tuned(*words)
+    assert code == 0 and "batch_size=8" in said
+    compared = json.loads((folder / "comparison.json").read_text())
+    assert len(compared["runs"]) == 4 and set(compared["settings"]) == {"batch_size=8", "batch_size=16"}
+    for setting, summary in compared["settings"].items():
+        losses = [run["scores"]["valid_loss"] for run in compared["runs"] if run["setting"] == setting]
+        assert losses[0] != losses[1]
+        assert summary["valid_loss"]["mean"] == pytest.approx(np.mean(losses))
+        assert summary["valid_loss"]["spread"] == pytest.approx(np.std(losses, ddof=1))
+    assert "<h1>sst2</h1>" in (folder / "comparison.html").read_text()
+
+
+MISTAKES = {
+    "a task for pre-training": (("--exp=bert_tiny",), "pre-trains on text: python -m train.pretrain --exp=bert_tiny"),
+    "both lengths": (("--steps", "2", "--epochs", "1"), "--steps and --epochs say the same"),
+    "nothing frozen": (("--freeze", "encoder.layers.0"), "no parameter is called 'encoder.layers.0'; the nearest are"),
+    "nothing tuned": (("--peft", "lora", "--peft.sites", "*.attention.q"), "this model has no site '*.attention.q'"),
+    "a strange metric": (("--data.task.metrics", "pearson"), "the metric pearson does not fit Classification"),
+    "no such score": (("--selection.metric", "bleu", *SHORT), "selection.metric=bleu is none of the scores"),
+    "another head": (("--objective.name", "tag_tokens"), "objective=tag_tokens does not fit a task of classification"),
+    "no such folder": (("--init", "nowhere/at/all"), "nowhere/at/all"),
+    "not a grid": (("--sweep", "data.batch_size"), "is not FIELD=A,B,C"),
+    "not seeds": (("--seeds", "some"), "neither a number of seeds nor a list"),
+    "a strange field": (("--sweep", "data.batchsize=1,2"), "did you mean --data.batch_size"),
+    "a label of its own": (("--data.task.labels", "awful,good"), "bad"),
+}
+
+
+@pytest.mark.parametrize(("words", "said"), MISTAKES.values(), ids=MISTAKES)
+def test_mistakes_are_one_line_before_anything_is_lost(words, said, tuned, tmp_path):
+    code, _, errors = tuned("--run-dir", tmp_path / "run", *words)
+    line = errors.strip().splitlines()
+    assert code == 2 and len(line) == 1 and line[0].startswith("error: ") and said in line[0], errors
+
+
+def test_a_task_needs_a_vocabulary(tuned, tmp_path):
+    code, _, errors = tuned("--run-dir", tmp_path / "run", init=None)
+    assert code == 2 and "--init RUN_OR_PUBLISHED_FOLDER" in errors
+    code, _, errors = tuned("--run-dir", tmp_path / "run", "--fresh", init=None)
+    assert code == 2 and "--fresh takes the shape of --init" in errors
+
+
+def test_a_task_is_not_pre_trained(here, capsys, monkeypatch):
+    from train import pretrain
+
+    monkeypatch.setattr(sys, "argv", ["train.pretrain", "--exp=sst2"])
+    with pytest.raises(SystemExit) as stop:
+        run_command(pretrain.main)
+    assert stop.value.code == 2 and "python -m train.finetune --exp=sst2 --init=" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_killed_run_resumes_bit_for_bit(child, here, base, source):
+    words = ("--exp=sst2", "--init", base, "--data.source", source, "--data.task.labels", "bad,good",
+             "--data.row_length", "32", "--steps", "12", "--verify-resume")  # fmt: skip
+    ended = child(*words, module="train.finetune").wait()
+    assert ended.code == 0, ended.errors
+    assert "bit for bit equal" in ended.output
