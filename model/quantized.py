@@ -49,7 +49,13 @@ class QuantizedLinear(Linear):
 
     def plain(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
         """The map itself, whatever is added to it."""
-        y = project(x, self.kernel[...].astype(x.dtype), None, self.contracted)
+
+        # Converted once more in the backward pass, where there is one: kept, all kernels would lie in memory in full.
+        @jax.checkpoint
+        def multiply(x: Array, kernel: Array) -> Array:
+            return project(x, kernel.astype(x.dtype), None, self.contracted)
+
+        y = multiply(x, self.kernel[...])
         y = y * self.scale[...].astype(x.dtype).reshape((1,) * (y.ndim - self.scale.ndim) + self.scale.shape)
         if self.bias is None:
             return y

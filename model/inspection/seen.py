@@ -23,6 +23,10 @@ AXES: dict[str, tuple[str, ...]] = {  # by the end of a site
     "attention.scores": ("example", "head", "query", "key"),
     "attention.weights": ("example", "head", "query", "key"),
     "attention.mixed": ("example", "query", "head", "feature"),
+    "attention.query.lora": ("example", "query", "head", "feature"),
+    "attention.key.lora": ("example", "key", "kv_head", "feature"),
+    "attention.value.lora": ("example", "key", "kv_head", "feature"),
+    "mlp.up.lora": ("example", "position", "neuron"),
     "mlp.inner": ("example", "position", "neuron"),
     "token_head.output": ("example", "position", "token"),
 }

@@ -9,6 +9,7 @@ et al., QLoRA, arXiv:2305.14314, section 3 and appendix E.
 import math
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
@@ -99,11 +100,25 @@ class NF4Linear(Linear):
 
     def full_kernel(self) -> Float[Array, "..."]:
         """The kernel in floating point."""
-        absmax = grow(Maxima(self.absmax[...], self.absmax_scale[...], self.absmax_mean[...]))
-        flat = from_nf4(self.kernel[...], absmax, math.prod(self.shape))
+        return self.whole(self.kernel[...], self.maxima())
+
+    def maxima(self) -> Maxima:
+        """The maxima of its blocks."""
+        return Maxima(self.absmax[...], self.absmax_scale[...], self.absmax_mean[...])
+
+    def whole(self, codes: UInt8[Array, " packed"], maxima: Maxima) -> Float[Array, "..."]:
+        """The kernel of these codes."""
+        flat = from_nf4(codes, grow(maxima), math.prod(self.shape))
         return flat.reshape(-1, math.prod(self.shape[: self.contracted])).T.reshape(self.shape)
 
     def plain(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
         """The map itself, whatever is added to it."""
         bias = None if self.bias is None else self.bias[...]
-        return project(x, self.full_kernel().astype(x.dtype), bias, self.contracted)
+
+        # Made whole once more in the backward pass: kept from the forward pass, all kernels would lie in memory in full.
+        @jax.checkpoint
+        def multiply(x: Array, codes: Array, maxima: Maxima) -> Array:
+            return project(x, self.whole(codes, maxima).astype(x.dtype), None, self.contracted)
+
+        y = multiply(x, self.kernel[...], self.maxima())
+        return y if bias is None else y + bias.reshape((1,) * (y.ndim - bias.ndim) + bias.shape)

@@ -303,3 +303,6 @@ def test_a_lora_keeps_a_twentieth_of_the_memory_of_full_training():
     thin, thin_temporary = memory(LoRA(), is_added)
     assert thin < 0.05 * full
     assert thin_temporary < full_temporary + 0.1 * full / 3
+    # Codes are made whole layer by layer, and again in the backward pass.
+    _, compact_temporary = memory(LoRA(base="nf4"), is_added)
+    assert compact_temporary < 0.5 * thin_temporary
