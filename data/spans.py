@@ -134,7 +134,7 @@ class NoisyPassagePacker(Packer):
 class CorruptSpans:
     """Parts a row of passages into source and target: `CorruptSpans(noise, tokenizer, row_length)(row, rng)`.
 
-    The decoder reads the target behind `start_of_target`; where a vocabulary has no end of text, [SEP] ends both sides. In
+    The decoder reads the target behind `start_of_spans`; where a vocabulary has no end of text, [SEP] ends both sides. In
     mode `shuffled` the ordinary tokens that each source has left change places.
     """
 
@@ -145,7 +145,7 @@ class CorruptSpans:
         self.noise, self.mode, self.row_length = noise, mode, row_length
         self.target_length = noise.target_length(row_length)
         special = tokenizer.special
-        self.end, self.start, self.pad = mark(special, "eos", PURPOSE), start_of_target(special), special.pad or 0
+        self.end, self.start, self.pad = mark(special, "eos", PURPOSE), start_of_spans(special), special.pad or 0
         self.sentinels = np.array(special.sentinels, np.int32)
         most = noise.longest(row_length).spans
         if len(self.sentinels) < most:
@@ -182,10 +182,10 @@ class CorruptSpans:
         return left, hidden
 
 
-def start_of_target(special: SpecialIds) -> int:
+def start_of_spans(special: SpecialIds) -> int:
     """What a decoder reads before the first token of a target: the padding token, as published, else a mark.
 
-    >>> start_of_target(SpecialIds(pad=0, eos=1)), start_of_target(SpecialIds(bos=9, eos=9))
+    >>> start_of_spans(SpecialIds(pad=0, eos=1)), start_of_spans(SpecialIds(bos=9, eos=9))
     (0, 9)
     """
     return first_of(special, "pad", "bos", "eos", "sep", purpose=PURPOSE)

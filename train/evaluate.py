@@ -1,4 +1,4 @@
-"""Held-out loss and accuracy: python -m train.evaluate RUN_DIR_OR_PUBLISHED_FOLDER [--data.source SOURCE] [--out FILE]
+"""Held-out scores: python -m train.evaluate RUN_DIR_OR_PUBLISHED_FOLDER [--data.source SOURCE] [--out FILE]
 
 Writes RUN_DIR/scores.json: flat, losses in nats. On another source than the run's own held-out documents it writes
 RUN_DIR/scores-SOURCE.json instead, so that the result of the run stays what it was. The scores of a published folder,
@@ -16,12 +16,16 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from train import cli
 from train.command import InputError, configure_jax, run_command
 from train.memory import keep_freed_memory
 from train.options import Options
 from train.registry import Declared, is_published
+
+if TYPE_CHECKING:
+    from train.run import Run
 
 
 @dataclass(frozen=True)
@@ -89,15 +93,29 @@ def score_run(request: cli.Request) -> tuple[dict[str, float], Path | None]:
     options, source = request.options, request.experiment.data.source
     assert request.folder is not None
     run = Run.open(request.folder, step=options.step, mesh=options.mesh)
-    name, documents = "scores.json", None
-    if source != request.base.data.source:
+    other = source != request.base.data.source
+    name = f"scores-{re.sub(r'[^A-Za-z0-9]+', '_', str(source)).strip('_')}.json" if other else "scores.json"
+    place = Path(options.out) if options.out else run.folder / name
+    if run.experiment.is_task:
+        return score_task(run, request, other) | {"step": run.step}, place
+    documents = None
+    if other:
         from data.held_out import held_out_from_source
 
         with needed_data(request.folder):
             documents = held_out_from_source(source, run.tokenizer)
-        name = f"scores-{re.sub(r'[^A-Za-z0-9]+', '_', str(source)).strip('_')}.json"
-    scores = run.evaluate(documents, data=request.experiment.data) | {"step": run.step}
-    return scores, Path(options.out) if options.out else run.folder / name
+    return run.evaluate(documents, data=request.experiment.data) | {"step": run.step}, place
+
+
+def score_task(run: "Run", request: cli.Request, other: bool) -> dict[str, float]:
+    """The scores of a fine-tuned run on its held-out examples, or on those of another source, with the labels of the run."""
+    if not other:
+        return run.evaluate()
+    from data.tasks.opened import open_task
+
+    with needed_data(request.name):
+        opened = open_task(request.experiment.task_data, run.tokenizer)
+    return run.task_evaluator(opened.valid).full(run.params)
 
 
 def score_published(request: cli.Request) -> tuple[dict[str, float], Path | None]:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from data.segments import mark
-from data.spans import start_of_target as start_of_spans
+from data.spans import start_of_spans
 from data.text_pairs import start_of_target
 from data.tokenizers import Tokenizer
 from model.decoder import LanguageModel

@@ -7,16 +7,19 @@ import contextlib
 import shlex
 import sys
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
 import jax
+from jaxtyping import Array
 
 from data.batch import Batch
 from data.errors import DataError, NotPrepared
 from data.tokenizers import Tokenizer
 from model.config import to_json
+from model.peft import AdaLoRA
+from model.peft.ada_lora import penalty
 from train import cli
 from train.checkpoint import Checkpoints, Keep, Restored
 from train.command import configure_jax
@@ -35,7 +38,7 @@ from train.selection import CLOSING, Selector
 from train.sharding import MeshShape, batch_sharding, check_batch, make_mesh, place_batch, replicated
 from train.signals import Stop
 from train.starting import first_state
-from train.state import Built, TrainState, build, parameter_count
+from train.state import Built, Params, TrainState, build, parameter_count
 from train.step import StepOptions, make_step
 from train.tracking import Tracker, read_metrics
 from train.watching import Watch
@@ -267,7 +270,9 @@ def compile_step(experiment: Experiment, built: Built, example: Batch, console: 
     """Compile the training step for the shape that it will see first, and say what it is."""
     options = StepOptions(experiment.seed, experiment.accumulate, experiment.compute_dtype)
     schedule = experiment.optimizer.schedule.build(experiment.steps)
-    step = make_step(built.parts, experiment.objective, built.optimizer, schedule, options, built.rates)
+    step = make_step(
+        built.parts, experiment.objective, built.optimizer, schedule, options, built.rates, penalty_of(experiment)
+    )
     where = jax.tree.map(lambda leaf: leaf.sharding, built.target)
     jitted = jax.jit(step, donate_argnums=0, out_shardings=(where, replicated(built.mesh)))
     compiled = CompiledByShape(jitted, built.target, built.mesh, console.status)
@@ -281,6 +286,12 @@ def compile_step(experiment: Experiment, built: Built, example: Batch, console: 
         f"mesh {dict(built.mesh.shape)}, {experiment.compute_dtype}; compiled in {seconds:.1f} s"
     )
     return compiled
+
+
+def penalty_of(experiment: Experiment) -> Callable[[Params], Array] | None:
+    """What is added to the loss for the sake of the parameters that are trained: AdaLoRA wants its factors orthogonal."""
+    peft = experiment.peft
+    return (lambda params: peft.penalty * penalty(params)) if isinstance(peft, AdaLoRA) else None
 
 
 def size_of_step(experiment: Experiment, example: Batch) -> str:
@@ -297,6 +308,7 @@ def finish(folder: RunFolder, loop: Loop, evaluator: Scorer, target: TrainState)
         loop.evaluate(step)  # the last weights are a candidate too
     if (best := loop.selector.best_step) is not None and best != step:
         loop.console.say(f"the best {loop.selector.selection.metric} was at step {best}: its weights are the result")
+        loop.checkpoints.wait()
         restored = loop.checkpoints.restore(target, best)
         assert restored is not None
         loop.state = loop.state._replace(params=restored.state.params)

@@ -122,7 +122,10 @@ def arranged(parent: Path, grid: Sequence[dict[str, str]], seeds: Sequence[int],
 def changed(request: Any, variant: Variant) -> Any:
     """The experiment of a variant. ValueError for a field that is not there."""
     seed = {} if "seed" in variant.fields else {"seed": str(variant.seed)}
-    experiment = overridden(request.experiment, {**seed, **variant.fields}, known=())
+    try:
+        experiment = overridden(request.experiment, {**seed, **variant.fields}, known=())
+    except ValueError as error:
+        raise InputError(str(error)) from error
     return dataclasses.replace(experiment, epochs=None) if "steps" in variant.fields else experiment
 
 

@@ -10,8 +10,9 @@ from flax import nnx
 from jax.sharding import Mesh
 from jaxtyping import Array, Int
 
-from model.peft import attach, is_added, rate_of
+from model.peft import AdaLoRA, attach, is_added, rate_of
 from train.config import Experiment
+from train.rank_budget import with_rank_budget
 from train.rates import Rates, Tuning
 from train.sharding import dotted, shardings
 
@@ -196,6 +197,8 @@ def build(experiment: Experiment, mesh: Mesh) -> Built:
     ratio = None if peft is None else lambda path: rate_of(path, peft)
     rates = experiment.tuning.rates(parts.divide(parts.params)[0], ratio)
     optimizer = experiment.optimizer.build(experiment.steps)
+    if isinstance(peft, AdaLoRA):
+        optimizer = with_rank_budget(optimizer, peft, experiment.steps)
     if rates is not None:
         optimizer = optax.masked(optimizer, learning(experiment.tuning))
     return Built(parts, optimizer, state_shapes(parts, optimizer, mesh), mesh, rates)

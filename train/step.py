@@ -46,9 +46,11 @@ def make_step(
     schedule: optax.Schedule,
     options: StepOptions,
     rates: Callable[[Array], Rates] | None = None,
+    penalty: Callable[[Params], Array] | None = None,
 ) -> StepFunction:
     """The training step as a pure function (state, batch) -> (state, scalars); jit it with the state donated.
 
+    `rates` are multiples of the learning rate by parameter (train/rates.py); `penalty` is added to the loss.
     A loss or gradient that is not finite leaves parameters and optimizer as they were, and `skipped` is 1. The scalars are
     float32: `loss`, the mean of each term and metric, `grad_norm`, `learning_rate`, `skipped`, `skips_in_a_row`.
     """
@@ -56,7 +58,8 @@ def make_step(
     def loss_of(params: Params, frozen: Params | None, batch: Batch, counts: Scalars) -> tuple[Array, Measured]:
         model = parts.merge(gather_unstacked(cast(join(params, frozen), options.compute_dtype)))
         seen = objective.measure(model, batch, example_keys(options.seed, batch))
-        return sum((total / counts[name] for name, (total, _) in seen.terms.items()), start=jnp.float32(0)), seen
+        loss = sum((total / counts[name] for name, (total, _) in seen.terms.items()), start=jnp.float32(0))
+        return loss if penalty is None else loss + penalty(params) / options.accumulate, seen
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Scalars]:
         def gradient_of(batch: Batch, counts: Scalars):

@@ -86,6 +86,26 @@ def test_a_rule_is_learnt_scored_and_read_back(tuned, tmp_path):
     assert shown["labels"] == ["bad", "good"] and np.mean(right) == scores["accuracy"]
 
 
+def test_a_run_is_scored_on_examples_of_anybody(tuned, tmp_path, monkeypatch, capsys):
+    from train import evaluate
+
+    folder, other = tmp_path / "run", tmp_path / "other.tsv"
+    assert tuned("--run-dir", folder, *SHORT)[0] == 0
+    before = (folder / "scores.json").read_text()
+    other.write_text("sentence\tlabel\n" + "\n".join(f"{text}\t{label}" for text, label in rows(10, 7)) + "\n")
+
+    def scored(*words) -> dict:
+        monkeypatch.setattr(sys, "argv", ["train.evaluate", str(folder), *map(str, words)])
+        assert run_command(evaluate.main) == 0, capsys.readouterr().err
+        return json.loads(
+            Path(capsys.readouterr().out.strip().splitlines()[-1].removeprefix("written to ")).read_text()
+        )
+
+    assert scored() == json.loads(before)
+    found = scored("--data.source", f"files:{other}|{other}")
+    assert found["held_out_examples"] == 10 and (folder / "scores.json").read_text() == before
+
+
 def test_weights_come_from_where_they_are_said_to(tuned, base, tmp_path):
     """With a rate of nothing everything but the head is as it was; drawn afresh, it is not."""
     before = flat(Run.open(base).params)
@@ -100,6 +120,7 @@ def test_weights_come_from_where_they_are_said_to(tuned, base, tmp_path):
         assert pooler == kept
 
 
+@pytest.mark.slow
 def test_stopped_and_resumed_ends_with_the_same_bits(tuned, tmp_path, monkeypatch):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     words = ("--steps", "6", "--evaluate-every", "3", "--checkpoint-every", "3")
@@ -153,7 +174,8 @@ def test_the_best_weights_are_the_result_and_patience_ends(tuned, tmp_path):
     words = ("--run-dir", folder, "--steps", "40", "--evaluate-every", "2", "--checkpoint-every", "50",
              "--selection.metric", "valid_loss", "--selection.patience", "2", "--optimizer.schedule.peak", "30",
              "--optimizer.schedule.warmup_fraction", "0", "--guard.max_skips", "1000")  # fmt: skip
-    assert tuned(*words)[0] == 0
+    code, _, errors = tuned(*words)
+    assert code == 0, errors
     lines = read_metrics(folder)
     looks = [(line["valid_loss"], line["step"]) for line in lines if "event" not in line and "valid_loss" in line]
     best = min(looks[:-1])
@@ -164,9 +186,10 @@ def test_the_best_weights_are_the_result_and_patience_ends(tuned, tmp_path):
     assert "finished before" in tuned(*words)[1]
 
 
+@pytest.mark.slow
 def test_seeds_and_sweeps_are_compared(tuned, tmp_path):
     folder = tmp_path / "many"
-    words = ("--run-dir", folder, *SHORT, "--seeds", "2", "--sweep", "data.batch_size=8,16")
+    words = ("--run-dir", folder, "--steps", "2", "--seeds", "2", "--sweep", "data.batch_size=8,16")
     code, said, _ = tuned(*words)
     assert code == 0 and "batch_size=8" in said
     compared = json.loads((folder / "comparison.json").read_text())
