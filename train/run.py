@@ -192,7 +192,8 @@ class Run(Inspectable):
         if built.parts.trained is not None:  # the others are where they came from
             from train.starting import first_state
 
-            init = (folder.read("run.json") or {}).get("init")
+            begun = folder.read("run.json") or {}
+            init = None if begun.get("fresh") else begun.get("init")
             base = first_state(experiment, built, init, tokenizer, say=lambda line: None)
             restored = restored._replace(state=restored.state._replace(frozen=base.frozen))
         return cls(folder, experiment, tokenizer, restored, built)

@@ -26,7 +26,7 @@ from train.console import Console
 from train.environment import write_environment
 from train.loop import Loop
 from train.material import Material, open_material
-from train.options import RunOptions
+from train.options import FinetuneOptions, RunOptions
 from train.progress import SCORES
 from train.report import LiveReport, write_report
 from train.run import Run, RunError, RunFolder
@@ -56,6 +56,7 @@ def train_run(request, started: float) -> int:
     folder.create()
     with contextlib.ExitStack() as stack:
         stack.enter_context(folder.locked())
+        init, drawn = agreed_init(folder, options), agreed_fresh(folder, options)
         if folder.exists():
             experiment = agree(folder, experiment, request)
             if is_finished(folder, experiment):
@@ -63,7 +64,6 @@ def train_run(request, started: float) -> int:
                 return 0
         console = stack.enter_context(Console.open(experiment.steps, title=request.name, enabled=is_first_process()))
         console.say(f"{request.name} on {describe_devices()}, into {folder.path}")
-        init = agreed_init(folder, options)
         console.status("preparing the data")
         material = open_data(experiment, folder, init, request.given, console)
         experiment, tokenizer = material.experiment, material.tokenizer
@@ -74,7 +74,7 @@ def train_run(request, started: float) -> int:
         restored = restore(checkpoints, built.target, console)
         step = 0 if restored is None else restored.step
         if restored is None or built.parts.trained is not None:
-            fresh = first_state(experiment, built, init, tokenizer, console.say)
+            fresh = first_state(experiment, built, None if drawn else init, tokenizer, console.say)
             state = fresh if restored is None else restored.state._replace(frozen=fresh.frozen)
         else:
             state = restored.state
@@ -150,12 +150,12 @@ def train(experiment: Experiment, run_dir: str | Path, **options: Any) -> Run:
 
         run = train(experiment, "runs/mine", keep="log")
 
-    `options` are those of `RunOptions`. The errors are those of `train_run`; KeyboardInterrupt if it was stopped, everything
-    saved.
+    `options` are those of `FinetuneOptions`; a task wants `init`. The errors are those of `train_run`; KeyboardInterrupt if
+    it was stopped, everything saved.
     """
     configure_jax()
     request = cli.Request(
-        Path(run_dir).name, experiment, experiment, RunOptions(run_dir=str(run_dir), **options), frozenset()
+        Path(run_dir).name, experiment, experiment, FinetuneOptions(run_dir=str(run_dir), **options), frozenset()
     )
     if train_run(request, time.perf_counter()):
         raise KeyboardInterrupt(f"{run_dir} was stopped and saved; call again to go on")
@@ -216,6 +216,21 @@ def agreed_init(folder: RunFolder, options: RunOptions) -> str | None:
     return begun
 
 
+def agreed_fresh(folder: RunFolder, options: RunOptions) -> bool:
+    """Whether the weights are drawn and only shape and vocabulary are those of `init`; RunError where the run began otherwise."""
+    asked = isinstance(options, FinetuneOptions) and options.fresh
+    if not folder.exists():
+        return asked
+    begun = bool((folder.read("run.json") or {}).get("fresh"))
+    if asked and not begun:
+        raise RunError(f"--run-dir {folder.path} holds a run that was not begun with --fresh; name another folder")
+    if begun and not asked and options.init is not None:
+        raise RunError(
+            f"--run-dir {folder.path} holds a run that was begun with --fresh; say so, or name another folder"
+        )
+    return begun
+
+
 def is_finished(folder: RunFolder, experiment: Experiment) -> bool:
     """Whether all steps of the experiment have been taken and scored."""
     done = [line for line in read_metrics(folder.path) if line.get("event") == "done"]
@@ -237,7 +252,8 @@ def open_data(
 def begin(folder: RunFolder, experiment: Experiment, request, material: Material) -> None:
     """Write what a run starts with; config.json comes last, since it is what makes the folder a run."""
     material.begin(folder)
-    folder.write("run.json", {"experiment": request.name, "init": request.options.init})
+    drawn = {"fresh": True} if agreed_fresh(folder, request.options) else {}
+    folder.write("run.json", {"experiment": request.name, "init": request.options.init} | drawn)
     folder.write("base.json", to_json(request.base))
     folder.write("config.json", to_json(experiment))
 
