@@ -3,10 +3,13 @@
     bert_step   the training step of BERT-small against Hugging Face in torch, in turn, in one run
     gpt2_step   the training step of nanoGPT's CPU shape against Hugging Face in torch, in turn, in one run
     generate    text from GPT-2's 124M shape against Hugging Face's generate, at batch 1 and 8
+    lora        the memory and the step of LoRA against those of full fine-tuning, at the shapes of SST-2 and MiniLM
     loop        the loop's own time beside the step of bert_tiny
     pipeline    tokens/s of the data pipeline against the step of bert_tiny
     patching    a grid of activation patches against a loop of single patched forwards
     start       seconds from the command to the first step of bert_small, cold and warm
+
+`python -m experiments.bench_finetune` compares fine-tuning with Hugging Face's Trainer, in scores and in speed.
 
 Prints what it measures and writes experiments/results/bench_NAME.json (`--out` elsewhere): the figures with versions,
 processor, revision and command. Machines are noisy and shared: only ratios taken in one run mean anything.
@@ -25,6 +28,7 @@ BENCHES = {  # name: (module, function); the function's keyword arguments are it
     "bert_step": ("experiments.bench_bert_step", "bench_bert_step"),
     "gpt2_step": ("experiments.bench_gpt2_step", "bench_gpt2_step"),
     "generate": ("experiments.bench_generate", "bench_generate"),
+    "lora": ("experiments.bench_lora", "bench_lora"),
     "loop": ("experiments.bench_loop", "bench_loop"),
     "pipeline": ("experiments.bench_loop", "bench_pipeline"),
     "patching": ("experiments.bench_patching", "bench_patching"),

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from train.command import configure_jax, run_command
+from train.command import InputError, configure_jax, run_command
 from train.suggest import nearest
 
 PAPERS = Path(__file__).parent / "papers"
@@ -33,6 +33,9 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--list", action="store_true", help="list the claims, and stop")
     parser.add_argument("--seeds", help="fewer seeds than declared, as 0,1; the verdict then says so")
     parser.add_argument("--variants", help="run these variants only, as a,b, without a verdict: to share out the work")
+    parser.add_argument(
+        "--init", help="for a claim that fine-tunes: the run or folder to begin with, in the place of its own"
+    )
     parser.add_argument("--runs", type=Path, default=Path("runs/reproduce"), help="where run folders go")
     parser.add_argument("--out", type=Path, default=RESULTS, help="where NAME.json and NAME.html go")
     options = parser.parse_args(words)
@@ -43,7 +46,7 @@ def main(words: list[str] | None = None) -> int:
     if options.name not in known:
         close = nearest(str(options.name).replace("-", "_"), known)
         hint = f"did you mean {close}?" if options.name and close else f"there are {', '.join(known)}"
-        raise ValueError(
+        raise InputError(
             f"which claim? {options.name!r} is not one; {hint}" if options.name else f"which claim? {hint}"
         )
     seeds = read_seeds(options.seeds)
@@ -51,7 +54,9 @@ def main(words: list[str] | None = None) -> int:
     reproduction = importlib.import_module(f"experiments.papers.{options.name}").reproduction
     variants = options.variants.split(",") if options.variants else list(reproduction.variants)
     if unknown := sorted(set(variants) - set(reproduction.variants)):
-        raise ValueError(f"--variants {unknown[0]} is not one of {', '.join(reproduction.variants)}")
+        raise InputError(f"--variants {unknown[0]} is not one of {', '.join(reproduction.variants)}")
+    if options.init is not None:
+        reproduction = begun_with(reproduction, options.init)
     return reproduce(options.name, reproduction, seeds or reproduction.seeds, variants, options.runs, options.out)
 
 
@@ -78,8 +83,16 @@ def read_seeds(text: str | None) -> tuple[int, ...]:
     if text is None:
         return ()
     if not all(part.strip().isdecimal() for part in text.split(",")):
-        raise ValueError(f"--seeds {text} is not a list of whole numbers, such as 0,1,2")
+        raise InputError(f"--seeds {text} is not a list of whole numbers, such as 0,1,2")
     return tuple(int(part) for part in text.split(","))
+
+
+def begun_with(reproduction: Any, init: str) -> Any:
+    """The claim with another run or folder to begin with; InputError where nothing of it begins with one."""
+    if not reproduction.starts:
+        raise InputError(f"--init {init}: no variant of this claim begins with trained weights; leave it out")
+    starts = {name: dataclasses.replace(start, init=lambda: init) for name, start in reproduction.starts.items()}
+    return dataclasses.replace(reproduction, starts=starts)
 
 
 def reproduce(name: str, reproduction: Any, seeds: tuple[int, ...], variants: list[str], runs: Path, out: Path) -> int:
@@ -87,11 +100,13 @@ def reproduce(name: str, reproduction: Any, seeds: tuple[int, ...], variants: li
     from experiments.reproduction import Finished, judge, run_folder, summarise
 
     root, begin = runs / name, time.perf_counter()
+    reproduction.ready()
+    starts = {variant: begins(reproduction.starts.get(variant)) for variant in variants}
     finished = []
     for seed in seeds:
         for variant in variants:
             folder = run_folder(root, variant, seed)
-            if code := train_variant(name, variant, reproduction, seed, folder):
+            if code := train_variant(name, variant, reproduction, seed, folder, starts[variant]):
                 return code
             finished.append(Finished(folder, variant, seed))
     if set(variants) != set(reproduction.variants):
@@ -126,14 +141,21 @@ def reproduce(name: str, reproduction: Any, seeds: tuple[int, ...], variants: li
     return 0
 
 
-def train_variant(name: str, variant: str, reproduction: Any, seed: int, folder: Any) -> int:
+def begins(start: Any) -> dict[str, Any]:
+    """The options of a run that begins with trained weights, or with their shape."""
+    return {} if start is None else {"init": start.init(), "fresh": start.fresh}
+
+
+def train_variant(
+    name: str, variant: str, reproduction: Any, seed: int, folder: Any, start: dict[str, Any] | None = None
+) -> int:
     """Train one run to its end, or go on with it; the exit code if it was stopped."""
     from train.cli import Request
-    from train.options import RunOptions
+    from train.options import FinetuneOptions
     from train.session import train_run
 
     experiment = dataclasses.replace(reproduction.variants[variant], seed=seed)
-    options = RunOptions(run_dir=str(folder.path), **reproduction.options)
+    options = FinetuneOptions(run_dir=str(folder.path), **reproduction.options, **(start or {}))
     label = f"{name}/{variant}, seed {seed}"
     return train_run(Request(label, experiment, experiment, options, frozenset({"seed"})), time.perf_counter())
 

@@ -32,7 +32,7 @@ class Finished:
 
     @cached_property
     def run(self) -> Run:
-        """Model, tokenizer and held-out documents at the last checkpoint."""
+        """Model, tokenizer and held-out documents or examples at the last checkpoint."""
         return Run.open(self.folder.path)
 
     @cached_property
@@ -69,6 +69,16 @@ class Criterion:
 
 
 @dataclasses.dataclass(frozen=True)
+class Start:
+    """What a variant that fine-tunes begins with."""
+
+    init: Callable[[], str]
+    """The run or published folder, looked for when the claim is put to the test; DataError where it is not there."""
+    fresh: bool = False
+    """Only its shape and vocabulary; the weights are drawn."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Reproduction:
     """A claim, and how it is put to the test."""
 
@@ -96,8 +106,14 @@ class Reproduction:
     """Of the runs of every variant."""
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """Options of the runs, as `watch`; none changes what is learnt."""
+    starts: Mapping[str, Start] = dataclasses.field(default_factory=dict)
+    """What variants begin with, where not with weights drawn from the seed."""
+    ready: Callable[[], None] = lambda: None
+    """DataError, before anything is trained, where the machine lacks data or a model that it needs."""
 
     def __post_init__(self):
+        if strange := set(self.starts) - set(self.variants):
+            raise ValueError(f"starts of {', '.join(sorted(strange))}, which are no variants")
         if self.control not in self.variants:
             raise ValueError(f"control={self.control!r} is not one of the variants {', '.join(self.variants)}")
         if not self.criteria:

@@ -8,33 +8,15 @@ into folders below it, and compare them.
 import dataclasses
 import sys
 import time
-from dataclasses import dataclass
 
 from train import cli
 from train.command import InputError, configure_jax, run_command
 from train.memory import keep_freed_memory
-from train.options import RunOptions
+from train.options import FinetuneOptions
 
 SHORT = {"freeze": "tuning.freeze", "layer_decay": "tuning.layer_decay"}  # fields with a shorter name
 PEAK = "optimizer.schedule.peak"
 PEFT_RATE = 10.0  # few parameters that start at zero want about ten times the rate (arXiv:2106.09685, appendix D)
-
-
-@dataclass(frozen=True)
-class FinetuneOptions(RunOptions):
-    """What `train.finetune` takes beside its experiment."""
-
-    fresh: bool = False
-    """Take shape and vocabulary from --init, but draw the weights: what pre-training is to be measured against."""
-    seeds: str = ""
-    """Several runs that differ in their seed: how many, or which, as 3 or 0,1,2; their mean and spread are written."""
-    sweep: str = ""
-    """Several runs over a small grid, as 'optimizer.schedule.peak=2e-5,5e-5 data.batch_size=16,32', and a page that compares."""
-
-    def __post_init__(self):
-        super().__post_init__()
-        if self.fresh and self.init is None:
-            raise ValueError("--fresh takes the shape of --init, so give one: a run or a published folder")
 
 
 def main() -> int:

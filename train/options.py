@@ -69,3 +69,20 @@ class RunOptions(Options):
         """The steps to trace, first <= step < last."""
         found = re.fullmatch(r"(\d+):(\d+)", self.profile)
         return (int(found[1]), int(found[2])) if found else None
+
+
+@dataclass(frozen=True)
+class FinetuneOptions(RunOptions):
+    """What `train.finetune` takes beside its experiment."""
+
+    fresh: bool = False
+    """Take shape and vocabulary from --init, but draw the weights: what pre-training is to be measured against."""
+    seeds: str = ""
+    """Several runs that differ in their seed: how many, or which, as 3 or 0,1,2; their mean and spread are written."""
+    sweep: str = ""
+    """Several runs over a small grid, as 'optimizer.schedule.peak=2e-5,5e-5 data.batch_size=16,32', and a page that compares."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.fresh and self.init is None:
+            raise ValueError("--fresh takes the shape of --init, so give one: a run or a published folder")

@@ -29,7 +29,7 @@ from train.console import Console
 from train.environment import write_environment
 from train.loop import Loop
 from train.material import Material, open_material
-from train.options import RunOptions
+from train.options import FinetuneOptions, RunOptions
 from train.progress import SCORES
 from train.report import LiveReport, write_report
 from train.run import Run, RunError, RunFolder
@@ -59,6 +59,7 @@ def train_run(request, started: float) -> int:
     folder.create()
     with contextlib.ExitStack() as stack:
         stack.enter_context(folder.locked())
+        init, drawn = agreed_init(folder, options), agreed_fresh(folder, options)
         if folder.exists():
             experiment = agree(folder, experiment, request)
             if is_finished(folder, experiment):
@@ -66,7 +67,6 @@ def train_run(request, started: float) -> int:
                 return 0
         console = stack.enter_context(Console.open(experiment.steps, title=request.name, enabled=is_first_process()))
         console.say(f"{request.name} on {describe_devices()}, into {folder.path}")
-        init, fresh = agreed_init(folder, options)
         console.status("preparing the data")
         material = open_data(experiment, folder, init, request.given, console)
         experiment, tokenizer = material.experiment, material.tokenizer
@@ -77,8 +77,8 @@ def train_run(request, started: float) -> int:
         restored = restore(checkpoints, built.target, console)
         step = 0 if restored is None else restored.step
         if restored is None or built.parts.trained is not None:
-            begun = first_state(experiment, built, None if fresh else init, tokenizer, console.say)
-            state = begun if restored is None else restored.state._replace(frozen=begun.frozen)
+            fresh = first_state(experiment, built, None if drawn else init, tokenizer, console.say)
+            state = fresh if restored is None else restored.state._replace(frozen=fresh.frozen)
         else:
             state = restored.state
         if not folder.exists():
@@ -153,12 +153,12 @@ def train(experiment: Experiment, run_dir: str | Path, **options: Any) -> Run:
 
         run = train(experiment, "runs/mine", keep="log")
 
-    `options` are those of `RunOptions`. The errors are those of `train_run`; KeyboardInterrupt if it was stopped, everything
-    saved.
+    `options` are those of `FinetuneOptions`; a task wants `init`. The errors are those of `train_run`; KeyboardInterrupt if
+    it was stopped, everything saved.
     """
     configure_jax()
     request = cli.Request(
-        Path(run_dir).name, experiment, experiment, RunOptions(run_dir=str(run_dir), **options), frozenset()
+        Path(run_dir).name, experiment, experiment, FinetuneOptions(run_dir=str(run_dir), **options), frozenset()
     )
     if train_run(request, time.perf_counter()):
         raise KeyboardInterrupt(f"{run_dir} was stopped and saved; call again to go on")
@@ -207,24 +207,31 @@ def open_watch(
     )
 
 
-def agreed_init(folder: RunFolder, options: RunOptions) -> tuple[str | None, bool]:
-    """The run or published folder that this one starts from, and whether its weights are drawn afresh all the same: what it
-    began with, even where that is not said again.
-    """
-    fresh = getattr(options, "fresh", False)
+def agreed_init(folder: RunFolder, options: RunOptions) -> str | None:
+    """The run or published folder whose weights this one starts from: what it began with, even where that is not said again."""
     if not folder.exists():
-        return options.init, fresh
-    told = folder.read("run.json") or {}
-    begun, init, drawn = told.get("init"), options.init, told.get("fresh", False)
-    if fresh and not drawn:
-        raise RunError(
-            f"--run-dir {folder.path} holds a run with the weights of {begun}, not fresh ones; name another folder"
-        )
+        return options.init
+    begun, init = (folder.read("run.json") or {}).get("init"), options.init
     if init is not None and (begun is None or Path(begun).resolve() != Path(init).resolve()):
         raise RunError(
             f"--run-dir {folder.path} holds a run that differs in init: was {begun}, now {init}; name another folder"
         )
-    return begun, drawn
+    return begun
+
+
+def agreed_fresh(folder: RunFolder, options: RunOptions) -> bool:
+    """Whether the weights are drawn and only shape and vocabulary are those of `init`; RunError where the run began otherwise."""
+    asked = isinstance(options, FinetuneOptions) and options.fresh
+    if not folder.exists():
+        return asked
+    begun = bool((folder.read("run.json") or {}).get("fresh"))
+    if asked and not begun:
+        raise RunError(f"--run-dir {folder.path} holds a run that was not begun with --fresh; name another folder")
+    if begun and not asked and options.init is not None:
+        raise RunError(
+            f"--run-dir {folder.path} holds a run that was begun with --fresh; say so, or name another folder"
+        )
+    return begun
 
 
 def is_finished(folder: RunFolder, experiment: Experiment) -> bool:
@@ -248,10 +255,8 @@ def open_data(
 def begin(folder: RunFolder, experiment: Experiment, request, material: Material) -> None:
     """Write what a run starts with; config.json comes last, since it is what makes the folder a run."""
     material.begin(folder)
-    folder.write(
-        "run.json",
-        {"experiment": request.name, "init": request.options.init, "fresh": getattr(request.options, "fresh", False)},
-    )
+    drawn = {"fresh": True} if agreed_fresh(folder, request.options) else {}
+    folder.write("run.json", {"experiment": request.name, "init": request.options.init} | drawn)
     folder.write("base.json", to_json(request.base))
     folder.write("config.json", to_json(experiment))
 

@@ -6,12 +6,14 @@ import json
 import pytest
 
 from data.config import TextData
+from data.errors import DataError
 from data.synthetic_tasks import CopyTask
 from data.tokenizers.choices import Words
 from experiments import reproduce
 from experiments.papers import copy_task, grokking
 from experiments.reproduction import Criterion, Reproduction, summarise
 from train.charts import Chart, Series
+from train.command import InputError
 from train.lines import read_metrics
 
 CLAIMS = [path.stem for path in reproduce.claims()]
@@ -76,7 +78,8 @@ def test_every_claim_is_whole(name):
     claim = module.reproduction
     assert f"python -m experiments.reproduce {name}" in module.__doc__ and len(claim.seeds) >= 3
     assert any("control" in item.text for item in claim.criteria) and claim.control in claim.variants
-    assert all(claim.variants[a] != claim.variants[b] for a in claim.variants for b in claim.variants if a != b)
+    run = {name: (experiment, claim.starts.get(name)) for name, experiment in claim.variants.items()}
+    assert all(run[a] != run[b] for a in run for b in run if a != b)
 
 
 def test_list_names_every_claim_and_mistakes_are_one_line(capsys):
@@ -88,8 +91,9 @@ def test_list_names_every_claim_and_mistakes_are_one_line(capsys):
         (): "which claim",
         ("grokking", "--seeds", "a"): "whole numbers",
         ("grokking", "--variants", "c"): "is not one of weight_decay_1, weight_decay_0",
+        ("grokking", "--init", "runs/a"): "no variant of this claim begins",
     }.items():
-        with pytest.raises(ValueError, match=error):
+        with pytest.raises(InputError, match=error):
             reproduce.main(list(words))
 
 
@@ -101,3 +105,17 @@ def test_a_claim_needs_a_control_that_is_run(claim):
 def test_first_step_of_grokking():
     assert grokking.first_step([(50, 0.1), (100, 0.995), (150, 0.2)], 0.99) == 100
     assert grokking.first_step([(50, 0.1)], 0.99) == float("inf")
+
+
+def test_what_is_missing_is_one_line_that_names_all_of_it(monkeypatch, tmp_path):
+    monkeypatch.setattr("experiments.local_data.DEFAULT", tmp_path)
+    monkeypatch.setattr("experiments.local_data.MINILM", "no_such_package")
+    monkeypatch.delenv("LOUPE_DATA", raising=False)
+    with pytest.raises(
+        DataError, match=r"NOTHING IS MEASURED: .*mrpc/train.tsv.*rte/dev.tsv.*LOUPE_DATA.*no-such-package"
+    ):
+        reproduce.main(["glue_small", "--runs", str(tmp_path / "runs")])
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=r"python -m train.pretrain --exp=bert_tiny"):
+        reproduce.main(["library_parts", "--runs", "runs"])
+    assert not (tmp_path / "runs").exists()

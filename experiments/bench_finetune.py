@@ -1,0 +1,196 @@
+"""Fine-tuning against Hugging Face's Trainer: python -m experiments.bench_finetune [--tasks sst2,wikiann,squad2] [--seeds 3] ...
+
+Both begin with the weights of all-MiniLM-L6-v2 and see the same examples, from the same files; batches of 16 in random order,
+padded to their longest row rounded up to 16; AdamW at 5e-5 with weight decay 0.01, clipped at 1, rising over a tenth of the
+steps and falling to zero; dropout 0.1 at the same places; the same number of steps. What either predicts is scored by one
+scorer. The sides take turns, seed by seed, each alone on the machine.
+
+Two means agree where they lie within two standard errors of their difference. Steps a second are of the median step, so that
+compiling is left out; the seconds of all steps, compiling included, stand beside them. They differ in the draw of the head, the
+order of the examples and the dropout, which no seed can make equal, and in half a step of warm-up.
+"""
+
+import argparse
+import dataclasses
+import json
+import math
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments.bench import RESULTS, positive, write
+from experiments.contest import torch_versions
+from train.command import InputError, configure_jax, run_command
+from train.memory import keep_freed_memory
+
+TASKS = ("sst2", "wikiann", "squad2")
+EPOCHS = {"sst2": 3.0, "wikiann": 3.0, "squad2": 2.0}
+ROWS, BUCKET = 16, 16
+LOUPE, PEER = "loupe", "hugging_face"
+
+
+def main(words: list[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.bench_finetune",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--peer-python", default=sys.executable, help="interpreter with torch, transformers, accelerate"
+    )
+    parser.add_argument("--tasks", default=",".join(TASKS), help="which, with commas between")
+    parser.add_argument("--examples", type=positive, default=2_000, help="to train on")
+    parser.add_argument("--held-out", type=positive, default=1_000, help="to score, at most")
+    parser.add_argument("--seeds", type=positive, default=3, help="how many, from 0 on")
+    parser.add_argument("--epochs", type=float, help="default 3, and 2 for squad2")
+    parser.add_argument("--out", type=Path, default=RESULTS / "bench_finetune.json", help="file of the result")
+    options = parser.parse_args(words)
+    tasks = [word.strip() for word in options.tasks.split(",") if word.strip()]
+    if strange := [name for name in tasks if name not in TASKS] or not tasks:
+        raise InputError(f"--tasks {options.tasks}: {strange[0] if tasks else 'none'} is not one of {', '.join(TASKS)}")
+    if options.epochs is not None and not 0 < options.epochs < math.inf:
+        raise InputError(f"--epochs {options.epochs} must be more than 0")
+    keep_freed_memory()
+    configure_jax()
+    found = bench_finetune(
+        tasks, options.examples, options.held_out, options.seeds, options.epochs, options.peer_python
+    )
+    write("finetune", found, options.out)
+    return 0
+
+
+def bench_finetune(
+    tasks: Sequence[str], examples: int, held_out: int, seeds: int, epochs: float | None, peer_python: str
+) -> dict[str, Any]:
+    """Scores and speed of both on each task."""
+    from experiments.bench_finetune_data import FILES, SCORES, score, write_examples
+    from experiments.local_data import check_there, minilm
+
+    check_there(*(path for name in tasks for path in FILES[name]))
+    model, versions = minilm(), torch_versions(peer_python)
+    if not versions:
+        print(
+            "!!! NO PEER: torch and transformers are not installed here, so that only our own side is measured.\n"
+            "!!! pip install torch==2.13.0 transformers accelerate, or name an interpreter that has them: "
+            "--peer-python PATH",
+            file=sys.stderr,
+        )
+    load_before = os.getloadavg()[0]
+    found: dict[str, Any] = {"examples": examples, "seeds": seeds}
+    with tempfile.TemporaryDirectory(prefix="loupe-bench-") as scratch:
+        for name in tasks:
+            folder = Path(scratch) / name
+            data = write_examples(name, folder, examples, held_out)
+            data = dataclasses.replace(data, batch_size=ROWS, bucket=BUCKET, grouped=1)
+            passes = EPOCHS[name] if epochs is None else epochs
+            sides: dict[str, list[dict[str, Any]]] = {LOUPE: []} | ({PEER: []} if versions else {})
+            for seed in range(seeds):
+                ours, settings = train_ours(name, data, model, seed, passes, folder)
+                sides[LOUPE].append({"score": ours["scores"][SCORES[name]], "seconds": ours["seconds"]})
+                if versions:
+                    theirs = train_theirs(peer_python, folder, settings, seed)
+                    sides[PEER].append(
+                        {"score": score(name, folder, theirs["predictions"]), "seconds": theirs["seconds"]}
+                    )
+                shown = "  ".join(f"{side} {runs[-1]['score']:.4f}" for side, runs in sides.items())
+                print(f"{name}, seed {seed}: {SCORES[name]} {shown}", flush=True)
+            found[name] = {"score": SCORES[name], "epochs": passes} | compared(sides)
+    busy = {"load_average_at_start_and_end": [round(load, 1) for load in (load_before, os.getloadavg()[0])]}
+    return found | busy | versions
+
+
+def train_ours(
+    name: str, data: Any, model: str, seed: int, epochs: float, folder: Path
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """One run of ours: its scores and the seconds of its steps; and the settings for the other side."""
+    from experiments.bench_finetune_data import describe
+    from train.cli import Request
+    from train.fine_tuning import fine_tuning
+    from train.lines import read_metrics
+    from train.options import FinetuneOptions
+    from train.run import RunFolder
+    from train.session import train_run
+
+    never = 1_000_000
+    declared = fine_tuning(data, epochs=epochs, evaluate_every=never, checkpoint_every=never, seed=seed)
+    run = RunFolder(folder / f"run-{seed}")
+    options = FinetuneOptions(run_dir=str(run.path), init=model, keep_last=1)
+    request = Request(f"{name}, seed {seed}", declared, declared, options, frozenset({"seed"}))
+    if code := train_run(request, time.perf_counter()):
+        raise SystemExit(code)
+    lines = [line for line in read_metrics(run.path) if "loss" in line and "event" not in line]
+    scores, experiment = run.read("scores.json") or {}, run.experiment()
+    shutil.rmtree(run.path)  # hundreds of megabytes of a checkpoint
+    optimizer: Any = experiment.optimizer
+    settings = describe(data) | {
+        "model": model,
+        "steps": experiment.steps,
+        "peak": optimizer.schedule.peak,
+        "warmup_steps": round(optimizer.schedule.warmup_fraction * experiment.steps),
+        "weight_decay": optimizer.weight_decay,
+        "epsilon": optimizer.epsilon,
+        "clip_norm": optimizer.clip_norm,
+    }
+    return {"scores": scores, "seconds": [line["seconds"] for line in lines]}, settings
+
+
+def train_theirs(python: str, folder: Path, settings: dict[str, Any], seed: int) -> dict[str, Any]:
+    """One run of the peer, in a process of its own: its predictions and the seconds of its steps."""
+    (folder / "settings.json").write_text(json.dumps(settings, indent=2) + "\n")
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+    root = Path(__file__).parents[1]
+    command = [python, "-m", "experiments.bench_finetune_peer", str(folder), str(seed)]
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"the peer ended with exit code {done.returncode}:\n{done.stderr[-2_000:]}")
+    return json.loads((folder / "peer.json").read_text())
+
+
+def compared(sides: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    """Mean, spread and standard error of each side, whether they agree, and how fast they are.
+
+    >>> runs = [{"score": 0.90, "seconds": [9.0, 1.0, 1.0]}, {"score": 0.92, "seconds": [1.0, 1.0]}]
+    >>> slower = [{"score": 0.91, "seconds": [2.0, 2.0]}, {"score": 0.93, "seconds": [2.0]}]
+    >>> found = compared({"loupe": runs, "hugging_face": slower})
+    >>> found["difference"], found["standard_error"], found["within_2_standard_errors"], found["loupe_over_hugging_face"]
+    (-0.01, 0.014142, 'yes', 2.0)
+    """
+    found: dict[str, Any] = {side: summed_up(runs) for side, runs in sides.items()}
+    if PEER not in sides:
+        return found
+    ours, theirs = found[LOUPE], found[PEER]
+    found["difference"] = round(ours["mean"] - theirs["mean"], 6)
+    if ours["standard_error"] is not None and theirs["standard_error"] is not None:
+        error = math.hypot(ours["standard_error"], theirs["standard_error"])
+        found["standard_error"] = round(error, 6)
+        found["within_2_standard_errors"] = "yes" if abs(found["difference"]) <= 2 * error else "no"
+    found["loupe_over_hugging_face"] = round(ours["steps_per_second"] / theirs["steps_per_second"], 3)
+    return found
+
+
+def summed_up(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Scores and speed of one side over its seeds; spread and standard error are None for one seed."""
+    scores = [run["score"] for run in runs]
+    spread = statistics.stdev(scores) if len(scores) > 1 else None
+    seconds = [taken for run in runs for taken in run["seconds"]]
+    return {
+        "per_seed": [round(value, 6) for value in scores],
+        "mean": round(statistics.fmean(scores), 6),
+        "spread": None if spread is None else round(spread, 6),
+        "standard_error": None if spread is None else round(spread / math.sqrt(len(scores)), 6),
+        "steps": len(runs[0]["seconds"]),
+        "steps_per_second": round(1 / statistics.median(seconds), 4),
+        "seconds_of_all_steps": round(sum(seconds), 1),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

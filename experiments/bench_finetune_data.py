@@ -1,0 +1,103 @@
+"""The examples of the bench of fine-tuning, as files that both sides read, and the one scorer of both.
+
+A task is drawn once, by a key of its own and not by the seed of a run: `train.jsonl` and `valid.jsonl`, one object a line, with
+labels by name. SQuAD's half is split by article: a quarter of its questions, whole articles chosen by a hash of their title,
+is held out.
+"""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data.randomness import permute
+from data.tasks.choices import Answers, Classification, Tagging, Task
+from data.tasks.config import TaskData
+from data.tasks.examples import Example, examples_of, resolve_labels, with_names
+from data.tasks.known import from_folder
+from data.tasks.reading import read_source
+from data.tasks.sources import TaskFiles
+from data.tasks.splitting import split_by_text
+from experiments.local_data import local
+from train.answer_metrics import answer_scores
+from train.tag_metrics import tagging_scores
+
+FOLDERS = {"sst2": "sst2", "wikiann": "wikiann_en", "squad2": "squad2_dev_half"}
+FILES = {
+    "sst2": ("sst2/glue_train.tsv", "sst2/glue_dev.tsv"),
+    "wikiann": ("wikiann_en/train.txt", "wikiann_en/test.txt"),
+    "squad2": ("squad2_dev_half/dev-v2.0.json",),
+}
+SCORES = {"sst2": "accuracy", "wikiann": "f1_strict", "squad2": "f1"}
+HELD_OUT = 0.25  # of SQuAD's questions
+KEY = 5  # of the draw
+
+
+def write_examples(name: str, folder: Path, examples: int, held_out: int) -> TaskData:
+    """Draw so many examples to train on and to hold out, write them, and say how they are read."""
+    data = from_folder(name, local(FOLDERS[name]))
+    train_table, valid_table = read_source(data.source, data.task)
+    train = examples_of(data.task, train_table)
+    if valid_table is None:
+        train, valid = split_by_text(train, HELD_OUT, str(data.source))
+    else:
+        valid = examples_of(data.task, valid_table)
+    task = resolve_labels(data.task, train, train_table.classes)
+    folder.mkdir(parents=True)
+    paths = []
+    for part, chosen, limit in (("train", train, examples), ("valid", valid, held_out)):
+        shown = with_names(task, drawn(chosen, limit), train_table.classes)
+        paths.append(str(folder / f"{part}.jsonl"))
+        lines = (json.dumps(record(task, example), ensure_ascii=False) + "\n" for example in shown)
+        Path(paths[-1]).write_text("".join(lines), encoding="utf-8")
+    if isinstance(task, Tagging):
+        task = dataclasses.replace(task, prefix="")  # it is gone from the words
+    return dataclasses.replace(data, task=task, source=TaskFiles(*paths))
+
+
+def drawn(examples: Sequence[Example], limit: int) -> list[Example]:
+    """Some of the examples, evenly, in an order that does not depend on the seed of a run."""
+    order = permute(np.arange(len(examples)), len(examples), KEY, 0)[:limit]
+    return [examples[int(number)] for number in order]
+
+
+def record(task: Task, example: Example) -> dict[str, Any]:
+    """An example as a line that our own reader and any other program understand."""
+    match task:
+        case Classification():
+            return {"sentence": example["text"], "label": example["label"]}
+        case Tagging():
+            return {"tokens": example["words"], "tags": example["tags"]}
+        case Answers():
+            golds = [{"text": answer["text"], "answer_start": answer["start"]} for answer in example["answers"]]
+            return {name: example[name] for name in ("id", "title", "context", "question")} | {"answers": golds}
+    raise TypeError(f"{task!r} is not in this bench")
+
+
+def describe(data: TaskData) -> dict[str, Any]:
+    """What the other side must know to do the same: kind, labels, lengths."""
+    task = data.task
+    described = {name: getattr(data, name) for name in ("row_length", "stride", "batch_size", "bucket")}
+    if isinstance(task, Answers):
+        return described | {"kind": "answers", "max_answer": task.max_answer, "best": task.best}
+    assert isinstance(task, Classification | Tagging) and task.labels is not None
+    return described | {
+        "kind": "tagging" if isinstance(task, Tagging) else "classification",
+        "labels": list(task.labels),
+    }
+
+
+def score(name: str, folder: Path, predicted: Sequence[Any]) -> float:
+    """What predictions for the held-out lines score: labels, lists of tags, or answers."""
+    lines = [json.loads(line) for line in (folder / "valid.jsonl").read_text(encoding="utf-8").splitlines()]
+    if len(lines) != len(predicted):
+        raise ValueError(f"there are {len(predicted)} predictions for {len(lines)} held-out examples of {name}")
+    if name == "sst2":
+        return sum(line["label"] == label for line, label in zip(lines, predicted, strict=True)) / len(lines)
+    if name == "wikiann":
+        return tagging_scores(predicted, [line["tags"] for line in lines], "BIO")["f1_strict"]
+    golds = [[answer["text"] for answer in line["answers"]] for line in lines]
+    return answer_scores(predicted, golds, version=2)["f1"]
