@@ -19,7 +19,10 @@ from train.sharding import MeshShape, make_mesh, replicated
 from train.state import build, parameter_count
 from train.step import StepOptions, make_step
 
-NAMES = [entry.name for entry in entries()]
+MODULES = {entry.name: entry.module for entry in entries()}
+NAMES = list(MODULES)
+TASKS = [entry.name for entry in entries() if entry.is_task]
+PRETRAINED = [name for name in NAMES if name not in TASKS]
 # Published sizes: arXiv:1810.04805 (without the two heads' transforms), GPT-2's model card, arXiv:1910.10683, arXiv:1706.03762.
 MILLIONS = {
     "bert_base": (108, 112),
@@ -31,7 +34,7 @@ MILLIONS = {
 
 
 def load(name: str) -> tuple[Experiment, str]:
-    module = importlib.import_module(f"experiments.{name}")
+    module = importlib.import_module(MODULES[name])
     return module.experiment, module.__doc__
 
 
@@ -51,7 +54,16 @@ def batch_shapes(experiment: Experiment):
     return jax.tree.map(lambda rows: jax.ShapeDtypeStruct(rows.shape, rows.dtype), batch)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", TASKS)
+def test_docstring_of_a_task_says_what_it_should(name):
+    experiment, text = load(name)
+    for word in ("Run:", f"python -m train.finetune --exp={name} --init="):
+        assert word in text, f"experiments/tasks/{name}.py does not say {word!r}"
+    assert ("Paper:" in text and "Departs:" in text) or "Question:" in text
+    assert experiment.is_task and experiment.epochs
+
+
+@pytest.mark.parametrize("name", PRETRAINED)
 def test_docstring_says_what_it_should(name):
     _, text = load(name)
     for word in ("Paper:", "Departs:", "Run:", "Result:", f"python -m train.pretrain --exp={name}"):
@@ -64,7 +76,7 @@ def test_survives_json(name):
     assert from_json(Experiment, to_json(experiment)) == experiment
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", PRETRAINED)
 def test_step_compiles_as_declared(name):
     """Abstractly, on eight devices: nothing of its size is ever allocated."""
     experiment = load(name)[0].for_platform("cpu")

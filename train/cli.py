@@ -82,7 +82,7 @@ def parse(
         check_command(command, exp, find(exp))  # a mistaken name is answered before JAX is imported
         declared = load(exp)
         check_kind(command, exp, declared.experiment.is_task)
-        return answer(command, declared, flags, options)
+        return answer(command, declared, flags, options, short)
 
 
 def check_command(command: str, exp: str, place: Any) -> None:
@@ -217,7 +217,13 @@ def override(experiment: Any, words: Sequence[str]) -> Any:
     return overridden(experiment, flags, known=())
 
 
-def answer(command: str, declared: Declared, flags: dict[str, str | None], options: type[Options]) -> Request:
+def answer(
+    command: str,
+    declared: Declared,
+    flags: dict[str, str | None],
+    options: type[Options],
+    short: Mapping[str, str] = MappingProxyType({}),
+) -> Request:
     """The second stage: overrides and options as values, or what `--help`, `--print-config` and `--diff` print."""
     from train import usage
     from train.overrides import overridden
@@ -228,7 +234,7 @@ def answer(command: str, declared: Declared, flags: dict[str, str | None], optio
     experiment = overridden(declared.experiment, fields, known=[*names, "exp"])
     chosen = read_options(options, {path: text for path, text in flags.items() if path in names}, declared.name)
     if shown:
-        usage.print_full_help(command, declared, experiment, chosen)
+        usage.print_full_help(command, declared, experiment, chosen, short)
     elif chosen.print_config:
         print(usage.config_text(command, declared, experiment, chosen.print_config))
     elif chosen.diff:

@@ -3,6 +3,8 @@
 import json
 import operator
 import shlex
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from train.options import Options
@@ -21,7 +23,13 @@ def print_bare_help(command: str, options: Options, subject: str) -> None:
     print_fields(f"{prog} {subject}", options=options)
 
 
-def print_full_help(command: str, declared: Declared, experiment: Any, options: Options) -> None:
+def print_full_help(
+    command: str,
+    declared: Declared,
+    experiment: Any,
+    options: Options,
+    short: Mapping[str, str] = MappingProxyType({}),
+) -> None:
     """What an experiment is, the choices in it, and every field and option with its present value."""
     from train.tree import Choice, fields_of, take_apart
 
@@ -33,6 +41,9 @@ def print_full_help(command: str, declared: Declared, experiment: Any, options: 
     print(
         "Choices (putting another in the place of one keeps the fields that both have):", *words, *names, "", sep="\n"
     )
+    if short:
+        names = ", ".join(f"--{name.replace('_', '-')} for --{path}" for name, path in short.items())
+        print(f"Shorter: {names}\n")
     print_fields(f"python -m train.{command} --exp={declared.name}", experiment=experiment, options=options)
 
 

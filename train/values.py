@@ -37,7 +37,8 @@ def as_literal(text: str, kind: Any) -> str:
     """
     members = typing.get_args(kind) if typing.get_origin(kind) in (typing.Union, types.UnionType) else (kind,)
     tuples = [typing.get_args(member) for member in members if typing.get_origin(member) is tuple]
-    if not tuples or text.lstrip().startswith(("(", "[")):
+    others = [member for member in members if member is not type(None) and typing.get_origin(member) is not tuple]
+    if not tuples or (others and "," not in text) or text.lstrip().startswith(("(", "[")):
         return text
     words = [word.strip() for word in text.split(",") if word.strip()]
     shown = [repr(word) if tuples[0][0] is str else word for word in words]

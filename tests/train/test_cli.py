@@ -43,7 +43,7 @@ WRONG = [
     (["--optimizer.name", "lionn"], "--optimizer.name lionn: there is no such choice; did you mean lion?"),
     (["--optimizer.name"], "--optimizer.name needs one of adam_w, lion, lamb, sgd"),
     (["--model.norm", "batch"], "there are layer_norm, rms_norm"),
-    (["--data", "5"], "--data 5: its fields are set one by one, such as --data.source"),
+    (["--data", "5"], "--data 5: there is no such choice; there are text_data, task_data"),
     (["--steps", "ten"], "--steps ten: expected a whole number (default 175)"),
     (["--steps", "1.5"], "--steps 1.5: expected a whole number (default 175)"),
     (["--steps", "inf"], "--steps inf: expected a whole number"),
