@@ -7,7 +7,8 @@ scorer. The sides take turns, seed by seed, each alone on the machine.
 
 Two means agree where they lie within two standard errors of their difference. Steps a second are of the median step, so that
 compiling is left out; the seconds of all steps, compiling included, stand beside them. They differ in the draw of the head, the
-order of the examples and the dropout, which no seed can make equal, and in half a step of warm-up.
+order of the examples and the dropout, which no seed can make equal, and in one step of warm-up. Rows and labels are equal to
+the letter. Speed wants a quiet machine: torch's threads are hit hard by other programs, and the load stands in the result.
 """
 
 import argparse
@@ -84,6 +85,11 @@ def bench_finetune(
             file=sys.stderr,
         )
     load_before = os.getloadavg()[0]
+    if load_before > 0.5:  # torch's threads wait for each other at every operation: ten times slower were seen
+        print(
+            f"!!! THE MACHINE IS BUSY (load average {load_before:.1f}): scores will hold, but no speed that is measured now.",
+            file=sys.stderr,
+        )
     found: dict[str, Any] = {"examples": examples, "seeds": seeds}
     with tempfile.TemporaryDirectory(prefix="loupe-bench-") as scratch:
         for name in tasks:
