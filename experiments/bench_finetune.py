@@ -55,8 +55,10 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=RESULTS / "bench_finetune.json", help="file of the result")
     options = parser.parse_args(words)
     tasks = [word.strip() for word in options.tasks.split(",") if word.strip()]
-    if strange := [name for name in tasks if name not in TASKS] or not tasks:
-        raise InputError(f"--tasks {options.tasks}: {strange[0] if tasks else 'none'} is not one of {', '.join(TASKS)}")
+    if strange := [name for name in tasks if name not in TASKS]:
+        raise InputError(f"--tasks {options.tasks}: {strange[0]} is not one of {', '.join(TASKS)}")
+    if not tasks:
+        raise InputError(f"--tasks names none; use some of {', '.join(TASKS)}")
     if options.epochs is not None and not 0 < options.epochs < math.inf:
         raise InputError(f"--epochs {options.epochs} must be more than 0")
     keep_freed_memory()
