@@ -7,7 +7,8 @@ scorer. The sides take turns, seed by seed, each alone on the machine.
 
 Two means agree where they lie within two standard errors of their difference. Steps a second are of the median step, so that
 compiling is left out; the seconds of all steps, compiling included, stand beside them. They differ in the draw of the head, the
-order of the examples and the dropout, which no seed can make equal, and in half a step of warm-up.
+order of the examples and the dropout, which no seed can make equal, and in one step of warm-up. Rows and labels are equal to
+the letter. Speed wants a quiet machine: torch's threads are hit hard by other programs, and the load stands in the result.
 """
 
 import argparse
@@ -54,8 +55,10 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=RESULTS / "bench_finetune.json", help="file of the result")
     options = parser.parse_args(words)
     tasks = [word.strip() for word in options.tasks.split(",") if word.strip()]
-    if strange := [name for name in tasks if name not in TASKS] or not tasks:
-        raise InputError(f"--tasks {options.tasks}: {strange[0] if tasks else 'none'} is not one of {', '.join(TASKS)}")
+    if strange := [name for name in tasks if name not in TASKS]:
+        raise InputError(f"--tasks {options.tasks}: {strange[0]} is not one of {', '.join(TASKS)}")
+    if not tasks:
+        raise InputError(f"--tasks names none; use some of {', '.join(TASKS)}")
     if options.epochs is not None and not 0 < options.epochs < math.inf:
         raise InputError(f"--epochs {options.epochs} must be more than 0")
     keep_freed_memory()
@@ -84,6 +87,11 @@ def bench_finetune(
             file=sys.stderr,
         )
     load_before = os.getloadavg()[0]
+    if load_before > 0.5:  # torch's threads wait for each other at every operation: ten times slower were seen
+        print(
+            f"!!! THE MACHINE IS BUSY (load average {load_before:.1f}): scores will hold, but no speed that is measured now.",
+            file=sys.stderr,
+        )
     found: dict[str, Any] = {"examples": examples, "seeds": seeds}
     with tempfile.TemporaryDirectory(prefix="loupe-bench-") as scratch:
         for name in tasks:

@@ -94,6 +94,14 @@ class Recipe:
         named = {"num_labels": len(self.labels)} if self.labels else {}
         return getattr(transformers, self.model_class).from_pretrained(self.settings["model"], dtype=dtype, **named)
 
+    def features(self, lines: list[dict[str, Any]], training: bool) -> list[dict[str, Any]]:
+        """Rows of ids, with their labels."""
+        raise NotImplementedError
+
+    def predict(self, trainer: Any, features: list[dict[str, Any]], lines: list[dict[str, Any]]) -> list[Any]:
+        """What the model says of each line."""
+        raise NotImplementedError
+
     def collator(self) -> Any:
         """Rows of a batch padded to the longest of them, rounded up."""
         from transformers import DataCollatorWithPadding
@@ -210,7 +218,9 @@ class Answer(Recipe):
         for at, feature in enumerate(features):
             windows[feature["owner"]].append(at)
         return [
-            best_of([(*scores[at], features[at]["offsets"]) for at in mine], line["context"], self.settings)
+            best_of(
+                [(scores[at][0], scores[at][1], features[at]["offsets"]) for at in mine], line["context"], self.settings
+            )
             for mine, line in zip(windows, lines, strict=True)
         ]
 

@@ -107,7 +107,7 @@ def memory_of(experiment: Experiment, prepared: Prepared) -> dict[str, int]:
     """Bytes by the compiler's analysis, and parameters by count."""
     built, objective = prepared.built, experiment.objective
 
-    def loss(params: Any, frozen: Any, batch: Batch) -> jax.Array:
+    def loss(params: Any, frozen: Any, batch: Batch) -> Any:
         model: Any = built.parts.merge(join(params, frozen))
         return sum(total for total, _ in objective.measure(model, batch, example_keys(0, batch)).terms.values())
 
@@ -115,12 +115,13 @@ def memory_of(experiment: Experiment, prepared: Prepared) -> dict[str, int]:
     with jax.set_mesh(built.mesh):
         gradients = jax.jit(jax.grad(loss)).lower(target.params, target.frozen, prepared.batch).compile()
         moments = jax.jit(built.optimizer.init).lower(target.params).compile()
-    whole = prepared.compiled.memory_analysis()
+    seen: dict[str, Any] = {"gradient": gradients.memory_analysis(), "optimizer": moments.memory_analysis()}
+    whole: Any = prepared.compiled.memory_analysis()
     return {
         "parameters": parameter_count(built.parts.params),
         "trained": parameter_count(target.params),
-        "gradient_bytes": int(gradients.memory_analysis().output_size_in_bytes),
-        "optimizer_bytes": int(moments.memory_analysis().output_size_in_bytes),
+        "gradient_bytes": int(seen["gradient"].output_size_in_bytes),
+        "optimizer_bytes": int(seen["optimizer"].output_size_in_bytes),
         "step_temporary_bytes": int(whole.temp_size_in_bytes),
         "step_argument_bytes": int(whole.argument_size_in_bytes),
     }

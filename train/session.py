@@ -76,6 +76,8 @@ def train_run(request, started: float) -> int:
         stack.callback(checkpoints.close)
         restored = restore(checkpoints, built.target, console)
         step = 0 if restored is None else restored.step
+        if drawn and restored is None:
+            console.say(f"only shape and vocabulary are those of {init}: all weights are drawn from the seed")
         if restored is None or built.parts.trained is not None:
             fresh = first_state(experiment, built, None if drawn else init, tokenizer, console.say)
             state = fresh if restored is None else restored.state._replace(frozen=fresh.frozen)

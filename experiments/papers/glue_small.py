@@ -50,7 +50,8 @@ def task(name: str) -> Experiment:
     data = known_task(name.partition("_")[0])
     source = TaskFiles(local(train), local(valid), COLUMNS.get(name, ()))
     limit = 10_000 if name == "sst2_10k" else None
-    data = dataclasses.replace(data, source=source, train_limit=limit)
+    length = 256 if name == "rte" else 128  # its texts are paragraphs
+    data = dataclasses.replace(data, source=source, train_limit=limit, row_length=length)
     return fine_tuning(data, evaluate_every=100, evaluate_rows=256)
 
 

@@ -3,18 +3,31 @@
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 
 from data.config import TextData
 from data.errors import DataError
+from data.sources import Synthetic
 from data.synthetic_tasks import CopyTask
-from data.tokenizers.choices import Words
+from data.tasks.choices import Classification
+from data.tasks.config import TaskData
+from data.tasks.sources import TaskFiles
+from data.tokenizers.choices import Bytes, Words
 from experiments import reproduce
 from experiments.papers import copy_task, grokking
-from experiments.reproduction import Criterion, Reproduction, summarise
+from experiments.reproduction import Criterion, Reproduction, Start, summarise
+from model.families import bert
+from model.mlp import PlainMLP
 from train.charts import Chart, Series
 from train.command import InputError
+from train.config import Experiment
+from train.fine_tuning import fine_tuning
 from train.lines import read_metrics
+from train.objectives import MaskedLM
+from train.optimizers import AdamW
+from train.run import Run, RunError
+from train.session import train
 
 CLAIMS = [path.stem for path in reproduce.claims()]
 
@@ -76,7 +89,7 @@ def test_every_claim_is_whole(name):
 
     module = importlib.import_module(f"experiments.papers.{name}")
     claim = module.reproduction
-    assert f"python -m experiments.reproduce {name}" in module.__doc__ and len(claim.seeds) >= 3
+    assert f"python -m experiments.reproduce {name}" in (module.__doc__ or "") and len(claim.seeds) >= 3
     assert any("control" in item.text for item in claim.criteria) and claim.control in claim.variants
     run = {name: (experiment, claim.starts.get(name)) for name, experiment in claim.variants.items()}
     assert all(run[a] != run[b] for a in run for b in run if a != b)
@@ -119,3 +132,50 @@ def test_what_is_missing_is_one_line_that_names_all_of_it(monkeypatch, tmp_path)
     with pytest.raises(DataError, match=r"python -m train.pretrain --exp=bert_tiny"):
         reproduce.main(["library_parts", "--runs", "runs"])
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_variant_begins_with_a_run_or_with_its_shape_only(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "all.tsv").write_text(
+        "label\tsentence\n" + "".join(f"{n % 2}\ttext {n} {'ab'[n % 2]}\n" for n in range(40))
+    )
+    config = bert.config("tiny", vocab_size=300, max_length=32)
+    config = dataclasses.replace(
+        config,
+        hidden_size=16,
+        attention=dataclasses.replace(config.attention, num_heads=2),
+        mlp=PlainMLP(32),
+    )
+    base = Experiment(
+        data=TextData(Synthetic(40), Bytes(), row_length=32, batch_size=8),
+        model=config,
+        objective=MaskedLM(),
+        optimizer=AdamW(),
+        steps=1,
+    )
+    trained = train(base, "base")
+    # A rate of nearly nothing leaves the weights as they were begun with.
+    data = TaskData(Classification(), TaskFiles("all.tsv"), row_length=32, batch_size=8)
+    task = fine_tuning(data, epochs=0.2, peak=1e-12)
+    claim = Reproduction(
+        paper="none",
+        claim="a claim",
+        published={},
+        departs="",
+        variants={"mine": task, "afresh": task},
+        starts={"mine": Start(lambda: "base"), "afresh": Start(lambda: "base", fresh=True)},
+        measure=lambda finished: {"accuracy": finished.scores["accuracy"]},
+        criteria=(Criterion("the control is run", lambda values: True),),
+        floor=dict,
+        control="afresh",
+        curves=lambda runs: [],
+    )
+    assert reproduce.reproduce("mine", claim, (1,), ["mine", "afresh"], tmp_path / "runs", tmp_path / "out") == 0
+    tables = {
+        name: np.asarray(Run.open(f"runs/mine/{name}-seed1").params["embeddings"]["tokens"]["embedding"])
+        for name in ("mine", "afresh")
+    }
+    begun = np.asarray(trained.params["embeddings"]["tokens"]["embedding"])
+    assert np.abs(tables["mine"] - begun).max() < 1e-6 < 1e-3 < np.abs(tables["afresh"] - begun).max()
+    with pytest.raises(RunError, match="was not begun with --fresh"):
+        train(dataclasses.replace(task, seed=1), "runs/mine/mine-seed1", init="base", fresh=True)
