@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from flax import nnx
 
@@ -40,6 +40,7 @@ from train.sharding import MeshShape, check_batch, make_mesh
 from train.state import Built, Params, build
 
 if TYPE_CHECKING:
+    from train.predicting import Asked, Predicted
     from train.task_evaluator import TaskEvaluator
 
 BEGINNING = (
@@ -245,6 +246,31 @@ class Run(Inspectable):
             quiet = lambda line: None  # noqa: E731
             examples = open_held_out_task(self.folder.path, self.experiment.task_data, self.tokenizer, say=quiet)
         return TaskEvaluator(self.built, self.experiment, examples, self.tokenizer)
+
+    @overload
+    def predict(self, texts: "Asked") -> "Predicted": ...
+    @overload
+    def predict(self, texts: "list[Asked]") -> "list[Predicted]": ...
+    def predict(self, texts: "Asked | list[Asked]") -> "Predicted | list[Predicted]":
+        """What a fine-tuned run says of a text, or of a list of them: its label, and the probability of every label.
+
+            run.predict("Return a new window.").label
+
+        A pair of texts is a tuple. RunError for a run that pre-trained; ReadingError for texts that do not fit the task.
+        """
+        from train.predicting import predict
+
+        if not self.experiment.is_task:
+            raise RunError(
+                f"{self.folder.path} is of no task, and has no labels to tell; use inspect, or fine-tune it first"
+            )
+        if isinstance(texts, list):
+            return predict(self._own_evaluator, self.params, texts)
+        return predict(self._own_evaluator, self.params, [texts])[0]
+
+    @cached_property
+    def _own_evaluator(self) -> "TaskEvaluator":
+        return self.task_evaluator()
 
     def evaluate(self, documents: Documents | None = None, data: TextData | None = None) -> dict[str, float]:
         """Every score of the objective; on what the run itself held out also what counting alone reaches."""
