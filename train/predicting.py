@@ -77,7 +77,7 @@ def asked_set(
 def columns_of(task: Classification | MultiLabel | Regression, text: Asked, number: int) -> dict[str, object]:
     """The columns of a record that holds a text: given by name, or in the places of the task's own."""
     if isinstance(text, Mapping):
-        columns: dict[str, object] = dict(text)
+        columns: dict[str, object] = {**text}
     elif task.template is not None:
         raise ReadingError(f"this task makes its text of columns, {task.template!r}; give each text as a dict of them")
     elif isinstance(text, tuple) != bool(task.second):
@@ -85,7 +85,7 @@ def columns_of(task: Classification | MultiLabel | Regression, text: Asked, numb
         raise ReadingError(f"text {number} does not fit; this task is of {shape}")
     else:
         first, second = text if isinstance(text, tuple) else (text, None)
-        columns = {task.text[0]: first} | ({} if second is None else {task.second[0]: second})
+        columns = {task.text[0]: first, **({} if second is None else {task.second[0]: second})}
     if isinstance(task, Regression):
         return columns | {task.target[0]: 0.0}
     label = (task.labels or ("",))[0]
