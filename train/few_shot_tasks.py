@@ -107,7 +107,7 @@ TASKS: dict[str, Prompted | WholeTexts] = {
         answers=("world", "sports", "business", "science"),
         labels=("World", "Sports", "Business", "Sci/Tech"),
         also=(("text", "description"),),
-        source="tfds:ag_news_subset",
+        source="tfds:ag_news_subset|test",
         metrics=("accuracy", "macro_f1"),
     ),
     "piqa": Prompted(prompt="Question: {goal}\nAnswer:", choices=("sol1", "sol2"), source="tfds:piqa"),

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from train import cli
 from train.command import InputError, configure_jax
-from train.registry import is_published
+from train.registry import entries, is_published
 from train.suggest import nearest
 
 if TYPE_CHECKING:
@@ -139,6 +139,7 @@ def task_scores(
 
 def examples_of(options: PromptOptions, source: str | None) -> dict[str, Any]:
     """Tasks by name, each with its examples, read before any model is opened."""
+    from data.errors import NotPrepared
     from train.few_shot import WholeTexts
     from train.few_shot_sources import open_examples
 
@@ -157,7 +158,10 @@ def examples_of(options: PromptOptions, source: str | None) -> dict[str, Any]:
             texts = (text for corpus in corpora for text in corpus.texts())
             chosen[name] = task, [text for text, _ in zip(texts, range(options.limit or MOST_TEXTS), strict=False)]
         else:
-            chosen[name] = task, open_examples(word)
+            try:
+                chosen[name] = task, open_examples(word)
+            except NotPrepared as error:
+                raise error.for_experiment(name if name in {item.name for item in entries()} else "sst2") from None
     if source is not None and len(chosen) > 1:
         raise InputError(
             f"--data.source is of one task, and --tasks {options.tasks} names {len(chosen)}; name one at a time"

@@ -69,8 +69,9 @@ def first_state(
     # What is added may be made of the weights, so it comes after them.
     tuned = split_model(attach(plain.parts.merge(params), experiment.peft, nnx.Rngs(experiment.seed))).params
     trained, frozen = built.parts.divide(tuned)
-    state = fresh_state(trained, built.optimizer, frozen)
-    return jax.tree.map(lambda leaf, target: jax.device_put(leaf, target.sharding), state, built.target)
+    where = jax.tree.map(lambda leaf: leaf.sharding, built.target)
+    begin = jax.jit(lambda trained, frozen: fresh_state(trained, built.optimizer, frozen), out_shardings=where)
+    return begin(trained, frozen)
 
 
 def check_published(

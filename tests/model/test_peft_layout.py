@@ -7,12 +7,15 @@ import importlib.util
 import json
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
 from safetensors.numpy import load_file, save_file
 
 from model.encoder import Encoder
+from model.initializers import TruncatedNormal
+from model.linear import Linear
 from model.peft import (
     IA3,
     AdaLoRA,
@@ -92,11 +95,18 @@ CHOICES = {
     "dora": LoRA(rank=3, decomposed=True, sites="*.attention.*"),
     "some layers": LoRA(rank=3, sites="*layers.1.attention.value", dropout=0.1),
 }
+QUICK = ["bert, dora", "gpt2, lora", "t5, some layers"]
 FAMILIES = ["bert", "gpt2", "llama2", "t5"]
 
 
-@pytest.mark.parametrize("choice", CHOICES.values(), ids=CHOICES)
-@pytest.mark.parametrize("name", ["bert", "gpt2", "llama2", "t5", "vit"])
+@pytest.mark.parametrize(
+    ("name", "choice"),
+    [
+        pytest.param(name, choice, id=f"{name}, {word}", marks=[] if f"{name}, {word}" in QUICK else pytest.mark.slow)
+        for name in ("bert", "gpt2", "llama2", "t5", "vit")
+        for word, choice in CHOICES.items()
+    ],
+)
 def test_what_is_saved_and_loaded_is_the_same_adapter(name, choice, tmp_path):
     """To the bit where each map is a matrix of its own; as the same product where some are fused."""
     model = twin(name)
@@ -180,7 +190,7 @@ VECTORS = {
 
 
 @pytest.mark.parametrize("choice", VECTORS.values(), ids=VECTORS)
-@pytest.mark.parametrize("name", ["bert", "gpt2", "llama2"])
+@pytest.mark.parametrize("name", ["gpt2", pytest.param("bert", marks=pytest.mark.slow)])
 def test_vectors_come_back_to_the_bit(name, choice, tmp_path):
     model = twin(name)
     tuned = stirred(attach(model, choice, nnx.Rngs(0)))
@@ -347,3 +357,78 @@ def test_prompts_are_the_same_in_peft(name, tmp_path):
     other.save_pretrained(tmp_path / "theirs")
     again = load_adapter(model, tmp_path / "theirs")
     np.testing.assert_allclose(outputs(again.model, {"input_ids": tokens})["logits"], logits, atol=1e-4)
+
+
+class Task(nnx.Module):
+    """An encoder with a head of its own, as a task has it."""
+
+    def __init__(self, encoder: Encoder, classes: int):
+        self.encoder = encoder
+        axes, drawn = {"D": encoder.config.hidden_size, "C": classes}, TruncatedNormal(0.3).draw("input", 1, 1, 1)
+        self.classifier = Linear("BD,DC->BC", axes, initializer=drawn, rngs=nnx.Rngs(0))
+
+    def __call__(self, *row):
+        return self.classifier(self.encoder.pool(self.encoder(*row)))
+
+
+def task_of_twin() -> Task:
+    """The stored BERT without its heads, and a fresh classifier."""
+    model = twin("bert")
+    encoder = Encoder(model.config, pooler=True, rngs=nnx.Rngs(0))
+    theirs = flat(model)
+    for path, leaf in nnx.to_flat_state(nnx.state(encoder, nnx.Param)):
+        name = ".".join(map(str, path))
+        leaf[...] = theirs[f"pair_head.{name}" if name.startswith("pooler") else name]
+    return Task(encoder, 3)
+
+
+TASK_CHOICE = LoRA(rank=3, sites="*.attention.query,encoder.layers.1.mlp.up,encoder.pooler")
+
+
+def saved_task(task, folder):
+    """A tuned task, written with its head."""
+    tuned = stirred(attach(task, TASK_CHOICE, nnx.Rngs(0)))
+    heads = {"classifier.weight": np.asarray(task.classifier.kernel[...]).T, "classifier.bias": np.ones(3, np.float32)}
+    tuned.classifier.bias = nnx.Param(jnp.ones(3))
+    save_adapter(tuned, TASK_CHOICE, folder, base=str(TWINS / "bert"), task="SEQ_CLS", heads=heads)
+    return tuned
+
+
+def test_the_part_of_a_task_that_is_published_has_its_names(tmp_path):
+    task = task_of_twin()
+    tuned = saved_task(task, tmp_path / "adapter")
+    names = set(load_file(tmp_path / "adapter" / "adapter_model.safetensors"))
+    assert "base_model.model.bert.pooler.dense.lora_A.weight" in names
+    assert "base_model.model.bert.encoder.layer.0.attention.self.query.lora_B.weight" in names
+    assert "base_model.model.bert.encoder.layer.0.intermediate.dense.lora_B.weight" not in names
+    loaded = load_adapter(task, tmp_path / "adapter")
+    assert set(loaded.heads) == {"classifier.weight", "classifier.bias"}
+    assert loaded.choice.sites.split(",") == [
+        "encoder.layers.*.attention.query",
+        "encoder.layers.1.mlp.up",
+        "encoder.pooler",
+    ]
+    ours, theirs = (flat(merge(each)) for each in (tuned, loaded.model))
+    for path in set(ours) - {"classifier.bias"}:
+        np.testing.assert_array_equal(ours[path], theirs[path])
+    with pytest.raises(PeftError, match="classifier has no published name"):
+        choice = LoRA(sites="classifier")
+        save_adapter(attach(task, choice, nnx.Rngs(0)), choice, tmp_path / "head")
+
+
+@pytest.mark.slow
+@live
+@pytest.mark.filterwarnings("ignore")
+def test_a_tuned_classifier_is_the_same_in_peft(tmp_path):
+    import peft
+    import torch
+    import transformers
+
+    tuned = saved_task(task_of_twin(), tmp_path / "adapter")
+    plain = transformers.AutoModelForSequenceClassification.from_pretrained(TWINS / "bert", num_labels=3)
+    other = peft.PeftModel.from_pretrained(plain, tmp_path / "adapter").eval()
+    tokens = load_file(TWINS / "bert" / "expected.safetensors")["inputs.input_ids"][:1]
+    with torch.no_grad():
+        logits = other(input_ids=torch.from_numpy(tokens)).logits.numpy()
+    places, one = jnp.arange(tokens.shape[1])[None], jnp.ones(tokens.shape, jnp.int32)
+    np.testing.assert_allclose(tuned(jnp.asarray(tokens, jnp.int32), places, one), logits, atol=1e-5)

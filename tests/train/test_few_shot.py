@@ -360,13 +360,13 @@ def test_files_of_every_kind(tmp_path):
         train, valid = open_examples(f"files:{tmp_path}/{word}")
         assert train is None and [(e["sentence"], str(e["label"])) for e in valid] == rows, word
     train, valid = open_examples(f"files:{tmp_path}/a.tsv|{tmp_path}/b.csv")
-    assert train is not None and len(train) == len(valid) == 2 and valid[1]["__place__"].endswith("b.csv, line 3")
+    assert train is not None and len(train) == len(valid) == 2 and valid[1]["__place__"].endswith("b.csv line 3")
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("a\tb\n1\n", "line 2 has 1 columns and not 2"),
+        ("a\tb\n1\n", "line 2 has 1 column, not 2"),
         ("a\tb\n", "holds no example"),
     ],
 )

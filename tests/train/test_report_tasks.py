@@ -10,7 +10,7 @@ import pytest
 
 from train import report_tasks
 from train.confusion import STRONGEST, draw_confusion
-from train.predictions import FILE, Attributions, Predictions, surest_mistakes, write_predictions
+from train.predictions import FILE, Attributions, Predictions, predictions_json, surest_mistakes
 from train.record import Record
 from train.report import write_report
 from train.task_metrics import confusion_matrix
@@ -42,7 +42,7 @@ def classifier(folder, labels=LABELS, count=60, attributed=True, seed=0):
     tokens = ("[CLS]", "un", "##like", EVIL, "good", "[SEP]")
     found = {n: Attributions(tokens, (0.0, 0.5, -0.25, 1.0, 0.001, 0.0)) for n in wrong} if attributed else None
     folder.mkdir(exist_ok=True)
-    write_predictions(folder, labels, texts, logits, targets, found)
+    (folder / FILE).write_text(json.dumps(predictions_json(labels, texts, logits, targets, found)))
     (folder / "scores.json").write_text(json.dumps({"accuracy": 0.75, "matthews": 0.5, "valid_loss": 0.4}))
     config = {"data": {"task": {"name": "classification"}}, "model": {"num_layers": 2, "hidden_size": 128}}
     (folder / "config.json").write_text(json.dumps(config))
@@ -142,7 +142,7 @@ def test_a_matrix_of_any_size_is_drawn(tmp_path, classes):
 
 def test_not_one_mistake_is_said_too(tmp_path):
     eye = np.eye(2, dtype=np.float32)[[0, 1, 1]] * 9
-    write_predictions(tmp_path, ("a", "b"), ["x"] * 3, eye, np.array([0, 1, 1]))
+    (tmp_path / FILE).write_text(json.dumps(predictions_json(("a", "b"), ["x"] * 3, eye, np.array([0, 1, 1]))))
     page = write_report(tmp_path).read_text()
     assert "Not one mistake." in page and "Mistakes" not in page
 
