@@ -24,7 +24,6 @@ from data.tokenizers.exporting import export_tokenizer
 from model.config import TransformerConfig, choice_name
 from model.encoder_decoder import EncoderDecoder
 from model.hub import new_folder
-from model.peft import merge
 from model.positions import LearnedPositions
 from model.published import Architecture, CannotExpress, Family, HubError
 from model.publishing import architecture_of, express, write_model
@@ -180,7 +179,7 @@ def save(model: Any, path: str | Path, *, tokenizer: Tokenizer | None = None, fa
     if isinstance(model, Opened | Pretrained | Run):
         tokenizer, model = tokenizer or model.tokenizer, model.model
     if run is not None and run.experiment.peft is not None:
-        model = merge(model)
+        model = run.merged().model
     labels = {} if run is None else label_fields(run.experiment)
     known = None if pretrained is None else pretrained.family.model_type
     expressed = express(architecture_of(model), family or known)

@@ -31,6 +31,7 @@ from data.tasks.held_out import open_held_out_task
 from data.tasks.opened import TaskSet
 from data.tokenizers import Tokenizer, load_tokenizer
 from model.config import from_json
+from model.peft import merge
 from train.checkpoint import Checkpoints, Keep, Restored
 from train.config import Experiment
 from train.evaluator import Evaluator
@@ -41,6 +42,7 @@ from train.state import Built, Params, build
 
 if TYPE_CHECKING:
     from train.predicting import Asked, Predicted
+    from train.pretrained import Opened
     from train.task_evaluator import TaskEvaluator
 
 BEGINNING = (
@@ -246,6 +248,16 @@ class Run(Inspectable):
             quiet = lambda line: None  # noqa: E731
             examples = open_held_out_task(self.folder.path, self.experiment.task_data, self.tokenizer, say=quiet)
         return TaskEvaluator(self.built, self.experiment, examples, self.tokenizer)
+
+    def merged(self) -> "Opened":
+        """The model with the few parameters that the run trained folded into its weights, to be looked into like the run.
+
+        PeftError for what cannot be folded; the model as it is where all parameters were trained.
+        """
+        from train.pretrained import Opened  # which knows of runs itself
+
+        plain = self.model if self.experiment.peft is None else merge(self.model)
+        return Opened(plain, self.tokenizer, self.experiment.model, self.folder.path.name)
 
     @overload
     def predict(self, texts: "Asked") -> "Predicted": ...

@@ -28,10 +28,10 @@ from train.adapters import save_run_adapter
 from train.command import run_command
 from train.fine_tuning import fine_tuning
 from train.objectives.tasks import Classify
+from train.mistakes import Mistakes
 from train.outputs import outputs
 from train.pretrained import load, open_any, save
 from train.reading import ReadingError
-from train.run import RunError
 from train.sharding import make_mesh
 from train.state import split_model
 
@@ -66,6 +66,8 @@ def tuned(tmp_path, private_cache, monkeypatch):
     """Trains a task of three lines for two steps from a published base; gives the run."""
     for module in (train.run, train.session):
         monkeypatch.setattr(module, "make_mesh", lambda shape: make_mesh(shape, jax.devices()[:1]))
+    optimized = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)  # compiles in half the time
     base = tmp_path / "base"
     tokenizer = load_tokenizer(VOCABULARY)
     config = small(bert, vocab_size=tokenizer.vocab_size)
@@ -82,7 +84,8 @@ def tuned(tmp_path, private_cache, monkeypatch):
         chosen = dataclasses.replace(chosen, epochs=None, steps=2)
         return train.session.train(chosen, tmp_path / name, init=str(base))
 
-    return run
+    yield run
+    jax.config.update("jax_disable_most_optimizations", optimized)
 
 
 @pytest.mark.parametrize("name", ["bert", "roberta"])
@@ -134,9 +137,17 @@ def test_a_tuned_run_tells_labels_and_goes_out_merged_and_as_an_adapter(tuned, t
     assert fields["id2label"] == dict(zip("012", LABELS, strict=True))
     assert fields["problem_type"] == "single_label_classification"
     back = open_any(tmp_path / "merged")
-    for text in TEXTS:
-        one, other = (opened.inspect(text, keep=["embeddings.output"]).output for opened in (run, back))
+    one, *others = (opened.inspect(TEXTS, keep=["embeddings.output"]).output for opened in (run, run.merged(), back))
+    for other in others:
         np.testing.assert_allclose(one, other, atol=1e-5)
+
+    # Its mistakes are shown with their texts, the marks of a page escaped.
+    mistakes = Mistakes.of(run, most=9)
+    assert len(mistakes) == sum(
+        found.label != right for found, right in zip(run.predict([*TEXTS, "x y"]), LABELS, strict=True)
+    )
+    for place in range(len(mistakes)):
+        assert mistakes.verdict(place) in repr(mistakes) and mistakes.verdict(place) in mistakes._repr_html_()
 
     # By itself: it comes back on the base, with the head beside it.
     code, said, error = command(run.folder.path, "--to", tmp_path / "adapter", "--adapter")
@@ -151,15 +162,13 @@ def test_a_tuned_run_tells_labels_and_goes_out_merged_and_as_an_adapter(tuned, t
     fields = json.loads((tmp_path / "adapter/adapter_config.json").read_text())
     assert (fields["task_type"], fields["base_model_name_or_path"]) == ("SEQ_CLS", str(tmp_path / "base"))
 
-    # And bad input, each in one line, with nothing written.
-    whole = tuned(name="whole")
-    for words, expected in [
-        ((run.folder.path, "--to", tmp_path / "new", "--adapter", "--family", "bert"), "leave --family out"),
-        ((whole.folder.path, "--to", tmp_path / "new", "--adapter"), "trained all parameters and has no adapter"),
-    ]:
-        code, said, error = command(*words)
-        assert (code, said) == (2, "") and expected in error and error.count("\n") == 1, error
-        assert not (tmp_path / "new").exists() and not list(tmp_path.glob(".new*"))
+    # And bad input, with nothing written.
+    code, said, error = command(run.folder.path, "--to", tmp_path / "new", "--adapter", "--family", "bert")
+    assert (code, said) == (2, "") and "leave --family out" in error and error.count("\n") == 1, error
+    whole = dataclasses.replace(run, experiment=dataclasses.replace(run.experiment, peft=None))
+    with pytest.raises(PeftError, match="trained all parameters and has no adapter"):
+        save_run_adapter(whole, tmp_path / "new")
+    assert not (tmp_path / "new").exists() and not list(tmp_path.glob(".new*"))
 
 
 @pytest.mark.slow
@@ -179,14 +188,6 @@ def test_other_tasks_and_other_tuning(tuned, tmp_path):
     with pytest.raises(HubError, match="pooling='mean'"):
         save(mean, tmp_path / "mean_out")
     assert not [path for path in tmp_path.iterdir() if path.name in ("adapter", "prefix_out", "mean_out")]
-
-
-def test_a_run_of_text_tells_no_labels(here, tmp_path):
-    from train.run import Run
-
-    assert here("--run-dir", tmp_path / "run", "--steps", "1", "--evaluate-rows", "8").code == 0
-    with pytest.raises(RunError, match="is of no task"):
-        Run.open(tmp_path / "run").predict("x")
 
 
 @live
