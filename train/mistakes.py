@@ -8,7 +8,7 @@ from train.report_tasks import cut, tinted
 from train.run import Run, RunError
 
 STYLE = """<style>
-.loupe-mistakes article { border-left: 3px solid #b9b4a9; padding: 0 0 0 .8em; margin: 0 0 1.1em; max-width: 46em; line-height: 1.65 }
+.loupe-mistakes article { border-left: 3px solid #b9b4a9; padding-left: .8em; margin: 0 0 1.1em; max-width: 46em }
 .loupe-mistakes .for { background: rgb(40 121 184 / calc(var(--share) * 55%)); border-radius: 2px }
 .loupe-mistakes .against { border-bottom: 3px solid rgb(184 69 42 / calc(var(--share) * 90%)) }
 .loupe-mistakes .verdict { color: GrayText; margin: 0 }

@@ -27,8 +27,8 @@ from train import export
 from train.adapters import save_run_adapter
 from train.command import run_command
 from train.fine_tuning import fine_tuning
-from train.objectives.tasks import Classify
 from train.mistakes import Mistakes
+from train.objectives.tasks import Classify
 from train.outputs import outputs
 from train.pretrained import load, open_any, save
 from train.reading import ReadingError
