@@ -17,7 +17,9 @@ from model.encoder_decoder import EncoderDecoder
 from model.families.known import FAMILIES
 from model.hub import CONFIG, FILE_BYTES, write_json, write_tensors
 from model.layout import layout
+from model.output import Output
 from model.published import IRRELEVANT, LAYER, Architecture, CannotExpress, Family, Fields, HubError, Row, several
+from model.task_models import EncoderForTask
 from model.vision import VisionTransformer
 from model.weights import abstract, rows_of
 
@@ -62,6 +64,11 @@ def architecture_of(model: nnx.Module) -> Architecture:
     config = getattr(model, "config", None)
     if not isinstance(config, TransformerConfig):
         raise HubError(f"a {type(model).__name__} has no published form; give one of the models of this package")
+    if isinstance(model, EncoderForTask):  # which keeps nothing of what its config says of scores of tokens
+        config = dataclasses.replace(config, output=Output())
+        if model.classifier is None:  # its states are the answer
+            return Architecture(Encoder, config, options)
+        options |= {"outputs": model.classifier.kernel.shape[-1], "pooling": model.pooling}
     return Architecture(type(model), config, options)
 
 
@@ -145,9 +152,7 @@ def write_model(
     tokens, labels, settings of generation) are kept.
     """
     folder, family = Path(folder), expressed.family
-    params = {
-        ".".join(map(str, path)): leaf.get_value() for path, leaf in nnx.to_flat_state(nnx.state(model, nnx.Param))
-    }
+    params = params_of(model)
     if strange := set(params) - set(abstract(architecture_of(model))[1]):
         raise HubError(
             f"{several(sorted(strange))} has no published name; merge what was attached, or save it as an adapter"
@@ -155,8 +160,26 @@ def write_model(
     kinds = {str(leaf.dtype) for leaf in params.values()}
     kept = {name: value for name, value in carried.items() if name in (IRRELEVANT - SAID_ANEW) | set(family.kept)}
     write_json(folder / CONFIG, expressed.fields | kept | {"dtype": min(kinds) if len(kinds) == 1 else "float32"})
-    known = family.sizes(expressed.architecture.config)
+    write_tensors(folder, tensors_of(params, expressed), file_bytes=file_bytes)
+
+
+def params_of(model: nnx.Module) -> dict[str, Any]:
+    """The parameters of a model by their dotted paths."""
+    flat = nnx.to_flat_state(nnx.state(model, nnx.Param))
+    return {".".join(map(str, path)): leaf.get_value() for path, leaf in flat}
+
+
+def tensors_of(
+    params: Mapping[str, Any], expressed: Expressed, beginning: tuple[str, ...] = ("",)
+) -> Iterator[tuple[str, np.ndarray]]:
+    """The published tensors of parameters by their names, one after the other: all, or those of paths with such a beginning.
+
+    A parameter that the family has and ours lacks is zeros.
+    """
+    kinds = {str(leaf.dtype) for leaf in params.values()}
+    known = expressed.family.sizes(expressed.architecture.config)
     shapes = abstract(expressed.architecture)[1]
+    has_no_prefix = expressed.fields["architectures"] == [expressed.family.base]
 
     def array_of(part: Part) -> np.ndarray:
         if part.path not in params:
@@ -170,12 +193,9 @@ def write_model(
         written = [lies.write(array, lies.sizes(array.shape, known)) for array in arrays]
         return written[0] if len(written) == 1 else np.concatenate(written, axis=lies.parts_axis())
 
-    def each() -> Iterator[tuple[str, np.ndarray]]:
-        has_no_prefix = expressed.fields["architectures"] == [family.base]
-        for name, parts in expressed.tensors.items():
-            yield name.removeprefix(family.prefix) if has_no_prefix else name, tensor_of(parts)
-
-    write_tensors(folder, each(), file_bytes=file_bytes)
+    for name, parts in expressed.tensors.items():
+        if parts[0].path.startswith(beginning):
+            yield name.removeprefix(expressed.family.prefix) if has_no_prefix else name, tensor_of(parts)
 
 
 def differences(ours: Architecture, theirs: Architecture) -> list[tuple[str, Any, Any]]:

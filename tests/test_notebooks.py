@@ -18,8 +18,8 @@ def source(cell: dict) -> str:
     return "".join(cell["source"])
 
 
-def test_there_are_the_four():
-    assert [path.stem.partition("_")[0] for path in NOTEBOOKS][:4] == ["01", "02", "03", "04"]
+def test_there_are_the_six():
+    assert [path.stem.partition("_")[0] for path in NOTEBOOKS][:6] == ["01", "02", "03", "04", "05", "06"]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

@@ -1,12 +1,15 @@
-"""A run as a folder that transformers opens: python -m train.export RUN_DIR --to DIR [--step N] [--family NAME]
+"""A run as a folder that transformers opens: python -m train.export RUN_DIR --to DIR [--step N] [--family NAME] [--adapter]
 
-Writes config.json, the weights as safetensors, and the tokenizer's files. What no published family can express is refused,
-every field that stands in the way by its name; nothing is written then.
+Writes config.json, the weights as safetensors, and the tokenizer's files. What a run with --peft trained is merged into the
+weights, or with --adapter written by itself, as peft opens it. What no published family can express is refused, every field
+that stands in the way by its name; nothing is written then.
 """
 
 import argparse
+import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from train.command import InputError, configure_jax, run_command
 
@@ -24,7 +27,14 @@ def main(words: list[str] | None = None) -> int:
         metavar="NAME",
         help="the model_type to publish it as; the first that can say it where none is named",
     )
+    parser.add_argument(
+        "--adapter",
+        action="store_true",
+        help="only what --peft trained, as a folder for peft, instead of the whole model",
+    )
     options = parser.parse_args(words)
+    if options.adapter and options.family:
+        raise InputError("--adapter has the names of the model that it is put on; leave --family out")
     if not (options.run / "config.json").is_file():
         raise InputError(f"{options.run} is not a run folder (it has no config.json); give the folder of a run")
     configure_jax()
@@ -37,6 +47,10 @@ def main(words: list[str] | None = None) -> int:
         raise InputError(f"{options.run} is a published folder already; give the folder of a run")
     check_new(options.to)
     run = Run.open(options.run, step=options.step)
+    if options.adapter:
+        from train.adapters import save_run_adapter
+
+        return tell_adapter(run, save_run_adapter(run, options.to))
     folder = save(run, options.to, family=options.family)
     fields = read_json(folder / CONFIG)
     (kind,) = fields["architectures"]
@@ -44,14 +58,35 @@ def main(words: list[str] | None = None) -> int:
         f"{run.folder.path} after step {run.step}, {parameter_count(run.params):,} parameters, "
         f"is the {kind} of {fields['model_type']} in {folder}:"
     )
-    for path in sorted(folder.iterdir()):
-        print(f"  {path.name:24} {path.stat().st_size:13,} bytes")
+    list_files(folder)
     print("where transformers is installed it opens with")
     print(f"  from transformers import AutoTokenizer, {kind}")
     print(
         f"  model, tokenizer = ({kind}.from_pretrained({str(folder)!r}), AutoTokenizer.from_pretrained({str(folder)!r}))"
     )
     return 0
+
+
+def tell_adapter(run: Any, folder: Path) -> int:
+    """Say what was written, and how it is opened."""
+    fields = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    kept = fields["modules_to_save"]
+    beside = f" with {', '.join(kept)}" if kept else ""
+    print(f"{run.folder.path} after step {run.step}: the {fields['peft_type']} adapter{beside} in {folder}:")
+    list_files(folder)
+    base = fields["base_model_name_or_path"]
+    print("where peft is installed it opens on the model that the run began from, opened by transformers, with")
+    print("  from peft import PeftModel")
+    print(f"  model = PeftModel.from_pretrained(model, {str(folder)!r})")
+    if base is None:
+        print("that model is none published: python -m train.export makes a folder of it, if it is a run")
+    return 0
+
+
+def list_files(folder: Path) -> None:
+    """The files of a folder with their sizes."""
+    for path in sorted(folder.iterdir()):
+        print(f"  {path.name:24} {path.stat().st_size:13,} bytes")
 
 
 if __name__ == "__main__":

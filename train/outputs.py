@@ -14,6 +14,7 @@ from model.decoder import LanguageModel
 from model.encoder import Encoder, MaskedLanguageModel
 from model.encoder_decoder import EncoderDecoder
 from model.positions import LearnedPositions
+from model.task_models import EncoderForTask
 from model.vision import VisionTransformer
 
 Sites = dict[str, Array]
@@ -114,6 +115,9 @@ def _of_encoder(model: Encoder, arrays: dict[str, Array], counts_tokens: bool) -
         found["logits"] = model.predict_tokens(hidden)
         if model.pair_head is not None:
             found["nsp_logits"] = model.predict_next_sentence(hidden[:, :1])[:, 0]
+    if isinstance(model, EncoderForTask) and model.classifier is not None:
+        scores = model.classify(model.summed_up(hidden, segments))
+        found["logits"] = scores if model.pooling is None else scores[:, 0]
     if model.pooler is not None:
         found["pooler_output"] = model.pool(hidden)
     return found

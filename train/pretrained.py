@@ -21,15 +21,17 @@ from data.errors import DataError
 from data.text_pairs import start_of_target
 from data.tokenizers import Tokenizer, load_tokenizer
 from data.tokenizers.exporting import export_tokenizer
-from model.config import TransformerConfig
+from model.config import TransformerConfig, choice_name
 from model.encoder_decoder import EncoderDecoder
 from model.hub import new_folder
 from model.positions import LearnedPositions
 from model.published import Architecture, CannotExpress, Family, HubError
 from model.publishing import architecture_of, express, write_model
 from model.weights import open_published, read_model
+from train.config import Experiment
 from train.inspectable import Inspectable
 from train.objectives import PrefixLM
+from train.objectives.tasks import Contrast, TagTokens, TaskObjective
 from train.outputs import outputs
 from train.registry import is_published, on_hub
 from train.run import Run, RunError
@@ -54,6 +56,12 @@ BESIDE = (
     "generation_config.json",
     "preprocessor_config.json",
 )
+# What transformers calls the losses of those heads that have several.
+PROBLEMS = {
+    "classify": "single_label_classification",
+    "classify_many": "multi_label_classification",
+    "regress": "regression",
+}
 
 
 @dataclass(frozen=True)
@@ -99,7 +107,7 @@ class Pretrained(Inspectable):
     ) -> dict[str, Any]:
         """What the published model answers, by its published names; float32 NumPy arrays.
 
-        `last_hidden_state` [B T D]; `logits` where it has a head ([B T V], or [B C] for images), `nsp_logits` [B 2],
+        `last_hidden_state` [B T D]; `logits` where it has a head ([B T V], or [B C] and [B T C] of classes), `nsp_logits` [B 2],
         `pooler_output` [B D], `encoder_last_hidden_state` [B S D]; with `hidden_states` also lists of what enters the first
         layer and leaves each one, the last after the final norm where the published list has it so. Values at padded places
         mean nothing. Each shape is compiled once. ValueError for arrays that the model cannot take.
@@ -156,19 +164,26 @@ def save(model: Any, path: str | Path, *, tokenizer: Tokenizer | None = None, fa
         tokenizer: for a model that brings none.
         family: `model_type` to publish it as; None: what it was loaded as, or else the first family that can say it.
 
+    Of a run that trained few parameters they are merged into the weights, and a run of a task names its labels.
+
     Raises:
         HubError: the family cannot express the model (every field of it that stands in the way is named), or `path` is taken.
+        PeftError: what was trained cannot be folded into weights.
     """
     if isinstance(model, Run) and isinstance(model.experiment.objective, PrefixLM):
         raise CannotExpress(
             "no published family", f"objective={model.experiment.objective}: a prefix that is seen both ways"
         )
     pretrained = model.pretrained if isinstance(model, Opened) else model if isinstance(model, Pretrained) else None
+    run = model if isinstance(model, Run) else model.run if isinstance(model, Opened) else None
     if isinstance(model, Opened | Pretrained | Run):
         tokenizer, model = tokenizer or model.tokenizer, model.model
+    if run is not None and run.experiment.peft is not None:
+        model = run.merged().model
+    labels = {} if run is None else label_fields(run.experiment)
     known = None if pretrained is None else pretrained.family.model_type
     expressed = express(architecture_of(model), family or known)
-    fields: dict[str, Any] = {} if pretrained is None else dict(pretrained.fields)
+    fields: dict[str, Any] = labels if pretrained is None else dict(pretrained.fields)
     same_vocabulary = pretrained is not None and tokenizer is pretrained.tokenizer
     if tokenizer is not None and not same_vocabulary:
         fields |= token_ids(tokenizer, isinstance(model, EncoderDecoder))
@@ -198,6 +213,23 @@ def save(model: Any, path: str | Path, *, tokenizer: Tokenizer | None = None, fa
         return temporary.replace(target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def label_fields(experiment: Experiment) -> dict[str, Any]:
+    """The fields of config.json that name the labels of a task, and say how a loss would be taken.
+
+    CannotExpress for a head that is read otherwise than the published one of the same shape.
+    """
+    objective = experiment.objective
+    if not isinstance(objective, TaskObjective) or objective.outputs == 0:
+        return {}
+    word = choice_name(type(objective))
+    if word not in PROBLEMS and not isinstance(objective, TagTokens | Contrast):
+        raise CannotExpress("no published family", f"objective={word}, whose head is read in another way")
+    labels = getattr(experiment.task_data.task, "labels", None) or ()
+    named = {"id2label": {str(number): name for number, name in enumerate(labels)}} if labels else {}
+    numbered = {"label2id": {name: number for number, name in enumerate(labels)}} if labels else {}
+    return named | numbered | ({"problem_type": PROBLEMS[word]} if word in PROBLEMS else {})
 
 
 def token_ids(tokenizer: Tokenizer, two_sided: bool) -> dict[str, int | None]:

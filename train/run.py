@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from flax import nnx
 
@@ -31,6 +31,7 @@ from data.tasks.held_out import open_held_out_task
 from data.tasks.opened import TaskSet
 from data.tokenizers import Tokenizer, load_tokenizer
 from model.config import from_json
+from model.peft import merge
 from train.checkpoint import Checkpoints, Keep, Restored
 from train.config import Experiment
 from train.evaluator import Evaluator
@@ -40,6 +41,8 @@ from train.sharding import MeshShape, check_batch, make_mesh
 from train.state import Built, Params, build
 
 if TYPE_CHECKING:
+    from train.predicting import Asked, Predicted
+    from train.pretrained import Opened
     from train.task_evaluator import TaskEvaluator
 
 BEGINNING = (
@@ -246,6 +249,41 @@ class Run(Inspectable):
             quiet = lambda line: None  # noqa: E731
             examples = open_held_out_task(self.folder.path, self.experiment.task_data, self.tokenizer, say=quiet)
         return TaskEvaluator(self.built, self.experiment, examples, self.tokenizer)
+
+    def merged(self) -> "Opened":
+        """The model with the few parameters that the run trained folded into its weights, to be looked into like the run.
+
+        PeftError for what cannot be folded; the model as it is where all parameters were trained.
+        """
+        from train.pretrained import Opened  # which knows of runs itself
+
+        plain = self.model if self.experiment.peft is None else merge(self.model)
+        return Opened(plain, self.tokenizer, self.experiment.model, self.folder.path.name)
+
+    @overload
+    def predict(self, texts: "Asked") -> "Predicted": ...
+    @overload
+    def predict(self, texts: "list[Asked]") -> "list[Predicted]": ...
+    def predict(self, texts: "Asked | list[Asked]") -> "Predicted | list[Predicted]":
+        """What a fine-tuned run says of a text, or of a list of them: its label, and the probability of every label.
+
+            run.predict("Return a new window.").label
+
+        A pair of texts is a tuple. RunError for a run that pre-trained; ReadingError for texts that do not fit the task.
+        """
+        from train.predicting import predict
+
+        if not self.experiment.is_task:
+            raise RunError(
+                f"{self.folder.path} is of no task, and has no labels to tell; use inspect, or fine-tune it first"
+            )
+        if isinstance(texts, list):
+            return predict(self._own_evaluator, self.params, texts)
+        return predict(self._own_evaluator, self.params, [texts])[0]
+
+    @cached_property
+    def _own_evaluator(self) -> "TaskEvaluator":
+        return self.task_evaluator()
 
     def evaluate(self, documents: Documents | None = None, data: TextData | None = None) -> dict[str, float]:
         """Every score of the objective; on what the run itself held out also what counting alone reaches."""

@@ -35,7 +35,7 @@ class TaskEvaluator:
     samples_file = "predictions.json"  # what a run folder keeps of `samples`
 
     def __init__(self, built: Built, experiment: Experiment, held_out: TaskSet, tokenizer: Tokenizer):
-        self._built, self._experiment, self.held_out, self._tokenizer = built, experiment, held_out, tokenizer
+        self._built, self.experiment, self.held_out, self.tokenizer = built, experiment, held_out, tokenizer
         self._placing = batch_sharding(built.mesh)
         objective = experiment.objective
         predict = objective.predict if isinstance(objective, TaskObjective) else lambda model, batch: {}
@@ -49,11 +49,11 @@ class TaskEvaluator:
 
     def batches(self, mode: str = "train", limit_rows: int | None = None) -> Iterator[Batch]:
         """The held-out rows as host batches; a row is shown in one way only, whatever the `mode`."""
-        return eval_task_batches(self.held_out, self._experiment.task_data, limit_rows=limit_rows)
+        return self._batches(self.held_out, limit_rows)
 
     def quick(self, params: Params) -> dict[str, float]:
         """Every score, on the first held-out examples only."""
-        return self._scores(params, self._experiment.evaluate_rows)
+        return self._scores(params, self.experiment.evaluate_rows)
 
     def full(self, params: Params) -> dict[str, float]:
         """Every score on every held-out example."""
@@ -62,17 +62,19 @@ class TaskEvaluator:
             found |= of_texts(self.held_out, self.written(params))
         return found | {"held_out_examples": len(self.held_out)}
 
-    def answers(self, params: Params) -> Answered:
-        """What the model gives for each row, by name, in the order of the rows; float32."""
-        return self._see(params, None)[1]
+    def answers(self, params: Params, examples: TaskSet | None = None) -> Answered:
+        """What the model gives for each row, by name, in the order of the rows; float32. `examples` may be others than those
+        held out.
+        """
+        return self._see(params, None, examples)[1]
 
     def written(self, params: Params) -> list[str]:
         """What the model writes for each held-out example of a task of generation, greedily."""
         task = self.held_out.task
         assert isinstance(task, Generation)
-        model = self._built.parts.merge(cast(params, self._experiment.compute_dtype))
-        opened = Opened(model, self._tokenizer, self._experiment.model, "the model")
-        most = task.target_length or self._experiment.task_data.row_length
+        model = self._built.parts.merge(cast(params, self.experiment.compute_dtype))
+        opened = Opened(model, self.tokenizer, self.experiment.model, "the model")
+        most = task.target_length or self.experiment.task_data.row_length
         prompts = [np.asarray(ids, np.int32) for ids in self.held_out.extras["prompts"]]
         found = []
         for start in range(0, len(prompts), TOGETHER):
@@ -86,8 +88,8 @@ class TaskEvaluator:
             return {}
         logits = np.stack(self.answers(params)["logits"])
         targets = label_targets(self.held_out.rows)
-        model = self._built.parts.merge(cast(params, self._experiment.compute_dtype))
-        found = attributions(model, self.held_out, logits, targets, self._tokenizer)
+        model = self._built.parts.merge(cast(params, self.experiment.compute_dtype))
+        found = attributions(model, self.held_out, logits, targets, self.tokenizer)
         texts = [self.held_out.texts(int(number)) for number in self.held_out.owner]
         return predictions_json(self.held_out.labels, texts, logits, targets, found)
 
@@ -98,12 +100,16 @@ class TaskEvaluator:
             found |= {"perplexity": math.exp(min(means["next"], 700.0)), "accuracy": means["accuracy"]}
         return found | scores(self.held_out, answered)
 
-    def _see(self, params: Params, limit_rows: int | None) -> tuple[Means, Answered]:
-        rows = len(self.held_out.rows) if limit_rows is None else min(limit_rows, len(self.held_out.rows))
+    def _batches(self, examples: TaskSet, limit_rows: int | None) -> Iterator[Batch]:
+        return eval_task_batches(examples, self.experiment.task_data, limit_rows=limit_rows)
+
+    def _see(self, params: Params, limit_rows: int | None, examples: TaskSet | None = None) -> tuple[Means, Answered]:
+        shown = self.held_out if examples is None else examples
+        rows = len(shown.rows) if limit_rows is None else min(limit_rows, len(shown.rows))
         found: Answered = {}
         seen: list[Measured] = []
         with jax.set_mesh(self._built.mesh):
-            for batch in self.batches(limit_rows=limit_rows):
+            for batch in self._batches(shown, limit_rows):
                 measured, given = jax.device_get(self._look(params, place_batch(batch, self._placing)))
                 seen.append(measured)
                 for name, values in given.items():

@@ -32,6 +32,7 @@ from model.published import (
     norm,
     table,
 )
+from model.task_models import EncoderForTask
 
 SIZES = {  # name: (layers, width, heads)
     "tiny": (2, 128, 2),
@@ -78,10 +79,20 @@ def read(fields: Fields, names: Collection[str]) -> Architecture:
     config = read_encoder(fields, norm_epsilon=1e-12)
     positions = LearnedPositions(fields.take("max_position_embeddings", 512))
     config = dataclasses.replace(config, positions=positions)
+    if "classifier.weight" in names:
+        return classifier(fields, config, sums_up=has_pooler)
     if has_head:
         options = {"next_sentence": next_sentence} | ({"pooler": True} if has_pooler and not next_sentence else {})
         return Architecture(MaskedLanguageModel, config, options)
     return Architecture(Encoder, dataclasses.replace(config, output=Output()), {"pooler": has_pooler})
+
+
+def classifier(fields: Fields, config: TransformerConfig, *, sums_up: bool) -> Architecture:
+    """An encoder with a head of as many scores as there are labels: of a whole text behind the pooler, or of every token."""
+    labels = fields.take("id2label", {})
+    outputs = len(labels) if labels else fields.take("num_labels", 2)
+    options = {"outputs": outputs, "pooling": "first" if sums_up else None, "pooler": sums_up}
+    return Architecture(EncoderForTask, dataclasses.replace(config, output=Output()), options)
 
 
 def read_encoder(fields: Fields, norm_epsilon: float) -> TransformerConfig:
@@ -119,10 +130,34 @@ def complete(architecture: Architecture) -> Architecture:
 def write(architecture: Architecture) -> dict[str, Any]:
     """The fields of config.json that say a model of this shape."""
     masked = "BertForPreTraining" if architecture.options.get("next_sentence", True) else "BertForMaskedLM"
-    name = class_name(architecture, "bert", {MaskedLanguageModel: masked, Encoder: "BertModel"})
+    names = {MaskedLanguageModel: masked, Encoder: "BertModel", EncoderForTask: classifier_name(architecture, "Bert")}
+    name = class_name(architecture, "bert", names)
     positions = need(architecture.config.positions, LearnedPositions, "positions", "bert")
     said = {"architectures": [name], "max_position_embeddings": positions.max_length, "pad_token_id": 0}
-    return said | write_encoder(architecture.config, "bert")
+    return said | write_encoder(architecture.config, "bert") | write_labels(architecture)
+
+
+def classifier_name(architecture: Architecture, stem: str) -> str:
+    """The published class of an encoder with a head; CannotExpress where texts are summed up in another way than there."""
+    if architecture.make is not EncoderForTask:
+        return ""
+    pooling, pooler = architecture.options["pooling"], architecture.options["pooler"]
+    if pooling is None and not pooler:
+        return f"{stem}ForTokenClassification"
+    if pooling == "first" and pooler:
+        return f"{stem}ForSequenceClassification"
+    raise CannotExpress(stem.lower(), f"a head with pooling={pooling!r} and pooler={pooler}")
+
+
+def write_labels(architecture: Architecture) -> dict[str, Any]:
+    """As many labels as the head has scores; whoever knows their names puts them in the place of these."""
+    if architecture.make is not EncoderForTask:
+        return {}
+    numbers = range(architecture.options["outputs"])
+    return {
+        "id2label": {str(number): f"LABEL_{number}" for number in numbers},
+        "label2id": {f"LABEL_{number}": number for number in numbers},
+    }
 
 
 def write_encoder(config: TransformerConfig, family: str) -> dict[str, Any]:
@@ -209,6 +244,7 @@ FAMILY = Family(
         *norm("token_head.norm", "cls.predictions.transform.LayerNorm"),
         *table("token_head.table", "cls.predictions.decoder"),
         *head_bias("cls.predictions."),
+        *dense("classifier", "classifier", "C D -> D C", "C -> C"),
     ],
     sites=[
         *encoder_sites("bert."),

@@ -14,6 +14,7 @@ from model.norms import LayerNorm
 from model.output import Output
 from model.positions import LearnedPositions
 from model.published import Architecture, CannotExpress, Family, Fields, Row, Site, class_name, dense, need, norm, table
+from model.task_models import EncoderForTask
 
 PADDING = 1  # the id of the padding token, as published; the row of its position comes before the first
 
@@ -43,6 +44,8 @@ def read(fields: Fields, names: Collection[str]) -> Architecture:
     positions = LearnedPositions(rows - padding - 1, offset=padding + 1)
     config = dataclasses.replace(bert.read_encoder(fields, norm_epsilon=1e-12), positions=positions)
     options = {"pooler": True} if has_pooler else {}
+    if "classifier.weight" in names or "classifier.out_proj.weight" in names:
+        return bert.classifier(fields, config, sums_up="classifier.dense.weight" in names)
     if has_head:
         return Architecture(MaskedLanguageModel, config, {"next_sentence": False} | options)
     return Architecture(Encoder, dataclasses.replace(config, output=Output()), options)
@@ -53,7 +56,10 @@ def writer(model_type: str, masked: str, base: str) -> Callable[[Architecture], 
 
     def write(architecture: Architecture) -> dict[str, Any]:
         """The fields of config.json that say a model of this shape."""
-        name = class_name(architecture, model_type, {MaskedLanguageModel: masked, Encoder: base})
+        of_task = bert.classifier_name(architecture, base.removesuffix("Model"))
+        name = class_name(
+            architecture, model_type, {MaskedLanguageModel: masked, Encoder: base, EncoderForTask: of_task}
+        )
         if architecture.make is MaskedLanguageModel and architecture.options.get("next_sentence", True):
             raise CannotExpress(model_type, "a next-sentence head", strange=True)
         positions = need(architecture.config.positions, LearnedPositions, "positions", model_type)
@@ -62,7 +68,7 @@ def writer(model_type: str, masked: str, base: str) -> Callable[[Architecture], 
             "max_position_embeddings": positions.max_length + positions.offset,
             "pad_token_id": max(positions.offset - 1, 0),
         }
-        return said | bert.write_encoder(architecture.config, model_type)
+        return said | bert.write_encoder(architecture.config, model_type) | bert.write_labels(architecture)
 
     return write
 
@@ -73,6 +79,11 @@ TABLE: list[Row] = [
     *norm("token_head.norm", "lm_head.layer_norm"),
     *table("token_head.table", "lm_head.decoder"),
     *bert.head_bias("lm_head."),
+    *dense("classifier", "classifier", "C D -> D C", "C -> C"),  # of tokens; that of whole texts has two maps
+    Row("pooler.kernel", "classifier.dense.weight", "E D -> D E", beside="classifier.kernel"),
+    Row("pooler.bias", "classifier.dense.bias", "E -> E", beside="classifier.kernel"),
+    Row("classifier.kernel", "classifier.out_proj.weight", "C D -> D C", beside="pooler.kernel"),
+    Row("classifier.bias", "classifier.out_proj.bias", "C -> C", beside="pooler.kernel"),
 ]
 
 

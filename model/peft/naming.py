@@ -82,10 +82,12 @@ def base_of(model: nnx.Module) -> Base:
 
 
 def _bare(architecture: Architecture) -> Architecture:
-    """An encoder without a head keeps none of what its config says of one."""
+    """An encoder without a head, or beneath that of a task, keeps none of what its config and class say of one."""
     if architecture.make is not Encoder:
         return architecture
-    return dataclasses.replace(architecture, config=dataclasses.replace(architecture.config, output=Output()))
+    options = {name: value for name, value in architecture.options.items() if name == "pooler"}
+    config = dataclasses.replace(architecture.config, output=Output())
+    return dataclasses.replace(architecture, config=config, options=options)
 
 
 def parts_of(model: nnx.Module, base: Base) -> dict[str, list[Part]]:
