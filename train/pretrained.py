@@ -18,6 +18,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 
 from data.errors import DataError
+from data.spans import start_of_spans
 from data.text_pairs import start_of_target
 from data.tokenizers import Tokenizer, load_tokenizer
 from data.tokenizers.exporting import export_tokenizer
@@ -30,7 +31,7 @@ from model.publishing import architecture_of, express, write_model
 from model.weights import open_published, read_model
 from train.config import Experiment
 from train.inspectable import Inspectable
-from train.objectives import PrefixLM
+from train.objectives import PrefixLM, SpanCorruption
 from train.objectives.tasks import Contrast, TagTokens, TaskObjective
 from train.outputs import outputs
 from train.registry import is_published, on_hub
@@ -186,7 +187,7 @@ def save(model: Any, path: str | Path, *, tokenizer: Tokenizer | None = None, fa
     fields: dict[str, Any] = labels if pretrained is None else dict(pretrained.fields)
     same_vocabulary = pretrained is not None and tokenizer is pretrained.tokenizer
     if tokenizer is not None and not same_vocabulary:
-        fields |= token_ids(tokenizer, isinstance(model, EncoderDecoder))
+        fields |= token_ids(tokenizer, isinstance(model, EncoderDecoder), run and run.experiment.objective)
         if expressed.family.positions_count_tokens and fields["pad_token_id"] != expressed.fields["pad_token_id"]:
             raise CannotExpress(
                 expressed.family.model_type,
@@ -232,15 +233,18 @@ def label_fields(experiment: Experiment) -> dict[str, Any]:
     return named | numbered | ({"problem_type": PROBLEMS[word]} if word in PROBLEMS else {})
 
 
-def token_ids(tokenizer: Tokenizer, two_sided: bool) -> dict[str, int | None]:
-    """The fields of config.json that name special tokens, as training here used them."""
+def token_ids(tokenizer: Tokenizer, two_sided: bool, objective: Any = None) -> dict[str, int | None]:
+    """The fields of config.json that name special tokens, as training here used them: with hidden spans a decoder begins behind
+    another token than with pairs of texts.
+    """
     special = tokenizer.special
     ids = {
         "pad_token_id": special.pad,
         "bos_token_id": special.bos if special.bos is not None else special.cls,
         "eos_token_id": special.eos if special.eos is not None else special.sep,
     }
-    return ids | ({"decoder_start_token_id": start_of_target(special)} if two_sided else {})
+    start_of = start_of_spans if isinstance(objective, SpanCorruption) else start_of_target
+    return ids | ({"decoder_start_token_id": start_of(special)} if two_sided else {})
 
 
 def find_folder(path: str | Path) -> Path:

@@ -4,11 +4,14 @@ import json
 import re
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import jax
 import numpy as np
 import pytest
 
+from data.tokenizers import SpecialIds
 from model.encoder import MaskedLanguageModel
 from model.families import bert
 from model.initializers import Normal
@@ -19,9 +22,9 @@ from model.publishing import express
 from model.stack import Stack
 from train import export
 from train.command import run_command
-from train.objectives import PrefixLM
+from train.objectives import PrefixLM, SequenceToSequence, SpanCorruption
 from train.outputs import outputs
-from train.pretrained import load, open_any, save
+from train.pretrained import load, open_any, save, token_ids
 from train.run import Run
 from train.state import split_model
 
@@ -91,6 +94,14 @@ def test_a_run_comes_back_the_same_to_the_bit(here, command, tmp_path):
     prefix = replace(run, experiment=replace(run.experiment, objective=PrefixLM()))
     with pytest.raises(HubError, match=r"cannot express objective=PrefixLM\(.*a prefix that is seen both ways"):
         save(prefix, tmp_path / "new")
+
+
+def test_a_decoder_is_told_to_begin_as_it_was_trained():
+    """With hidden spans behind the padding token, with pairs of texts behind the beginning of a text."""
+    tokenizer: Any = SimpleNamespace(special=SpecialIds(pad=0, bos=2, eos=1))
+    for objective, begin in ((SpanCorruption(), 0), (SequenceToSequence(), 2)):
+        assert token_ids(tokenizer, True, objective)["decoder_start_token_id"] == begin
+    assert "decoder_start_token_id" not in token_ids(tokenizer, False)
 
 
 def params_of(pretrained):
