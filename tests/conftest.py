@@ -1,6 +1,8 @@
 """Eight devices on one CPU, checked shapes, and JAX at its strictest, before anything imports JAX."""
 
 import os
+import shutil
+from collections.abc import Iterator
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # XLA's own passes run as ever; LLVM's over their result are left out, since most of the time of a test goes into compiling.
@@ -12,6 +14,17 @@ os.environ["XLA_FLAGS"] = (
 import jax
 import pytest
 from jaxtyping import install_import_hook
+
+CHROMIUM = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 install_import_hook(["model", "kernels"], "beartype.beartype")
@@ -28,3 +41,16 @@ def private_cache(tmp_path_factory):
         del os.environ["LOUPE_CACHE"]
     else:
         os.environ["LOUPE_CACHE"] = previous
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[object]:
+    """Chromium of the system, driven by Playwright; a skip that says so where one of them is absent."""
+    api = pytest.importorskip("playwright.sync_api", reason="NO VIEW IS LOOKED AT: pip install playwright")
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if path is None:
+        pytest.skip("NO VIEW IS LOOKED AT: there is no chromium; apt-get install chromium")
+    with api.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=path, args=CHROMIUM)
+        yield chromium
+        chromium.close()

@@ -110,7 +110,7 @@ def fitted(init: str, given: dict[str, Any], built: Built, say: Callable[[str], 
                 "here; leave --model.… out, or set it as it is there"
             )
     if drawn:
-        say(f"{init} has no {', '.join(parts(drawn))} for this: drawn from the seed")
+        say(f"{init} has no {', '.join(parts(drawn))}: drawn from the seed")
     if aside := [path for path in aside if path not in drawn]:
         say(f"{init} has a {', '.join(parts(aside))} that this objective does not use: left aside")
     return {path: leaf for path, leaf in given.items() if path in wanted and path not in drawn}

@@ -101,7 +101,7 @@ class Tagging:
         check_metrics("Tagging", self.metrics)
         _check_labels(self.labels, (), ())
         _check_named(words=self.words, tags=self.tags)
-        if self.scheme is None and any(metric.startswith("seqeval") for metric in self.metrics):
+        if self.scheme is None and any(metric.startswith("f1") for metric in self.metrics):
             raise DataError("seqeval scores spans, and tags without a scheme are none; name --data.task.scheme BIO, "
                             "BIOES or BMES, or use the metric accuracy")  # fmt: skip
         if self.scheme is not None and self.labels is not None:

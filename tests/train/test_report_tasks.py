@@ -2,7 +2,6 @@
 
 import importlib.util
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -147,32 +146,24 @@ def test_not_one_mistake_is_said_too(tmp_path):
     assert "Not one mistake." in page and "Mistakes" not in page
 
 
-def test_the_text_on_tinted_squares_can_be_read_light_and_dark(tmp_path):
+def test_the_text_on_tinted_squares_can_be_read_light_and_dark(browser, tmp_path):
     """Contrast of at least 4.5 to 1 on the strongest tint, as a browser computes the colours."""
-    api = pytest.importorskip("playwright.sync_api", reason="NO VIEW IS LOOKED AT: pip install playwright")
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if path is None:
-        pytest.skip("NO VIEW IS LOOKED AT: there is no chromium; apt-get install chromium")
     classifier(tmp_path)
     write_report(tmp_path)
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
-        for scheme in ("light", "dark"):
-            for width in (390, 1200):
-                view = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
-                view.goto((tmp_path / "report.html").as_uri())
-                assert view.evaluate("document.documentElement.scrollWidth") == width
-                colours = view.evaluate(
-                    """() => { const of = (query, name) => getComputedStyle(document.querySelector(query))[name];
-                    return [of(".confusion text", "fill"), of("figure.confusion", "backgroundColor"),
-                            of("rect.right", "fill"), of("rect.wrong", "fill")]; }"""
-                )
-                ink, card, *tones = (
-                    np.array([float(v) for v in c[c.index("(") + 1 : -1].split(",")[:3]]) for c in colours
-                )
-                for tone in tones:
-                    assert contrast(ink, STRONGEST * tone + (1 - STRONGEST) * card) >= 4.5, (scheme, tone)
-        browser.close()
+    for scheme in ("light", "dark"):
+        for width in (390, 1200):
+            view = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
+            view.goto((tmp_path / "report.html").as_uri())
+            assert view.evaluate("document.documentElement.scrollWidth") == width
+            colours = view.evaluate(
+                """() => { const of = (query, name) => getComputedStyle(document.querySelector(query))[name];
+                return [of(".confusion text", "fill"), of("figure.confusion", "backgroundColor"),
+                        of("rect.right", "fill"), of("rect.wrong", "fill")]; }"""
+            )
+            ink, card, *tones = (np.array([float(v) for v in c[c.index("(") + 1 : -1].split(",")[:3]]) for c in colours)
+            for tone in tones:
+                assert contrast(ink, STRONGEST * tone + (1 - STRONGEST) * card) >= 4.5, (scheme, tone)
+            view.close()
 
 
 def contrast(one, other):

@@ -10,6 +10,7 @@ import pytest
 
 from train.schedules import (
     Constant,
+    OneCycle,
     Schedule,
     WarmupCosine,
     WarmupInverseRoot,
@@ -33,7 +34,21 @@ def rates(schedule, steps: int = STEPS) -> np.ndarray:
 
 
 def test_every_schedule_is_among_the_examples():
-    assert {type(schedule) for schedule in EXAMPLES} == set(typing.get_args(Schedule))
+    assert {type(schedule) for schedule in EXAMPLES} | {OneCycle} == set(typing.get_args(Schedule))
+
+
+def test_one_cycle_goes_up_and_down_smoothly_between_its_ends():
+    found = rates(OneCycle(peak=0.1, rise=0.3, start_divisor=10.0, end_divisor=1e3), 100)
+    assert found[0] == pytest.approx(0.01) and found.argmax() == 30 and found[30] == pytest.approx(0.1)
+    assert (np.diff(found[:31]) > 0).all() and (np.diff(found[30:]) < 0).all()
+    assert found[-1] == pytest.approx(1e-4, rel=0.6) and np.abs(np.diff(found)).max() < 0.1 * np.pi / 2 / 30 * 1.01
+
+
+def test_a_share_of_the_run_warms_up_as_so_many_steps_do():
+    share, steps = WarmupLinear(peak=0.1, warmup_fraction=0.1), WarmupLinear(peak=0.1, warmup_steps=10)
+    assert (rates(share, 100) == rates(steps, 100)).all()
+    with pytest.raises(ValueError, match="say the same"):
+        WarmupLinear(peak=0.1, warmup_steps=3, warmup_fraction=0.1)
 
 
 @each

@@ -1,7 +1,6 @@
 """The planted circuit, attention maps of several kinds, and a browser to look at them in."""
 
 import importlib.util
-import shutil
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -12,16 +11,6 @@ import pytest
 
 from model.inspection.maps import AttentionMaps, Kind
 
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 HOST = ".loupe-attention"
 
 
@@ -93,19 +82,6 @@ def planted():
     sys.modules[source.name] = module
     source.loader.exec_module(module)
     return module
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[object]:
-    """Chromium of the system, driven by Playwright; a skip that says so where one of them is absent."""
-    api = pytest.importorskip("playwright.sync_api", reason="NO VIEW IS LOOKED AT: pip install playwright")
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if path is None:
-        pytest.skip("NO VIEW IS LOOKED AT: there is no chromium; apt-get install chromium")
-    with api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=path, args=FLAGS)
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture
