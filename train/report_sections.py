@@ -10,7 +10,7 @@ from typing import Any
 
 from train.progress import duration
 from train.record import Record, flatten, number
-from train.report_words import scores_of, words_of
+from train.report_words import of_task, scores_of, words_of
 
 MOST_ROWS = 40
 CLOSING = frozenset(".,;:!?)]}'\u2019-_/")
@@ -37,7 +37,7 @@ def result(record: Record) -> str:
 
 def ladder(record: Record) -> str:
     """The held-out loss among the losses of those who know less: bars on one scale."""
-    size, words = number(flatten(record.config).get("model.vocab_size")), words_of(record)
+    size, words = outcomes(record), words_of(record)
     rungs = [
         (f"every {words.unit} equally likely", math.log(size) if size and size > 1 else None, ""),
         ("word frequencies alone", record.fact("unigram_entropy"), "floor"),
@@ -65,6 +65,17 @@ def ladder(record: Record) -> str:
     if gain is not None:
         text += words.gain.format(f"{gain:.3f}")
     return f'<div class="ladder"><h3>How to read the loss</h3><p>{escape(text)}</p><ol>{bars}</ol></div>'
+
+
+def outcomes(record: Record) -> float | None:
+    """Of how many things one is predicted: tokens of the vocabulary, or labels of a task. None where that is no count."""
+    config = flatten(record.config)
+    if not of_task(record) or config.get("data.task.name") == "generation":
+        return number(config.get("model.vocab_size"))
+    try:
+        return float(len(record.config["data"]["task"]["labels"]))
+    except (KeyError, TypeError):
+        return None
 
 
 def evaluations_and_speed(record: Record) -> str:

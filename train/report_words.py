@@ -34,6 +34,7 @@ SCORES = {
 TASK_SCORES = {
     "valid_loss": ("Held-out loss", "in nats an example"),
     "accuracy": ("Accuracy", "examples, or words, whose likeliest class is theirs"),
+    "majority_accuracy": ("Majority", "the accuracy of the commonest label of the training examples"),
     "f1": ("F1", "of the second of two classes; of entities by the lenient convention; of the words of answers"),
     "macro_f1": ("Macro F1", "the mean of the classes' F1"),
     "micro_f1": ("Micro F1", "hits counted over all labels together"),

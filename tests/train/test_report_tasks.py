@@ -12,6 +12,7 @@ from train.confusion import STRONGEST, draw_confusion
 from train.predictions import FILE, Attributions, Predictions, predictions_json, surest_mistakes
 from train.record import Record
 from train.report import write_report
+from train.report_sections import outcomes
 from train.task_metrics import confusion_matrix
 
 EVIL = "<script>alert('&\"')</script>"
@@ -43,7 +44,10 @@ def classifier(folder, labels=LABELS, count=60, attributed=True, seed=0):
     folder.mkdir(exist_ok=True)
     (folder / FILE).write_text(json.dumps(predictions_json(labels, texts, logits, targets, found)))
     (folder / "scores.json").write_text(json.dumps({"accuracy": 0.75, "matthews": 0.5, "valid_loss": 0.4}))
-    config = {"data": {"task": {"name": "classification"}}, "model": {"num_layers": 2, "hidden_size": 128}}
+    config = {
+        "data": {"task": {"name": "classification", "labels": list(labels)}},
+        "model": {"num_layers": 2, "hidden_size": 128, "vocab_size": 30_000},
+    }
     (folder / "config.json").write_text(json.dumps(config))
     return targets, logits
 
@@ -93,6 +97,7 @@ def test_the_page_is_well_formed_and_runs_no_words_of_the_data(tmp_path):
 
 def test_the_numbers_on_the_page_are_those_of_the_predictions(tmp_path):
     targets, logits = classifier(tmp_path)
+    assert outcomes(Record.read(tmp_path)) == len(LABELS)  # of which one is guessed, not of so many tokens
     text = Checker(write_report(tmp_path).read_text()).text
     right = int((logits.argmax(1) == targets).sum())
     assert f"60 held-out examples, {right} of them right ({right / 60:.1%})" in text
