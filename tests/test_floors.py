@@ -37,6 +37,7 @@ DOORS = {
     "sacrebleu": ("train/text_metrics.py",),
     "rouge_score": ("train/text_metrics.py",),
     "lm_eval": ("train/harness.py",),
+    "optuna": ("train/search.py",),
     "optax": ("train/", "experiments/bench"),
     "matplotlib": ("model/inspection/",),
     "torch": ("experiments/bench", "train/peer.py"),

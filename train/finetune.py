@@ -1,8 +1,8 @@
 """Fine-tune on a task: python -m train.finetune --exp=TASK --init=RUN_OR_FOLDER [--peft lora] [--steps N] [--field VALUE ...]
 
 `--init` is a run of train.pretrain, a published folder, or the name of one on the Hugging Face hub; it decides model and
-vocabulary. Repeated on the same run folder it goes on where it stopped, bit for bit. `--seeds` and `--sweep` train several runs
-into folders below it, and compare them.
+vocabulary. Repeated on the same run folder it goes on where it stopped, bit for bit. `--seeds`, `--sweep` and `--search` train
+several runs into folders below it, and compare them.
 """
 
 import dataclasses
@@ -33,6 +33,10 @@ def main() -> int:
         from train.several import train_several
 
         return train_several(request, started)
+    if request.options.search:
+        from train.search import train_search
+
+        return train_search(request, started)
     from train.session import train_run
 
     return train_run(request, started)

@@ -82,7 +82,16 @@ class FinetuneOptions(RunOptions):
     sweep: str = ""
     """Several runs over a small grid, as 'optimizer.schedule.peak=2e-5,5e-5 data.batch_size=16,32', and a page that compares."""
 
+    search: str = ""
+    """A search by optuna, as 'optimizer.schedule.peak=1e-5:1e-3:log data.batch_size=16,32'; the seed decides its proposals."""
+    trials: int = 10
+    """Runs of a search."""
+
     def __post_init__(self):
         super().__post_init__()
+        if self.trials < 1:
+            raise ValueError(f"trials={self.trials} must be at least 1")
+        if self.search and (self.seeds or self.sweep):
+            raise ValueError("--search chooses runs by itself; leave --seeds and --sweep out")
         if self.fresh and self.init is None:
             raise ValueError("--fresh takes the shape of --init, so give one: a run or a published folder")

@@ -53,23 +53,27 @@ def train_several(request: Any, started: float) -> int:
     seeds = parse_seeds(request.options.seeds, request.experiment.seed)
     grid = parse_sweep(request.options.sweep)
     variants = arranged(parent, grid, seeds, bool(request.options.seeds))
-    experiments = [
-        changed(request, variant) for variant in variants
-    ]  # a mistaken field is told before anything is trained
+    # A mistaken field is told before anything is trained.
+    experiments = [changed(request, variant) for variant in variants]
     for number, (variant, experiment) in enumerate(zip(variants, experiments, strict=True), 1):
         print(f"{number} of {len(variants)}: {variant.label}, seed {variant.seed}, into {variant.folder}", flush=True)
-        options = dataclasses.replace(request.options, run_dir=str(variant.folder))
-        given = request.given | set(variant.fields) | {"seed"}
-        code = train_run(dataclasses.replace(request, experiment=experiment, options=options, given=given), started)
-        if code:
+        if code := train_variant(request, variant, experiment, started):
             return code
-        jax.clear_caches()  # or the programs of all of them stay in memory
     compared = compare_runs(variants)
     replace_text(parent / "comparison.json", json.dumps(compared, indent=2, ensure_ascii=False) + "\n")
     replace_text(parent / "comparison.html", comparison_page(request.name, compared))
     print(table_text(compared))
     print(f"{parent / 'comparison.html'} compares them")
     return 0
+
+
+def train_variant(request: Any, variant: Variant, experiment: Any, started: float) -> int:
+    """Train one of several runs into its folder. Returns the exit code."""
+    options = dataclasses.replace(request.options, run_dir=str(variant.folder))
+    given = request.given | set(variant.fields) | {"seed"}
+    code = train_run(dataclasses.replace(request, experiment=experiment, options=options, given=given), started)
+    jax.clear_caches()  # or the programs of all of them stay in memory
+    return code
 
 
 def parse_seeds(text: str, first: int) -> list[int]:

@@ -202,6 +202,20 @@ def test_seeds_and_sweeps_are_compared(tuned, tmp_path):
     assert "<h1>sst2</h1>" in (folder / "comparison.html").read_text()
 
 
+def test_a_search_proposes_again_what_it_proposed_and_goes_on(tuned, tmp_path):
+    pytest.importorskip("optuna", reason="NOTHING IS SEARCHED: pip install -e '.[search]'")
+    folder = tmp_path / "search"
+    words = ("--run-dir", folder, "--steps", "2", "--search", "optimizer.schedule.peak=1e-4:1e-2:log seed=1:9")
+    assert tuned(*words, "--trials", "1")[0] == 0
+    first = json.loads((folder / "comparison.json").read_text())["runs"]
+    code, said, _ = tuned(*words, "--trials", "2")
+    both = json.loads((folder / "comparison.json").read_text())["runs"]
+    assert code == 0 and both[0] == first[0] and "finished before" in said
+    assert both[1]["setting"] != both[0]["setting"]
+    best = max(both, key=lambda run: run["scores"]["accuracy"])
+    assert f"the best accuracy of 2 trials is {best['scores']['accuracy']:.4f}" in said
+
+
 MISTAKES = {
     "a task for pre-training": (("--exp=bert_tiny",), "pre-trains on text: python -m train.pretrain --exp=bert_tiny"),
     "both lengths": (("--steps", "2", "--epochs", "1"), "--steps and --epochs say the same"),
@@ -212,6 +226,8 @@ MISTAKES = {
     "another head": (("--objective.name", "tag_tokens"), "objective=tag_tokens does not fit a task of classification"),
     "no such folder": (("--init", "nowhere/at/all"), "nowhere/at/all"),
     "not a grid": (("--sweep", "data.batch_size"), "is not FIELD=A,B,C"),
+    "a search and seeds": (("--search", "seed=1:9", "--seeds", "2"), "leave --seeds and --sweep out"),
+    "not a span": (("--search", "optimizer.schedule.peak=1e-3:1e-5:log"), "LOW below HIGH"),
     "not seeds": (("--seeds", "some"), "neither a number of seeds nor a list"),
     "a strange field": (("--sweep", "data.batchsize=1,2"), "did you mean --data.batch_size"),
     "a label of its own": (("--data.task.labels", "awful,good"), "bad"),
