@@ -5,8 +5,9 @@ runs of the same experiment (the folder, the devices, the trackers) is not here 
 """
 
 import dataclasses
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
 from data.config import TextData
@@ -43,6 +44,9 @@ OBJECTIVES = {
     "similarity": ("contrast",),
     "generation": ("sequence_to_sequence", "next_token"),
 }
+
+
+SIZES = ("outputs", "choices", "segments")  # fields of objectives that the examples of a task decide
 
 
 @dataclass(frozen=True)
@@ -228,6 +232,7 @@ class Experiment:
             model=adopted(self.model, old.model, given),
             task=old.data.task if isinstance(old.data, TaskData) else None,
             stack=getattr(old.objective, "stack", None),
+            sizes={name: getattr(old.objective, name) for name in SIZES if hasattr(old.objective, name)},
             steps=old.steps if self.epochs == old.epochs and self.epochs is not None else None,
         )
 
@@ -242,6 +247,7 @@ def settled(
     model: TransformerConfig,
     task: Any = None,
     stack: str | None = None,
+    sizes: Mapping[str, Any] = MappingProxyType({}),
     steps: int | None = None,
 ) -> Experiment:
     """An experiment on a task with what is decided when a run begins: model, labels, stack, steps."""
@@ -250,8 +256,7 @@ def settled(
         data = dataclasses.replace(data, task=task)
     if isinstance(objective, TaskObjective):
         change: dict[str, Any] = {} if stack is None else {"stack": stack}
-        if task is not None:
-            change |= objective.sizes(task)
+        change |= {name: size for name, size in sizes.items() if hasattr(objective, name)}
         objective = dataclasses.replace(objective, **change)
     steps = experiment.steps if steps is None else steps
     return dataclasses.replace(experiment, data=data, model=model, objective=objective, steps=steps)

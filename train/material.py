@@ -22,6 +22,7 @@ from data.tasks.opened import OpenedTask, open_task
 from data.tokenizers import Tokenizer, load_tokenizer, open_tokenizer
 from train.config import Experiment, adopted, settled
 from train.evaluator import Evaluator
+from train.objectives.tasks import TaskObjective
 from train.origin import Origin
 from train.run import RunError, RunFolder
 from train.scorer import Scorer
@@ -170,7 +171,9 @@ class TaskMaterial:
         if experiment.epochs is not None and not folder.exists():
             steps = max(1, math.ceil(experiment.epochs * len(opened.train.rows) / data.batch_size))
         stack = None if origin is None else origin.stack
-        return cls(opened, settled(experiment, model=model, task=opened.task, stack=stack, steps=steps))
+        objective = experiment.objective
+        sizes = objective.sizes(opened.task, opened.train.rows[0]) if isinstance(objective, TaskObjective) else {}
+        return cls(opened, settled(experiment, model=model, task=opened.task, stack=stack, sizes=sizes, steps=steps))
 
     @property
     def tokenizer(self) -> Tokenizer:

@@ -96,6 +96,8 @@ class TaskEvaluator:
     def _scores(self, params: Params, limit_rows: int | None) -> dict[str, float]:
         means, answered = self._see(params, limit_rows)
         found = {"valid_loss": sum(means.get(name, 0.0) for name in LOSSES)}
+        if "pair" in means:
+            found["accuracy"] = means["accuracy"]
         if "next" in means:
             found |= {"perplexity": math.exp(min(means["next"], 700.0)), "accuracy": means["accuracy"]}
         return found | scores(self.held_out, answered)

@@ -45,7 +45,9 @@ def scores(held_out: TaskSet, answered: Answered) -> dict[str, float]:
             logits = np.stack(answered["logits"])
             targets = np.concatenate([row.labels["choice_targets"] for row in rows])
             names = [str(number) for number in range(logits.shape[1])]
-            return without_loss(classification_scores(logits, targets, names, ["accuracy"]))
+            return without_loss(
+                classification_scores(logits, targets, names, ["accuracy", "expected_calibration_error"])
+            )
         case Tagging():
             return of_tags(held_out.task, held_out, answered["logits"])
         case Answers():
@@ -97,7 +99,7 @@ def of_texts(held_out: TaskSet, texts: list[str]) -> dict[str, float]:
     """The scores of texts that were written for the first so many examples."""
     assert isinstance(held_out.task, Generation)
     references = [example["references"] for example in held_out.examples[: len(texts)]]
-    fitting = [name for name in held_out.task.metrics if name not in ("perplexity", "bits_per_byte")]
+    fitting = [name for name in held_out.task.metrics if name != "perplexity"]
     return generation_scores(texts, references, fitting)[0]
 
 

@@ -12,8 +12,7 @@ FITTING: dict[str, tuple[str, ...]] = {
     "Answers": ("exact_match", "f1"),
     "MultipleChoice": ("accuracy", "expected_calibration_error"),
     "Similarity": ("spearman", "pearson", "accuracy"),
-    "Generation": ("bleu", "chrf", "rouge1", "rouge2", "rougeL", "rougeLsum", "exact_match", "perplexity",
-                   "bits_per_byte"),
+    "Generation": ("bleu", "chrf", "rouge1", "rouge2", "rougeL", "rougeLsum", "exact_match", "perplexity"),
 }  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from train.starting import flat
 
 SHORT = ("--steps", "4", "--evaluate-every", "2", "--checkpoint-every", "2")
 STILL = ("--optimizer.schedule.peak", "1e-30", "--optimizer.weight_decay", "0")
+CHOICES = ("--data.task.text", "text", "--data.task.choices", "choices", "--data.task.prompt", "{text}")
 WORDS = {"good": ["fine", "great", "lovely", "superb"], "bad": ["poor", "awful", "dull", "wretched"]}
 
 
@@ -53,8 +54,8 @@ def base(here, tmp_path_factory) -> Path:
 def tuned(here, base, source, monkeypatch, capsys):
     """Runs `train.finetune --exp=sst2 --init=BASE` on the task of files, with these words besides, in this process."""
 
-    def run(*words, exp: str = "sst2", init: object = base):
-        given = [f"--exp={exp}", "--data.source", source, "--data.task.labels", "bad,good", "--data.row_length", "32"]
+    def run(*words, exp: str = "sst2", init: object = base, task: tuple[str, ...] = ("--data.task.labels", "bad,good")):
+        given = [f"--exp={exp}", "--data.source", source, *task, "--data.row_length", "32"]
         given += ["--data.bucket", "32", *([] if init is None else ["--init", init]), *words]
         monkeypatch.setattr(sys, "argv", ["train.finetune", *map(str, given)])
         try:
@@ -104,6 +105,21 @@ def test_a_run_is_scored_on_examples_of_anybody(tuned, tmp_path, monkeypatch, ca
     assert scored() == json.loads(before)
     found = scored("--data.source", f"files:{other}|{other}")
     assert found["held_out_examples"] == 10 and (folder / "scores.json").read_text() == before
+
+
+def test_every_choice_is_scored_however_many_there_are(tuned, tmp_path):
+    """Of three endings the third is always right: what knows of two only cannot find it."""
+    lines = [{"text": f"a {n}", "choices": ["no", "nay", "yes"], "label": 2} for n in range(32)]
+    for name in ("train", "dev"):
+        (tmp_path / f"{name}.jsonl").write_text(
+            "\n".join(json.dumps(line | {"text": name + line["text"]}) for line in lines)
+        )
+    words = ("--data.source", f"files:{tmp_path}/train.jsonl|{tmp_path}/dev.jsonl", "--run-dir", tmp_path / "run")
+    code, _, errors = tuned(*words, "--steps", "12", "--optimizer.schedule.peak", "1e-2", exp="piqa", task=CHOICES)
+    assert code == 0, errors
+    run = Run.open(tmp_path / "run")
+    assert run.experiment.objective.choices == 3 and run.evaluate()["accuracy"] == 1.0
+    assert tuned(*words, "--steps", "12", "--optimizer.schedule.peak", "1e-2", exp="piqa", task=CHOICES)[0] == 0
 
 
 def test_weights_come_from_where_they_are_said_to(tuned, base, tmp_path):

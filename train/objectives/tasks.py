@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from data.batch import Batch
+from data.batch import Batch, Row
 from kernels.cross_entropy import cross_entropy_and_log_sum, is_highest, regularised
 from kernels.dropout import fold
 from model.config import TransformerConfig
@@ -67,8 +67,8 @@ class TaskObjective:
         """Whether the model has BERT's pooler."""
         return self.pooler and self.stack == "encoder" and not self.by_token
 
-    def sizes(self, task: Any) -> dict[str, Any]:
-        """What a resolved task decides of the fields."""
+    def sizes(self, task: Any, row: Row) -> dict[str, Any]:
+        """What a resolved task, of which this is a row, decides of the fields."""
         labels = getattr(task, "labels", None)
         if labels is None:
             return {}
@@ -302,11 +302,14 @@ class Choose(TaskObjective):
     def build(self, config: TransformerConfig, rngs: nnx.Rngs) -> Any:
         return task_model(self.stack, config, 1, self.pools, pooler=self.has_pooler, rngs=rngs)
 
+    def sizes(self, task: Any, row: Row) -> dict[str, Any]:
+        return {"choices": len(row.labels["choice_allowed"])}
+
     def logits(self, model: Any, batch: Batch, dropout_keys: Array | None) -> Float[Array, "B C"]:
         """A score for each choice; one that a question does not have cannot win."""
         count = self.choices or 2
         scores = self.scores_of(model, batch, dropout_keys, segments=count)[:, :, 0]
-        there = batch.segments.max(-1, keepdims=True) >= jnp.arange(1, count + 1)
+        there = batch.segments.max(-1, keepdims=True) >= jnp.arange(1, count + 1)[None, :]
         return jnp.where(there, scores, NOWHERE)
 
     def measure(self, model: Any, batch: Batch, dropout_keys: Array | None) -> Measured:
@@ -341,6 +344,9 @@ class Contrast(TaskObjective):
 
     def build(self, config: TransformerConfig, rngs: nnx.Rngs) -> Any:
         return task_model(self.stack, config, 0, self.pools, pooler=self.has_pooler, rngs=rngs)
+
+    def sizes(self, task: Any, row: Row) -> dict[str, Any]:
+        return {"segments": int(row.segments.max())}
 
     def vectors(self, model: Any, batch: Batch, dropout_keys: Array | None) -> Float[Array, "B P D"]:
         """The texts of each row as vectors of length 1, float32."""
