@@ -156,10 +156,21 @@ def written(value: Any) -> dict[str, str]:
     words = {}
     for path, field in fields_of(take_apart(value)).items():
         if isinstance(field, Leaf):
-            words[path] = str(field.value)
+            words[path] = word_of(field)
         elif len(field.options) > 1:
             words[f"{path}.name"] = choice_name(field.value.kind) if field.value else "none"
     return words
+
+
+def word_of(field: Leaf) -> str:
+    """The value of a field as a word. A whole number where any number may stand is the same as JSON gives it back.
+
+    >>> word_of(Leaf(float | None, 10)), word_of(Leaf(int, 10)), word_of(Leaf(float, True))
+    ('10.0', '10', 'True')
+    """
+    kinds = typing.get_args(field.kind) or (field.kind,)
+    whole = isinstance(field.value, int) and not isinstance(field.value, bool)
+    return str(float(field.value)) if whole and float in kinds and int not in kinds else str(field.value)
 
 
 def type_fields(kind: type) -> set[str]:

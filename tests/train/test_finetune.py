@@ -87,6 +87,23 @@ def test_a_rule_is_learnt_scored_and_read_back(tuned, tmp_path):
     assert shown["labels"] == ["bad", "good"] and np.mean(right) == scores["accuracy"]
 
 
+def test_a_declared_task_goes_on_when_its_command_is_repeated(tuned, base, tmp_path, monkeypatch):
+    """As it stands, lengths in epochs included: what a run folder says must be what the file says."""
+    import dataclasses
+
+    from train import registry
+
+    declared = registry.load("library_parts")
+    short = dataclasses.replace(declared.experiment, epochs=1, evaluate_rows=16)
+    monkeypatch.setattr("train.cli.load", lambda name: dataclasses.replace(declared, experiment=short))
+    words = ("--run-dir", tmp_path / "run", "--data.source", "library_parts", "--data.train_limit", "64",
+             "--data.valid_limit", "16")  # fmt: skip
+    code, _, errors = tuned(*words, exp="library_parts", task=())
+    assert code == 0, errors
+    code, said, errors = tuned(*words, exp="library_parts", task=())
+    assert code == 0 and "finished before" in said, errors
+
+
 def test_a_run_is_scored_on_examples_of_anybody(tuned, tmp_path, monkeypatch, capsys):
     from train import evaluate
 
