@@ -2,8 +2,8 @@
 
 Writes RUN_DIR/scores.json: flat, losses in nats. On another source than the run's own held-out documents it writes
 RUN_DIR/scores-SOURCE.json instead, so that the result of the run stays what it was. The scores of a published folder,
-perplexity or masked-language loss on the source that is named (else on a few documents of the running Python's), are only
-printed: nothing is ever written into it.
+perplexity or masked-language loss on the source that is named (else on a few documents of the running Python's), or those of a
+classifier on the examples that --data.source names, are only printed: nothing is ever written into it.
 
 With --tasks sst2,piqa --shots 0,4 it scores tasks put in words instead, with --harness NAME those of lm-evaluation-harness: see
 train/prompting.py, and python -m train.evaluate RUN_OR_DIR --tasks NAME --help.
@@ -111,23 +111,31 @@ def score_task(run: "Run", request: cli.Request, other: bool) -> dict[str, float
     """The scores of a fine-tuned run on its held-out examples, or on those of another source, with the labels of the run."""
     if not other:
         return run.evaluate()
-    from data.tasks.opened import open_task
+    from data.tasks.held_out import open_scored
 
     with needed_data(request.name):
-        opened = open_task(request.experiment.task_data, run.tokenizer)
-    return run.task_evaluator(opened.valid).full(run.params)
+        examples = open_scored(request.experiment.task_data, run.tokenizer)
+    return run.task_evaluator(examples).full(run.params)
 
 
 def score_published(request: cli.Request) -> tuple[dict[str, float], Path | None]:
     """The scores of a published folder, and the file that they go to, if one was named."""
-    from train.published_run import GLANCE, WHOLE, evaluate
+    from train.published_run import GLANCE, WHOLE, evaluate, evaluate_task
 
     assert request.folder is not None
+    place = Path(request.options.out) if request.options.out else None
+    if request.experiment.is_task:
+        if "data.source" not in request.given:
+            raise InputError(
+                f"{request.folder} tells labels, and is scored on examples that have them; name some with "
+                "--data.source files:TRAIN|HELD_OUT, or files:FILE to score them all"
+            )
+        return evaluate_task(request.folder, request.experiment, mesh=request.options.mesh), place
     most = WHOLE if "data.source" in request.given else GLANCE
     print(f"{request.folder} on at most {most:,} documents of {request.experiment.data.source}")
     with needed_data("bert_tiny"):  # any experiment that reads text
         scores = evaluate(request.folder, request.experiment, mesh=request.options.mesh, most=most)
-    return scores, Path(request.options.out) if request.options.out else None
+    return scores, place
 
 
 def of_published(folder: str) -> Declared:

@@ -1,24 +1,34 @@
-"""A published folder in the place of a run: the experiment that scores it, and its scores on somebody's text."""
+"""A published folder in the place of a run: the experiment that scores it, and its scores on somebody's text or examples."""
 
 from typing import Any
 
 from data.config import TextData
+from data.errors import DataError
 from data.held_out import held_out_from_source
 from data.sources import PythonDocs
+from data.tasks.choices import Classification, MultiLabel, Regression, Tagging
+from data.tasks.config import TaskData
+from data.tasks.held_out import open_scored
+from data.tasks.sources import TaskFiles
+from data.tokenizers import Tokenizer
 from data.tokenizers.choices import TokenizerJSON
 from model.decoder import LanguageModel
 from model.encoder import MaskedLanguageModel
 from model.encoder_decoder import EncoderDecoder
 from model.published import HubError
-from model.weights import open_published
+from model.task_models import EncoderForTask
+from model.weights import Published, open_published
 from train.config import Experiment
 from train.evaluator import Evaluator
+from train.fine_tuning import fine_tuning
 from train.objectives import MaskedLM, NextToken, SequenceToSequence
+from train.objectives.tasks import Classify, ClassifyMany, Regress, TagTokens
 from train.optimizers import AdamW
 from train.pretrained import find_folder, load, longest
 from train.registry import Declared
 from train.sharding import MeshShape, check_batch, make_mesh
-from train.state import Built, split_model, state_shapes
+from train.state import Built, Params, split_model, state_shapes
+from train.task_evaluator import TaskEvaluator
 
 # The objective by which each kind of model is scored.
 OBJECTIVES: dict[Any, Any] = {
@@ -37,9 +47,13 @@ def declared(folder: str) -> Declared:
     """
     published = open_published(find_folder(folder))
     architecture = published.architecture
+    if architecture.make is EncoderForTask:
+        return Declared(
+            published.folder.name, task_experiment(published), f"The published model in {published.folder}."
+        )
     if architecture.make not in OBJECTIVES:
         raise HubError(
-            f"{folder} is a {architecture.make.__name__} without a head that scores tokens, so it has no loss; "
+            f"{folder} is a {architecture.make.__name__} without a head that scores tokens or labels, so it has no loss; "
             "name a folder with one, as BertForMaskedLM or GPT2LMHeadModel save it"
         )
     length = min(LONGEST_ROW, longest(architecture.config, published.fields))
@@ -56,14 +70,60 @@ def declared(folder: str) -> Declared:
     return Declared(published.folder.name, experiment, f"The published model in {published.folder}.")
 
 
+def task_experiment(published: Published) -> Experiment:
+    """The experiment that scores a published model with a head for labels, which are named as its config.json has them.
+
+    Whether one class is right, several or none, or whether there is a number, is told by `problem_type`, or as transformers
+    guesses it: one label is a number.
+    """
+    options, fields = published.architecture.options, published.fields
+    words = {str(number): str(name) for number, name in (fields.get("id2label") or {}).items()}
+    labels = tuple(words.get(str(number), f"LABEL_{number}") for number in range(options["outputs"]))
+    head = {"stack": "encoder", "pooling": options["pooling"], "pooler": options["pooler"], "outputs": len(labels)}
+    if options["pooling"] is None:
+        task, objective = tagging(labels), TagTokens(outputs=len(labels))
+    elif fields.get("problem_type") == "regression" or len(labels) == 1:
+        task, objective = Regression(), Regress(**head)
+    elif fields.get("problem_type") == "multi_label_classification":
+        task, objective = MultiLabel(labels=labels), ClassifyMany(**head)
+    else:
+        task, objective = Classification(labels=labels), Classify(**head)
+    length = min(LONGEST_ROW, longest(published.architecture.config, fields))
+    data = TaskData(task=task, source=TaskFiles(), row_length=length)
+    return fine_tuning(data, objective=objective, model=published.architecture.config, compute_dtype="float32")
+
+
+def tagging(labels: tuple[str, ...]) -> Tagging:
+    """The task of these tags, under the first scheme that knows all of them; words by themselves where none does."""
+    for scheme in ("BIO", "BIOES", "BMES", "IO"):
+        try:
+            return Tagging(labels=labels, scheme=scheme)
+        except DataError:
+            continue
+    return Tagging(labels=labels, scheme=None, metrics=("accuracy",))
+
+
+def evaluate_task(folder: str, experiment: Experiment, *, mesh: str = "") -> dict[str, float]:
+    """Every score of the task on the examples of `experiment.data.source`: those held out, or all where none are."""
+    built, params, tokenizer = built_from(folder, experiment, mesh)
+    examples = open_scored(experiment.task_data, tokenizer)
+    return TaskEvaluator(built, experiment, examples, tokenizer).full(params)
+
+
 def evaluate(folder: str, experiment: Experiment, *, mesh: str = "", most: int = WHOLE) -> dict[str, float]:
     """Every score of the objective on the text of `experiment.data.source`, at most so many documents of each corpus."""
+    built, params, tokenizer = built_from(folder, experiment, mesh)
+    documents = held_out_from_source(experiment.text_data.source, tokenizer, most=most)
+    return Evaluator(built, experiment, tokenizer, documents).full(params)
+
+
+def built_from(folder: str, experiment: Experiment, mesh: str) -> tuple[Built, Params, Tokenizer]:
+    """A published model on its devices, as an evaluator wants it; HubError if it has no tokenizer."""
     devices = make_mesh(MeshShape.parse(mesh))
     check_batch(experiment.data.batch_size, 1, devices)
     pretrained = load(folder, mesh=devices)
     if pretrained.tokenizer is None:
         raise HubError(f"{pretrained.folder} has no tokenizer to read text with; put its files there")
-    documents = held_out_from_source(experiment.text_data.source, pretrained.tokenizer, most=most)
     parts, optimizer = split_model(pretrained.model), experiment.optimizer.build(1)
     built = Built(parts, optimizer, state_shapes(parts, optimizer, devices), devices)
-    return Evaluator(built, experiment, pretrained.tokenizer, documents).full(parts.params)
+    return built, parts.params, pretrained.tokenizer

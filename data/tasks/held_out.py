@@ -1,4 +1,6 @@
-"""The held-out examples of a task as one small file of a run folder, so that scoring needs that folder only."""
+"""Examples to be scored: the held-out ones of a task as one small file of a run folder, so that scoring needs that folder only,
+and those of another source.
+"""
 
 import gzip
 import io
@@ -8,10 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from data.errors import DataError
-from data.tasks.choices import Classification, MultiLabel, Tagging, Task
+from data.tasks.choices import Classification, Generation, MultiLabel, Similarity, Tagging, Task
 from data.tasks.config import TaskData
-from data.tasks.examples import Example
+from data.tasks.examples import Example, examples_of, resolve_labels, with_names
+from data.tasks.generation import gather_references
+from data.tasks.many_segments import check_pairs
 from data.tasks.opened import OpenedTask, Say, TaskSet, task_set
+from data.tasks.reading import read_source
+from data.tasks.tagging import check_prefix
 from data.tokenizers.interface import Tokenizer
 
 HELD_OUT_TASK = "held_out_task.jsonl.gz"
@@ -58,3 +64,22 @@ def open_held_out_task(folder: str | Path, data: TaskData, tokenizer: Tokenizer,
     if isinstance(task, Classification | MultiLabel | Tagging):
         task = replace(task, labels=tuple(head["labels"]))
     return task_set(task, examples, tokenizer, data, say)
+
+
+def open_scored(data: TaskData, tokenizer: Tokenizer, say: Say = print) -> TaskSet:
+    """What a source has for a model that was trained elsewhere: its held-out part, or all of it where it has none.
+
+    The labels are those of `data.task`, whose names and numbers the model knows.
+    """
+    train_table, valid_table = read_source(data.source, data.task, say=say)
+    table = train_table if valid_table is None else valid_table
+    examples = examples_of(data.task, table)
+    if isinstance(data.task, Tagging):
+        check_prefix(data.task, examples)
+    if isinstance(data.task, Similarity):
+        check_pairs(data.task, examples, examples, say)
+    if isinstance(data.task, Generation):
+        examples = gather_references(examples)
+    task = resolve_labels(data.task, examples, table.classes)
+    named = with_names(task, examples[: data.valid_limit], table.classes)
+    return task_set(task, named, tokenizer, data, say)

@@ -14,7 +14,7 @@ from flax import nnx
 
 import train.run
 import train.session
-from data.tasks.choices import Classification, Regression
+from data.tasks.choices import Classification, MultiLabel, Regression, Tagging
 from data.tasks.config import TaskData
 from data.tasks.sources import TaskFiles
 from data.tokenizers import load_tokenizer
@@ -23,14 +23,15 @@ from model.families import bert, roberta
 from model.peft import BitFit, LoRA, PeftError, PrefixTuning, load_adapter
 from model.published import HubError
 from model.task_models import EncoderForTask
-from train import export
+from train import evaluate, export
 from train.adapters import save_run_adapter
 from train.command import run_command
 from train.fine_tuning import fine_tuning
 from train.mistakes import Mistakes
-from train.objectives.tasks import Classify
+from train.objectives.tasks import Classify, ClassifyMany, Regress, TagTokens
 from train.outputs import outputs
 from train.pretrained import load, open_any, save
+from train.published_run import declared
 from train.reading import ReadingError
 from train.sharding import make_mesh
 from train.state import split_model
@@ -169,6 +170,63 @@ def test_a_tuned_run_tells_labels_and_goes_out_merged_and_as_an_adapter(tuned, t
     with pytest.raises(PeftError, match="trained all parameters and has no adapter"):
         save_run_adapter(whole, tmp_path / "new")
     assert not (tmp_path / "new").exists() and not list(tmp_path.glob(".new*"))
+
+
+def test_a_published_classifier_is_scored_as_its_run_is(tuned, tmp_path, monkeypatch, capsys):
+    """On other examples, of which none is kept back; labels may be numbers there. Nothing is written into the folder."""
+    run = tuned()
+    save(run, tmp_path / "published")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "published").iterdir()}
+    lines = [f"{text}\t{place % 3}" for place, text in enumerate(TEXTS * 4)]
+    (tmp_path / "other.tsv").write_text("\n".join(["sentence\tlabel", *lines]) + "\n")
+
+    def scored(folder, *words):
+        monkeypatch.setattr(sys, "argv", ["train.evaluate", str(folder), *map(str, words)])
+        capsys.readouterr()
+        return run_command(evaluate.main), *capsys.readouterr()
+
+    source = ("--data.source", f"files:{tmp_path / 'other.tsv'}")
+    found = {}
+    for folder in (tmp_path / "published", run.folder.path):
+        code, said, error = scored(folder, *source, "--out", tmp_path / f"{folder.name}.json")
+        assert code == 0, error
+        found[folder.name] = json.loads((tmp_path / f"{folder.name}.json").read_text())
+    assert found["run"].pop("step") == 2
+    assert found["published"] == pytest.approx(found["run"], rel=1e-5)
+    assert found["published"]["held_out_examples"] == 8  # a file that no run was trained on is scored whole
+    answered = [run.predict(text).label == LABELS[place % 3] for place, text in enumerate(TEXTS * 4)]
+    assert found["published"]["accuracy"] == pytest.approx(np.mean(answered))
+    assert {path.name: path.read_bytes() for path in (tmp_path / "published").iterdir()} == before
+
+    (tmp_path / "odd.tsv").write_text("sentence\tlabel\na text\tbad\na text\twonderful\n")
+    for given, said in [
+        ((), "tells labels, and is scored on examples that have them; name some with --data.source"),
+        (("--data.source", f"files:{tmp_path / 'odd.tsv'}"), "odd.tsv line 3 has the label"),
+        (("--data.source", f"files:{tmp_path / 'none.tsv'}"), "none.tsv"),
+        (("--step", "2"), "--step is of runs, and this is a published folder"),
+    ]:
+        code, _, error = scored(tmp_path / "published", *given)
+        assert code == 2 and said in error and error.count("\n") == 1, error
+
+
+def test_what_a_published_head_is_for_is_told_by_its_fields(tmp_path):
+    """Its task, with the names of its labels; transformers guesses from their number where nothing says so."""
+    for pooling, count, fields, expected in [
+        ("first", 3, {}, (Classification, Classify, "LABEL_0 LABEL_1 LABEL_2")),
+        ("first", 2, {"id2label": {"0": "bad", "1": "good"}}, (Classification, Classify, "bad good")),
+        ("first", 2, {"problem_type": "multi_label_classification"}, (MultiLabel, ClassifyMany, "LABEL_0 LABEL_1")),
+        ("first", 1, {}, (Regression, Regress, "")),
+        (None, 3, {"id2label": {"0": "O", "1": "B-A", "2": "I-A"}}, (Tagging, TagTokens, "O B-A I-A")),
+        (None, 2, {"id2label": {"0": "NOUN", "1": "VERB"}}, (Tagging, TagTokens, "NOUN VERB")),
+    ]:
+        folder = tmp_path / f"{expected[0].__name__}-{len(list(tmp_path.iterdir()))}"
+        model = EncoderForTask(small(bert, vocab_size=90), count, pooling, pooling is not None, rngs=nnx.Rngs(0))
+        save(model, folder)
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(config | fields))
+        found = declared(str(folder)).experiment
+        labels = getattr(found.task_data.task, "labels", ())
+        assert (type(found.task_data.task), type(found.objective), " ".join(labels)) == expected
 
 
 @pytest.mark.slow
