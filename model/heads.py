@@ -1,5 +1,8 @@
 """What stands on hidden states: scores of tokens, and of pairs of sentences."""
 
+from typing import Literal, TypeAlias
+
+import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
@@ -9,6 +12,8 @@ from model.config import TransformerConfig
 from model.linear import Embedding, Linear
 from model.mlp import Activation, activate
 from model.norms import Norm
+
+PoolerActivation: TypeAlias = Literal["tanh", "relu"]
 
 
 class TokenHead(nnx.Module):
@@ -45,15 +50,17 @@ class TokenHead(nnx.Module):
 
 
 class Pooler(Linear):
-    """tanh(x P + p): BERT's summary of a row, from the state of its first token."""
+    """tanh(x P + p): BERT's summary of a row, from the state of its first token; DistilBERT's classifiers have relu there."""
 
-    def __init__(self, config: TransformerConfig, *, rngs: nnx.Rngs):
+    def __init__(self, config: TransformerConfig, activation: PoolerActivation = "tanh", *, rngs: nnx.Rngs):
         width = config.hidden_size
+        self.activation: PoolerActivation = activation
         drawn = config.draw("input", width, width)
         super().__init__("BTD,DE->BTE", {"D": width, "E": width}, initializer=drawn, rngs=rngs)
 
     def __call__(self, x: Float[Array, "B P D"]) -> Float[Array, "B P D"]:
-        return tap(self, "output", jnp.tanh(super().__call__(x)))
+        act = jnp.tanh if self.activation == "tanh" else jax.nn.relu
+        return tap(self, "output", act(super().__call__(x)))
 
 
 class PairHead(nnx.Module):

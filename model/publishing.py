@@ -66,9 +66,11 @@ def architecture_of(model: nnx.Module) -> Architecture:
         raise HubError(f"a {type(model).__name__} has no published form; give one of the models of this package")
     if isinstance(model, EncoderForTask):  # which keeps nothing of what its config says of scores of tokens
         config = dataclasses.replace(config, output=Output())
-        if model.classifier is None:  # its states are the answer
+        if model.head is None:  # its states are the answer
             return Architecture(Encoder, config, options)
-        options |= {"outputs": model.classifier.kernel.shape[-1], "pooling": model.pooling}
+        options |= {"outputs": model.head.kernel.shape[-1], "pooling": model.pooling, "answers": model.ends is not None}
+        if model.pooler is not None:
+            options["pooler_activation"] = model.pooler.activation
     return Architecture(type(model), config, options)
 
 
@@ -219,6 +221,8 @@ def _plain(architecture: Architecture) -> dict[str, Any]:
     decoder_layers = (config.num_decoder_layers or config.num_layers) if architecture.make is EncoderDecoder else None
     config = dataclasses.replace(config, attention=attention, num_decoder_layers=decoder_layers)
     options = {"pooler": False, "num_classes": 0, "next_sentence": architecture.make is MaskedLanguageModel}
+    if architecture.make is EncoderForTask:
+        options |= {"pooler_activation": "tanh", "answers": False}
     seen = [window.size, *local] if window is not None and any(local) else []
     return (
         to_json(config)

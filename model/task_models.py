@@ -1,6 +1,7 @@
 """Any stack with a head for a task: a linear map from the states of tokens, or of whole segments, to scores.
 
-Their parameters have the paths of the stacks that they extend, so that weights fit by name; only `classifier` is new.
+Their parameters have the paths of the stacks that they extend, so that weights fit by name; new are only `classifier`, or `ends`
+where the two scores of a token say whether an answer begins and ends there.
 """
 
 from typing import Any, Literal
@@ -16,6 +17,7 @@ from model.decoder import Decoder
 from model.embeddings import Embeddings
 from model.encoder import Encoder, part
 from model.encoder_decoder import SOURCE
+from model.heads import PoolerActivation
 from model.linear import Linear
 from model.pooling import Pooling, pool
 from model.transformer import Transformer
@@ -28,17 +30,26 @@ class TaskHead(nnx.Module):
     """What a task model has beside its stack: `outputs` scores of each state, or none where the states are the answer."""
 
     config: TransformerConfig
-    classifier: Linear | None
+    classifier: Linear | None = None
+    ends: Linear | None = None
     pooler: Any = None
     pooling: Pooling | None = None
 
-    def add_head(self, outputs: int, pooling: Pooling | None, rngs: nnx.Rngs) -> None:
-        """Draw the head: y = x C + c, on segments that are summed up by `pooling`, or on every token where it is None."""
+    @property
+    def head(self) -> Linear | None:
+        """What gives the scores."""
+        return self.classifier if self.ends is None else self.ends
+
+    def add_head(self, outputs: int, pooling: Pooling | None, rngs: nnx.Rngs, *, answers: bool = False) -> None:
+        """Draw the head: y = x C + c, on segments that are summed up by `pooling`, or on every token where it is None; with
+        `answers` its scores are those of the ends of an answer.
+        """
         self.pooling = pooling
         width = self.config.hidden_size
         drawn = self.config.draw("input", width, max(outputs, 1))
         axes = {"D": width, "C": outputs}
-        self.classifier = Linear("BPD,DC->BPC", axes, initializer=drawn, rngs=rngs) if outputs else None
+        head = Linear("BPD,DC->BPC", axes, initializer=drawn, rngs=rngs) if outputs else None
+        self.classifier, self.ends = (None, head) if answers else (head, None)
 
     def states(
         self,
@@ -67,21 +78,31 @@ class TaskHead(nnx.Module):
         self, states: Float[Array, "B P D"], dropout_keys: UInt32[Array, " B"] | None = None
     ) -> Float[Array, "B P C"]:
         """Scores in float32, with dropout before the head as in the published codes."""
-        if self.classifier is None:
-            raise ValueError("this model was made without a classifier; make it with outputs=1 or more")
+        if self.head is None:
+            raise ValueError("this model was made without a head; make it with outputs=1 or more")
         keys = None if dropout_keys is None else fold(dropout_keys, CLASSIFIER)
         dropped = dropout(states, self.config.dropout_rate, keys)
-        return tap(self, "scores", self.classifier(dropped).astype(jnp.float32))
+        return tap(self, "scores", self.head(dropped).astype(jnp.float32))
 
 
 class EncoderForTask(Encoder, TaskHead):
     """An encoder with a head (Devlin et al., arXiv:1810.04805, section 4)."""
 
     def __init__(
-        self, config: TransformerConfig, outputs: int, pooling: Pooling | None, pooler: bool = False, *, rngs: nnx.Rngs
+        self,
+        config: TransformerConfig,
+        outputs: int,
+        pooling: Pooling | None,
+        pooler: bool = False,
+        pooler_activation: PoolerActivation = "tanh",
+        answers: bool = False,
+        *,
+        rngs: nnx.Rngs,
     ):
         super().__init__(config, pooler, rngs=rngs)
-        self.add_head(outputs, pooling, rngs)
+        if self.pooler is not None:
+            self.pooler.activation = pooler_activation
+        self.add_head(outputs, pooling, rngs, answers=answers)
 
     def states(self, tokens, positions, segments, token_types=None, *, dropout_keys=None):
         types = token_types if self.config.num_token_types > 1 else None
@@ -91,9 +112,11 @@ class EncoderForTask(Encoder, TaskHead):
 class DecoderForTask(Decoder, TaskHead):
     """A decoder with a head in the place of that for tokens (Radford et al. 2018, section 3.2)."""
 
-    def __init__(self, config: TransformerConfig, outputs: int, pooling: Pooling | None, *, rngs: nnx.Rngs):
+    def __init__(
+        self, config: TransformerConfig, outputs: int, pooling: Pooling | None, answers: bool = False, *, rngs: nnx.Rngs
+    ):
         super().__init__(config, rngs=rngs)
-        self.add_head(outputs, pooling, rngs)
+        self.add_head(outputs, pooling, rngs, answers=answers)
 
     def states(self, tokens, positions, segments, token_types=None, *, dropout_keys=None):
         return self(tokens, positions, segments, dropout_keys=dropout_keys)
@@ -102,11 +125,13 @@ class DecoderForTask(Decoder, TaskHead):
 class SourceEncoderForTask(TaskHead):
     """The encoder of an encoder-decoder with a head; there is no decoder (Liu et al., arXiv:2110.08426)."""
 
-    def __init__(self, config: TransformerConfig, outputs: int, pooling: Pooling | None, *, rngs: nnx.Rngs):
+    def __init__(
+        self, config: TransformerConfig, outputs: int, pooling: Pooling | None, answers: bool = False, *, rngs: nnx.Rngs
+    ):
         self.config = config
         self.embeddings = Embeddings(config, rngs=rngs)
         self.encoder = Transformer(config, causal=False, rngs=rngs)
-        self.add_head(outputs, pooling, rngs)
+        self.add_head(outputs, pooling, rngs, answers=answers)
 
     def states(self, tokens, positions, segments, token_types=None, *, dropout_keys=None):
         first, others = part(None if dropout_keys is None else fold(dropout_keys, SOURCE))
@@ -121,13 +146,16 @@ def task_model(
     pooling: Pooling | None,
     *,
     pooler: bool = False,
+    answers: bool = False,
     rngs: nnx.Rngs,
 ) -> Any:
-    """A stack with a head of `outputs` scores (0: none). `pooler` adds BERT's layer on a segment's vector, encoders only."""
+    """A stack with a head of `outputs` scores (0: none). `pooler` adds BERT's layer on a segment's vector, encoders only; with
+    `answers` the two scores are those of an answer's ends.
+    """
     match stack:
         case "encoder":
-            return EncoderForTask(config, outputs, pooling, pooler, rngs=rngs)
+            return EncoderForTask(config, outputs, pooling, pooler, answers=answers, rngs=rngs)
         case "decoder":
-            return DecoderForTask(config, outputs, pooling, rngs=rngs)
+            return DecoderForTask(config, outputs, pooling, answers, rngs=rngs)
         case "encoder_decoder":
-            return SourceEncoderForTask(config, outputs, pooling, rngs=rngs)
+            return SourceEncoderForTask(config, outputs, pooling, answers, rngs=rngs)

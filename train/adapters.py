@@ -7,7 +7,7 @@ from model.decoder import LanguageModel
 from model.encoder_decoder import EncoderDecoder
 from model.peft import PeftError, detach, save_adapter
 from model.publishing import architecture_of, express, params_of, tensors_of
-from train.objectives.tasks import TagTokens, TaskObjective
+from train.objectives.tasks import FindAnswers, TagTokens, TaskObjective
 from train.pretrained import label_fields
 from train.registry import is_published
 from train.run import Run
@@ -45,6 +45,8 @@ def task_word(run: Run) -> str | None:
     objective = run.experiment.objective
     if isinstance(objective, TagTokens):
         return "TOKEN_CLS"
+    if isinstance(objective, FindAnswers):
+        return "QUESTION_ANS"
     if choice_name(type(objective)) in ("classify", "classify_many", "regress"):
         return "SEQ_CLS"
     if isinstance(run.model, LanguageModel):

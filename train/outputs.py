@@ -115,8 +115,10 @@ def _of_encoder(model: Encoder, arrays: dict[str, Array], counts_tokens: bool) -
         found["logits"] = model.predict_tokens(hidden)
         if model.pair_head is not None:
             found["nsp_logits"] = model.predict_next_sentence(hidden[:, :1])[:, 0]
-    if isinstance(model, EncoderForTask) and model.classifier is not None:
+    if isinstance(model, EncoderForTask) and model.head is not None:
         scores = model.classify(model.summed_up(hidden, segments))
+        if model.ends is not None:
+            return found | {"start_logits": scores[..., 0], "end_logits": scores[..., 1]}
         found["logits"] = scores if model.pooling is None else scores[:, 0]
     if model.pooler is not None:
         found["pooler_output"] = model.pool(hidden)

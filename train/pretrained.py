@@ -32,7 +32,7 @@ from model.weights import open_published, read_model
 from train.config import Experiment
 from train.inspectable import Inspectable
 from train.objectives import PrefixLM, SpanCorruption
-from train.objectives.tasks import Contrast, TagTokens, TaskObjective
+from train.objectives.tasks import Contrast, FindAnswers, TagTokens, TaskObjective
 from train.outputs import outputs
 from train.registry import is_published, on_hub
 from train.run import Run, RunError
@@ -108,7 +108,8 @@ class Pretrained(Inspectable):
     ) -> dict[str, Any]:
         """What the published model answers, by its published names; float32 NumPy arrays.
 
-        `last_hidden_state` [B T D]; `logits` where it has a head ([B T V], or [B C] and [B T C] of classes), `nsp_logits` [B 2],
+        `last_hidden_state` [B T D]; `logits` where it has a head ([B T V], or [B C] and [B T C] of classes), `start_logits` and
+        `end_logits` [B T] of one for answers, `nsp_logits` [B 2],
         `pooler_output` [B D], `encoder_last_hidden_state` [B S D]; with `hidden_states` also lists of what enters the first
         layer and leaves each one, the last after the final norm where the published list has it so. Values at padded places
         mean nothing. Each shape is compiled once. ValueError for arrays that the model cannot take.
@@ -225,7 +226,7 @@ def label_fields(experiment: Experiment) -> dict[str, Any]:
     if not isinstance(objective, TaskObjective) or objective.outputs == 0:
         return {}
     word = choice_name(type(objective))
-    if word not in PROBLEMS and not isinstance(objective, TagTokens | Contrast):
+    if word not in PROBLEMS and not isinstance(objective, TagTokens | FindAnswers | Contrast):
         raise CannotExpress("no published family", f"objective={word}, whose head is read in another way")
     labels = getattr(experiment.task_data.task, "labels", None) or ()
     named = {"id2label": {str(number): name for number, name in enumerate(labels)}} if labels else {}

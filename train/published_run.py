@@ -6,7 +6,7 @@ from data.config import TextData
 from data.errors import DataError
 from data.held_out import held_out_from_source
 from data.sources import PythonDocs
-from data.tasks.choices import Classification, MultiLabel, Regression, Tagging
+from data.tasks.choices import Answers, Classification, MultiLabel, Regression, Tagging
 from data.tasks.config import TaskData
 from data.tasks.held_out import open_scored
 from data.tasks.sources import TaskFiles
@@ -22,7 +22,7 @@ from train.config import Experiment
 from train.evaluator import Evaluator
 from train.fine_tuning import fine_tuning
 from train.objectives import MaskedLM, NextToken, SequenceToSequence
-from train.objectives.tasks import Classify, ClassifyMany, Regress, TagTokens
+from train.objectives.tasks import Classify, ClassifyMany, FindAnswers, Regress, TagTokens
 from train.optimizers import AdamW
 from train.pretrained import find_folder, load, longest
 from train.registry import Declared
@@ -80,7 +80,10 @@ def task_experiment(published: Published) -> Experiment:
     words = {str(number): str(name) for number, name in (fields.get("id2label") or {}).items()}
     labels = tuple(words.get(str(number), f"LABEL_{number}") for number in range(options["outputs"]))
     head = {"stack": "encoder", "pooling": options["pooling"], "pooler": options["pooler"], "outputs": len(labels)}
-    if options["pooling"] is None:
+    length, more = min(LONGEST_ROW, longest(published.architecture.config, fields)), {}
+    if options.get("answers"):
+        task, objective, more = Answers(), FindAnswers(), {"stride": min(128, length // 4)}
+    elif options["pooling"] is None:
         task, objective = tagging(labels), TagTokens(outputs=len(labels))
     elif fields.get("problem_type") == "regression" or len(labels) == 1:
         task, objective = Regression(), Regress(**head)
@@ -88,8 +91,7 @@ def task_experiment(published: Published) -> Experiment:
         task, objective = MultiLabel(labels=labels), ClassifyMany(**head)
     else:
         task, objective = Classification(labels=labels), Classify(**head)
-    length = min(LONGEST_ROW, longest(published.architecture.config, fields))
-    data = TaskData(task=task, source=TaskFiles(), row_length=length)
+    data = TaskData(task=task, source=TaskFiles(), row_length=length, **more)
     return fine_tuning(data, objective=objective, model=published.architecture.config, compute_dtype="float32")
 
 

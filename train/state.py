@@ -18,7 +18,7 @@ from train.sharding import dotted, shardings
 
 Params = dict[str, Any]
 
-TASK_HEADS = ("classifier.", "pooler.")  # parameters of a task's own
+TASK_HEADS = ("classifier.", "ends.", "pooler.")  # parameters of a task's own
 
 
 class TrainState(NamedTuple):

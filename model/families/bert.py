@@ -79,16 +79,22 @@ def read(fields: Fields, names: Collection[str]) -> Architecture:
     config = read_encoder(fields, norm_epsilon=1e-12)
     positions = LearnedPositions(fields.take("max_position_embeddings", 512))
     config = dataclasses.replace(config, positions=positions)
-    if "classifier.weight" in names:
-        return classifier(fields, config, sums_up=has_pooler)
+    if "classifier.weight" in names or "qa_outputs.weight" in names:
+        said = "".join(fields.take("architectures", [], list))  # files for tokens may hold a pooler that nobody asks
+        return with_head(fields, config, names, sums_up=has_pooler and "ForTokenClassification" not in said)
     if has_head:
         options = {"next_sentence": next_sentence} | ({"pooler": True} if has_pooler and not next_sentence else {})
         return Architecture(MaskedLanguageModel, config, options)
     return Architecture(Encoder, dataclasses.replace(config, output=Output()), {"pooler": has_pooler})
 
 
-def classifier(fields: Fields, config: TransformerConfig, *, sums_up: bool) -> Architecture:
-    """An encoder with a head of as many scores as there are labels: of a whole text behind the pooler, or of every token."""
+def with_head(fields: Fields, config: TransformerConfig, names: Collection[str], *, sums_up: bool) -> Architecture:
+    """An encoder with a head of as many scores as there are labels, of a whole text behind the pooler or of every token; or with
+    one for the ends of an answer.
+    """
+    if "qa_outputs.weight" in names:
+        options = {"outputs": 2, "pooling": None, "pooler": False, "answers": True}
+        return Architecture(EncoderForTask, dataclasses.replace(config, output=Output()), options)
     labels = fields.take("id2label", {})
     outputs = len(labels) if labels else fields.take("num_labels", 2)
     options = {"outputs": outputs, "pooling": "first" if sums_up else None, "pooler": sums_up}
@@ -142,6 +148,8 @@ def classifier_name(architecture: Architecture, stem: str) -> str:
     if architecture.make is not EncoderForTask:
         return ""
     pooling, pooler = architecture.options["pooling"], architecture.options["pooler"]
+    if architecture.options.get("answers"):
+        return f"{stem}ForQuestionAnswering"
     if pooling is None and not pooler:
         return f"{stem}ForTokenClassification"
     if pooling == "first" and pooler:
@@ -151,7 +159,7 @@ def classifier_name(architecture: Architecture, stem: str) -> str:
 
 def write_labels(architecture: Architecture) -> dict[str, Any]:
     """As many labels as the head has scores; whoever knows their names puts them in the place of these."""
-    if architecture.make is not EncoderForTask:
+    if architecture.make is not EncoderForTask or architecture.options.get("answers"):
         return {}
     numbers = range(architecture.options["outputs"])
     return {
@@ -245,6 +253,7 @@ FAMILY = Family(
         *table("token_head.table", "cls.predictions.decoder"),
         *head_bias("cls.predictions."),
         *dense("classifier", "classifier", "C D -> D C", "C -> C"),
+        *dense("ends", "qa_outputs", "C D -> D C", "C -> C"),
     ],
     sites=[
         *encoder_sites("bert."),
@@ -258,6 +267,6 @@ FAMILY = Family(
         "cls.predictions.decoder.bias": "cls.predictions.bias",
     },
     complete=complete,
-    buffers=["bert.embeddings.position_ids", "bert.embeddings.token_type_ids"],
+    buffers=["bert.embeddings.position_ids", "bert.embeddings.token_type_ids", "bert.pooler.dense.*"],
     renamed={"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"},
 )

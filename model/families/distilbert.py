@@ -1,4 +1,4 @@
-"""DistilBERT: BERT-base with half the layers, no token types and no pooler (Sanh et al., arXiv:1910.01108)."""
+"""DistilBERT: BERT-base with half the layers, no token types, a pooler in classifiers only (Sanh et al., arXiv:1910.01108)."""
 
 import dataclasses
 from collections.abc import Collection
@@ -29,6 +29,7 @@ from model.published import (
     norm,
     table,
 )
+from model.task_models import EncoderForTask
 
 SIZES = {"base": 6}  # name: layers; the rest is BERT's
 
@@ -64,6 +65,10 @@ def read(fields: Fields, names: Collection[str]) -> Architecture:
         initializer=TruncatedNormal(fields.take("initializer_range", 0.02)),
         output=Output(transform=True, bias=True, tied=fields.take("tie_word_embeddings", True)),
     )
+    if "classifier.weight" in names or "qa_outputs.weight" in names:
+        found = bert.with_head(fields, config, names, sums_up="pre_classifier.weight" in names)
+        summed = {"pooler_activation": "relu"} if found.options["pooler"] else {}
+        return dataclasses.replace(found, options=found.options | summed)
     if has_head:
         return Architecture(MaskedLanguageModel, config, {"next_sentence": False})
     return Architecture(Encoder, dataclasses.replace(config, output=Output()))
@@ -72,11 +77,17 @@ def read(fields: Fields, names: Collection[str]) -> Architecture:
 def write(architecture: Architecture) -> dict[str, Any]:
     """The fields of config.json that say a model of this shape."""
     config, options = architecture.config, architecture.options
-    name = class_name(
-        architecture, "distilbert", {MaskedLanguageModel: "DistilBertForMaskedLM", Encoder: "DistilBertModel"}
-    )
-    if options.get("pooler") or (architecture.make is MaskedLanguageModel and options.get("next_sentence", True)):
-        raise CannotExpress("distilbert", "a pooler or a next-sentence head", strange=True)
+    names = {
+        MaskedLanguageModel: "DistilBertForMaskedLM",
+        Encoder: "DistilBertModel",
+        EncoderForTask: bert.classifier_name(architecture, "DistilBert"),
+    }
+    name = class_name(architecture, "distilbert", names)
+    own_pooler = options.get("pooler_activation", "tanh") == "relu"
+    if options.get("pooler") and not own_pooler:
+        raise CannotExpress("distilbert", "a pooler with tanh", strange=True)
+    if architecture.make is MaskedLanguageModel and options.get("next_sentence", True):
+        raise CannotExpress("distilbert", "a next-sentence head", strange=True)
     mlp = need(config.mlp, PlainMLP, "mlp", "distilbert")
     return {
         "model_type": "distilbert",
@@ -92,7 +103,7 @@ def write(architecture: Architecture) -> dict[str, Any]:
         "attention_dropout": config.attention.dropout_rate,
         "tie_word_embeddings": config.output.tied,
         "pad_token_id": 0,
-    }
+    } | bert.write_labels(architecture)
 
 
 LAYER = "distilbert.transformer.layer.{}."
@@ -116,6 +127,9 @@ FAMILY = Family(
         *norm("token_head.norm", "vocab_layer_norm"),
         *table("token_head.table", "vocab_projector"),
         Row("token_head.bias", "vocab_projector.bias", "V -> V"),
+        *dense("pooler", "pre_classifier", "E D -> D E", "E -> E"),
+        *dense("classifier", "classifier", "C D -> D C", "C -> C"),
+        *dense("ends", "qa_outputs", "C D -> D C", "C -> C"),
     ],
     sites=[
         Site("embeddings.output", "distilbert.embeddings"),

@@ -44,8 +44,8 @@ def read(fields: Fields, names: Collection[str]) -> Architecture:
     positions = LearnedPositions(rows - padding - 1, offset=padding + 1)
     config = dataclasses.replace(bert.read_encoder(fields, norm_epsilon=1e-12), positions=positions)
     options = {"pooler": True} if has_pooler else {}
-    if "classifier.weight" in names or "classifier.out_proj.weight" in names:
-        return bert.classifier(fields, config, sums_up="classifier.dense.weight" in names)
+    if {"classifier.weight", "classifier.out_proj.weight", "qa_outputs.weight"} & set(names):
+        return bert.with_head(fields, config, names, sums_up="classifier.dense.weight" in names)
     if has_head:
         return Architecture(MaskedLanguageModel, config, {"next_sentence": False} | options)
     return Architecture(Encoder, dataclasses.replace(config, output=Output()), options)
@@ -84,6 +84,7 @@ TABLE: list[Row] = [
     Row("pooler.bias", "classifier.dense.bias", "E -> E", beside="classifier.kernel"),
     Row("classifier.kernel", "classifier.out_proj.weight", "C D -> D C", beside="pooler.kernel"),
     Row("classifier.bias", "classifier.out_proj.bias", "C -> C", beside="pooler.kernel"),
+    *dense("ends", "qa_outputs", "C D -> D C", "C -> C"),
 ]
 
 
@@ -105,7 +106,7 @@ def family(model_type: str, masked: str, base: str) -> Family:
             "lm_head.decoder.weight": "roberta.embeddings.word_embeddings.weight",
             "lm_head.decoder.bias": "lm_head.bias",
         },
-        buffers=["roberta.embeddings.position_ids", "roberta.embeddings.token_type_ids"],
+        buffers=["roberta.embeddings.position_ids", "roberta.embeddings.token_type_ids", "roberta.pooler.dense.*"],
         complete=bert.complete,
         renamed=bert.FAMILY.renamed,
         positions_count_tokens=True,

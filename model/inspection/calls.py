@@ -86,7 +86,7 @@ def forward(model: Any, inputs: Inputs) -> Float[Array, "B ..."]:
         return hidden if model.classifier is None else model.predict_class(hidden)
     if isinstance(model, TaskHead):
         summed = model.summed_up(hidden, jnp.asarray(inputs.segments))
-        return summed if model.classifier is None else model.classify(summed)
+        return summed if model.head is None else model.classify(summed)
     return model.predict_tokens(hidden) if hasattr(model, "predict_tokens") else hidden
 
 

@@ -59,7 +59,7 @@ def of_hidden(
     if isinstance(model, TaskHead):
         assert segments is not None  # every caller with such a model has them
         summed = model.summed_up(hidden, segments)
-        return metric(summed if model.classifier is None else model.classify(summed))
+        return metric(summed if model.head is None else model.classify(summed))
     if not hasattr(model, "predict_tokens"):
         return metric(hidden)
     if not hasattr(metric, "at"):

@@ -11,15 +11,16 @@ import jax
 import numpy as np
 import pytest
 from flax import nnx
+from safetensors.numpy import load_file, save_file
 
 import train.run
 import train.session
-from data.tasks.choices import Classification, MultiLabel, Regression, Tagging
+from data.tasks.choices import Answers, Classification, MultiLabel, Regression, Tagging
 from data.tasks.config import TaskData
 from data.tasks.sources import TaskFiles
 from data.tokenizers import load_tokenizer
 from model.encoder import MaskedLanguageModel
-from model.families import bert, roberta
+from model.families import bert, distilbert, roberta
 from model.peft import BitFit, LoRA, PeftError, PrefixTuning, load_adapter
 from model.published import HubError
 from model.task_models import EncoderForTask
@@ -28,7 +29,7 @@ from train.adapters import save_run_adapter
 from train.command import run_command
 from train.fine_tuning import fine_tuning
 from train.mistakes import Mistakes
-from train.objectives.tasks import Classify, ClassifyMany, Regress, TagTokens
+from train.objectives.tasks import Classify, ClassifyMany, FindAnswers, Regress, TagTokens
 from train.outputs import outputs
 from train.pretrained import load, open_any, save
 from train.published_run import declared
@@ -46,8 +47,9 @@ live = pytest.mark.skipif(
 
 
 def small(family, **fields):
-    """A model of width 32."""
-    config = family.config("tiny", max_length=64, dropout_rate=0.0, **fields)
+    """A model of width 32 and two layers."""
+    size = "base" if family is distilbert else "tiny"
+    config = family.config(size, max_length=64, num_layers=2, dropout_rate=0.0, **fields)
     attention = dataclasses.replace(config.attention, num_heads=4)
     mlp = dataclasses.replace(config.mlp, intermediate_size=48)
     return dataclasses.replace(config, hidden_size=32, attention=attention, mlp=mlp)
@@ -60,6 +62,20 @@ def stirred(model):
     return nnx.merge(
         graph, jax.tree.map(lambda leaf: leaf + 0.1 * rng.normal(size=leaf.shape).astype(np.float32), state)
     )
+
+
+FAMILIES = {"bert": bert, "roberta": roberta, "distilbert": distilbert}
+HEADS = ("texts", "tokens", "answers")
+
+
+def with_head(name, kind):
+    """A small model of a family with a head for whole texts, for tokens, or for the ends of answers."""
+    config = small(FAMILIES[name], vocab_size=90)
+    if kind != "texts":
+        count = 2 if kind == "answers" else 3
+        return stirred(EncoderForTask(config, count, None, answers=kind == "answers", rngs=nnx.Rngs(1)))
+    activation = "relu" if name == "distilbert" else "tanh"
+    return stirred(EncoderForTask(config, 3, "first", True, activation, rngs=nnx.Rngs(1)))
 
 
 @pytest.fixture
@@ -89,19 +105,37 @@ def tuned(tmp_path, private_cache, monkeypatch):
     jax.config.update("jax_disable_most_optimizations", optimized)
 
 
-@pytest.mark.parametrize("name", ["bert", "roberta"])
-@pytest.mark.parametrize(("pooling", "pooler"), [("first", True), (None, False)])
-def test_a_head_comes_back_the_same_to_the_bit(name, pooling, pooler, tmp_path):
-    family = {"bert": bert, "roberta": roberta}[name]
-    model = stirred(EncoderForTask(small(family, vocab_size=90), 3, pooling, pooler, rngs=nnx.Rngs(1)))
+@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("kind", HEADS)
+def test_a_head_comes_back_the_same_to_the_bit(name, kind, tmp_path):
+    model = with_head(name, kind)
     save(model, tmp_path / "published", family=name)
     back = load(tmp_path / "published")
     ours, theirs = (jax.tree.map(np.asarray, split_model(one).params) for one in (model, back.model))
     assert jax.tree.structure(ours) == jax.tree.structure(theirs)
     assert jax.tree.all(jax.tree.map(np.array_equal, ours, theirs))
     ids = np.arange(5, 15)[None]
-    assert np.array_equal(back.outputs(input_ids=ids)["logits"], outputs(model, {"input_ids": ids})["logits"])
-    assert back.outputs(input_ids=ids)["logits"].shape == ((1, 3) if pooling else (1, 10, 3))
+    shapes = {"texts": {"logits": (1, 3)}, "tokens": {"logits": (1, 10, 3)}}
+    for answer, shape in shapes.get(kind, {"start_logits": (1, 10), "end_logits": (1, 10)}).items():
+        assert np.array_equal(back.outputs(input_ids=ids)[answer], outputs(model, {"input_ids": ids})[answer])
+        assert back.outputs(input_ids=ids)[answer].shape == shape
+
+
+@pytest.mark.parametrize("name", ["bert", "roberta"])
+@pytest.mark.parametrize("kind", ["tokens", "answers"])
+def test_a_pooler_that_nobody_asks_is_left_aside(name, kind, tmp_path):
+    """Old files hold one beside heads of tokens; what the config calls the class decides, not what lies around."""
+    model = with_head(name, kind)
+    save(model, tmp_path / "published", family=name)
+    tensors = load_file(tmp_path / "published/model.safetensors")
+    spare = {
+        f"{name}.pooler.dense.weight": np.ones((32, 32), np.float32),
+        f"{name}.pooler.dense.bias": np.ones(32, np.float32),
+    }
+    save_file(tensors | spare, tmp_path / "published/model.safetensors")
+    back = load(tmp_path / "published").model
+    assert back.pooler is None and back.pooling is None
+    np.testing.assert_array_equal(np.asarray(back.head.kernel[...]), np.asarray(model.head.kernel[...]))
 
 
 def test_a_head_that_no_published_class_has_is_refused(tmp_path):
@@ -218,9 +252,13 @@ def test_what_a_published_head_is_for_is_told_by_its_fields(tmp_path):
         ("first", 1, {}, (Regression, Regress, "")),
         (None, 3, {"id2label": {"0": "O", "1": "B-A", "2": "I-A"}}, (Tagging, TagTokens, "O B-A I-A")),
         (None, 2, {"id2label": {"0": "NOUN", "1": "VERB"}}, (Tagging, TagTokens, "NOUN VERB")),
+        ("answers", 2, {}, (Answers, FindAnswers, "")),
     ]:
         folder = tmp_path / f"{expected[0].__name__}-{len(list(tmp_path.iterdir()))}"
-        model = EncoderForTask(small(bert, vocab_size=90), count, pooling, pooling is not None, rngs=nnx.Rngs(0))
+        if pooling == "answers":
+            model = with_head("bert", "answers")
+        else:
+            model = EncoderForTask(small(bert, vocab_size=90), count, pooling, pooling is not None, rngs=nnx.Rngs(0))
         save(model, folder)
         config = json.loads((folder / "config.json").read_text())
         (folder / "config.json").write_text(json.dumps(config | fields))
@@ -278,14 +316,13 @@ def test_transformers_and_peft_answer_alike(tuned, tmp_path):
 @live
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", ["bert", "roberta"])
-@pytest.mark.parametrize(("pooling", "pooler"), [("first", True), (None, False)])
-def test_transformers_reads_the_heads(name, pooling, pooler, tmp_path):
+@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("kind", HEADS)
+def test_transformers_reads_the_heads(name, kind, tmp_path):
     import torch
     import transformers
 
-    family = {"bert": bert, "roberta": roberta}[name]
-    model = stirred(EncoderForTask(small(family, vocab_size=90), 3, pooling, pooler, rngs=nnx.Rngs(1)))
+    model = with_head(name, kind)
     save(model, tmp_path / "published", family=name)
     (word,) = json.loads((tmp_path / "published/config.json").read_text())["architectures"]
     theirs, report = getattr(transformers, word).from_pretrained(
@@ -294,5 +331,7 @@ def test_transformers_reads_the_heads(name, pooling, pooler, tmp_path):
     assert not any(report.values()), report
     ids = np.arange(5, 15)[None]
     with torch.no_grad():
-        answer = theirs.eval()(torch.tensor(ids)).logits.numpy()
-    np.testing.assert_allclose(outputs(model, {"input_ids": ids})["logits"], answer, atol=1e-5)
+        answered = theirs.eval()(torch.tensor(ids))
+    ours = outputs(model, {"input_ids": ids})
+    for answer in ("start_logits", "end_logits") if kind == "answers" else ("logits",):
+        np.testing.assert_allclose(ours[answer], answered[answer].numpy(), atol=1e-5)
