@@ -9,6 +9,7 @@ Two means agree where they lie within two standard errors of their difference. S
 compiling is left out; the seconds of all steps, compiling included, stand beside them. They differ in the draw of the head, the
 order of the examples and the dropout, which no seed can make equal, and in one step of warm-up. Rows and labels are equal to
 the letter. Speed wants a quiet machine: torch's threads are hit hard by other programs, and the load stands in the result.
+What is found of a task goes to experiments/results/bench_finetune_TASK.json when its last seed is through.
 """
 
 import argparse
@@ -52,7 +53,7 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--held-out", type=positive, default=1_000, help="to score, at most")
     parser.add_argument("--seeds", type=positive, default=3, help="how many, from 0 on")
     parser.add_argument("--epochs", type=float, help="default 3, and 2 for squad2")
-    parser.add_argument("--out", type=Path, default=RESULTS / "bench_finetune.json", help="file of the result")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")
     options = parser.parse_args(words)
     tasks = [word.strip() for word in options.tasks.split(",") if word.strip()]
     if strange := [name for name in tasks if name not in TASKS]:
@@ -61,23 +62,31 @@ def main(words: list[str] | None = None) -> int:
         raise InputError(f"--tasks names none; use some of {', '.join(TASKS)}")
     if options.epochs is not None and not 0 < options.epochs < math.inf:
         raise InputError(f"--epochs {options.epochs} must be more than 0")
+    check_needed(tasks)
     keep_freed_memory()
     configure_jax()
-    found = bench_finetune(
-        tasks, options.examples, options.held_out, options.seeds, options.epochs, options.peer_python
-    )
-    write("finetune", found, options.out)
+    for name in tasks:
+        passes = EPOCHS[name] if options.epochs is None else options.epochs
+        found = bench_finetune(name, options.examples, options.held_out, options.seeds, passes, options.peer_python)
+        write(f"finetune_{name}", found, options.out / f"bench_finetune_{name}.json")
     return 0
 
 
-def bench_finetune(
-    tasks: Sequence[str], examples: int, held_out: int, seeds: int, epochs: float | None, peer_python: str
-) -> dict[str, Any]:
-    """Scores and speed of both on each task."""
-    from experiments.bench_finetune_data import FILES, SCORES, score, write_examples
-    from experiments.local_data import check_there, minilm
+def check_needed(tasks: Sequence[str]) -> None:
+    """DataError with one line that names all that is not there."""
+    from experiments.bench_finetune_data import FILES
+    from experiments.local_data import check_there
 
     check_there(*(path for name in tasks for path in FILES[name]))
+
+
+def bench_finetune(
+    name: str, examples: int, held_out: int, seeds: int, epochs: float, peer_python: str
+) -> dict[str, Any]:
+    """Scores and speed of both on a task."""
+    from experiments.bench_finetune_data import SCORES, score, write_examples
+    from experiments.local_data import minilm
+
     model, versions = minilm(), torch_versions(peer_python)
     if not versions:
         print(
@@ -92,27 +101,23 @@ def bench_finetune(
             f"!!! THE MACHINE IS BUSY (load average {load_before:.1f}): scores will hold, but no speed that is measured now.",
             file=sys.stderr,
         )
-    found: dict[str, Any] = {"examples": examples, "seeds": seeds}
+    sides: dict[str, list[dict[str, Any]]] = {LOUPE: []} | ({PEER: []} if versions else {})
     with tempfile.TemporaryDirectory(prefix="loupe-bench-") as scratch:
-        for name in tasks:
-            folder = Path(scratch) / name
-            data = write_examples(name, folder, examples, held_out)
-            data = dataclasses.replace(data, batch_size=ROWS, bucket=BUCKET, grouped=1)
-            passes = EPOCHS[name] if epochs is None else epochs
-            sides: dict[str, list[dict[str, Any]]] = {LOUPE: []} | ({PEER: []} if versions else {})
-            for seed in range(seeds):
-                ours, settings = train_ours(name, data, model, seed, passes, folder)
-                sides[LOUPE].append({"score": ours["scores"][SCORES[name]], "seconds": ours["seconds"]})
-                if versions:
-                    theirs = train_theirs(peer_python, folder, settings, seed)
-                    sides[PEER].append(
-                        {"score": score(name, folder, theirs["predictions"]), "seconds": theirs["seconds"]}
-                    )
-                shown = "  ".join(f"{side} {runs[-1]['score']:.4f}" for side, runs in sides.items())
-                print(f"{name}, seed {seed}: {SCORES[name]} {shown}", flush=True)
-            found[name] = {"score": SCORES[name], "epochs": passes} | compared(sides)
+        folder = Path(scratch) / name
+        data = write_examples(name, folder, examples, held_out)
+        data = dataclasses.replace(data, batch_size=ROWS, bucket=BUCKET, grouped=1)
+        for seed in range(seeds):
+            ours, settings = train_ours(name, data, model, seed, epochs, folder)
+            sides[LOUPE].append({"score": ours["scores"][SCORES[name]], "seconds": ours["seconds"]})
+            if versions:
+                theirs = train_theirs(peer_python, folder, settings, seed)
+                predicted = score(name, folder, theirs["predictions"])
+                sides[PEER].append({"score": predicted, "seconds": theirs["seconds"]})
+            shown = "  ".join(f"{side} {runs[-1]['score']:.4f}" for side, runs in sides.items())
+            print(f"{name}, seed {seed}: {SCORES[name]} {shown}", flush=True)
     busy = {"load_average_at_start_and_end": [round(load, 1) for load in (load_before, os.getloadavg()[0])]}
-    return found | busy | versions
+    asked = {"task": name, "score": SCORES[name], "examples": examples, "epochs": epochs, "seeds": seeds}
+    return asked | compared(sides) | busy | versions
 
 
 def train_ours(

@@ -93,7 +93,7 @@ def test_mistakes_and_missing_data_are_one_line(tmp_path, monkeypatch):
         bench_finetune.main(["--epochs", "-1"])
     monkeypatch.setenv("LOUPE_DATA", str(tmp_path))
     with pytest.raises(DataError, match=r"NOTHING IS MEASURED: there is no .*dev-v2.0.json"):
-        bench_finetune.bench_finetune(["squad2"], 1, 1, 1, None, "python")
+        bench_finetune.main(["--tasks", "squad2", "--examples", "1", "--held-out", "1", "--seeds", "1"])
 
 
 def test_means_that_are_apart_are_said_to_be():
