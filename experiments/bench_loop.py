@@ -14,12 +14,12 @@ import jax
 from data.pipeline import TrainStream
 from data.prepared import open_prepared
 from train.checkpoint import Checkpoints
+from train.compiling import compile_step
 from train.config import Experiment
 from train.console import Console
 from train.evaluator import Evaluator
 from train.loop import Loop
 from train.registry import load
-from train.session import compile_step
 from train.sharding import MeshShape, batch_sharding, make_mesh, place_batch
 from train.signals import Stop
 from train.state import Built, build, init_state

@@ -5,9 +5,16 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+from jaxtyping import Array
 
 from data.batch import Batch
-from train.state import TrainState
+from model.peft import AdaLoRA
+from model.peft.ada_lora import penalty
+from train.config import Experiment
+from train.console import Console
+from train.sharding import batch_sharding, place_batch, replicated
+from train.state import Built, Params, TrainState, parameter_count
+from train.step import StepOptions, make_step
 
 
 class CompiledByShape:
@@ -38,3 +45,38 @@ class CompiledByShape:
 def shape_of(batch: Batch) -> tuple:
     """What one compiled step is good for."""
     return tuple(leaf.shape for leaf in jax.tree.leaves(batch))
+
+
+def compile_step(experiment: Experiment, built: Built, example: Batch, console: Console) -> CompiledByShape:
+    """Compile the training step for the shape that it will see first, and say what it is."""
+    options = StepOptions(experiment.seed, experiment.accumulate, experiment.compute_dtype)
+    schedule = experiment.optimizer.schedule.build(experiment.steps)
+    step = make_step(
+        built.parts, experiment.objective, built.optimizer, schedule, options, built.rates, penalty_of(experiment)
+    )
+    where = jax.tree.map(lambda leaf: leaf.sharding, built.target)
+    jitted = jax.jit(step, donate_argnums=0, out_shardings=(where, replicated(built.mesh)))
+    compiled = CompiledByShape(jitted, built.target, built.mesh, console.status)
+    seconds = compiled.prepare(place_batch(example, batch_sharding(built.mesh)))
+    total, trained = parameter_count(built.parts.params), parameter_count(built.target.params)
+    count = f"{total / 1e6:.1f} M parameters"
+    if trained != total:
+        count += f", {trained:,} of them trained ({100 * trained / total:.2f}%)"
+    console.say(
+        f"{count}, {size_of_step(experiment, example)}, {experiment.steps} steps, "
+        f"mesh {dict(built.mesh.shape)}, {experiment.compute_dtype}; compiled in {seconds:.1f} s"
+    )
+    return compiled
+
+
+def penalty_of(experiment: Experiment) -> Callable[[Params], Array] | None:
+    """What is added to the loss for the sake of the parameters that are trained: AdaLoRA wants its factors orthogonal."""
+    peft = experiment.peft
+    return (lambda params: peft.penalty * penalty(params)) if isinstance(peft, AdaLoRA) else None
+
+
+def size_of_step(experiment: Experiment, example: Batch) -> str:
+    """How much a step sees: tokens of packed rows, or examples."""
+    if experiment.is_task:
+        return f"{len(example.tokens)} rows a step"
+    return f"{sum(side.size for side in (example.tokens, example.source_tokens) if side is not None)} tokens a step"

@@ -80,9 +80,10 @@ def task_experiment(published: Published) -> Experiment:
     words = {str(number): str(name) for number, name in (fields.get("id2label") or {}).items()}
     labels = tuple(words.get(str(number), f"LABEL_{number}") for number in range(options["outputs"]))
     head = {"stack": "encoder", "pooling": options["pooling"], "pooler": options["pooler"], "outputs": len(labels)}
-    length, more = min(LONGEST_ROW, longest(published.architecture.config, fields)), {}
+    length = min(LONGEST_ROW, longest(published.architecture.config, fields))
+    stride = TaskData.stride
     if options.get("answers"):
-        task, objective, more = Answers(), FindAnswers(), {"stride": min(128, length // 4)}
+        task, objective, stride = Answers(), FindAnswers(), min(128, length // 4)
     elif options["pooling"] is None:
         task, objective = tagging(labels), TagTokens(outputs=len(labels))
     elif fields.get("problem_type") == "regression" or len(labels) == 1:
@@ -91,7 +92,7 @@ def task_experiment(published: Published) -> Experiment:
         task, objective = MultiLabel(labels=labels), ClassifyMany(**head)
     else:
         task, objective = Classification(labels=labels), Classify(**head)
-    data = TaskData(task=task, source=TaskFiles(), row_length=length, **more)
+    data = TaskData(task=task, source=TaskFiles(), row_length=length, stride=stride)
     return fine_tuning(data, objective=objective, model=published.architecture.config, compute_dtype="float32")
 
 

@@ -7,39 +7,34 @@ import contextlib
 import shlex
 import sys
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import jax
-from jaxtyping import Array
 
-from data.batch import Batch
 from data.errors import DataError, NotPrepared
 from data.tokenizers import Tokenizer
 from model.config import to_json
-from model.peft import AdaLoRA
-from model.peft.ada_lora import penalty
 from train import cli
+from train.agreement import agree, agreed_fresh, agreed_init, is_finished
 from train.checkpoint import Checkpoints, Keep, Restored
 from train.command import configure_jax
-from train.compiling import CompiledByShape
-from train.config import Experiment, resume_refusals
+from train.compiling import compile_step
+from train.config import Experiment
 from train.console import Console
 from train.environment import write_environment
+from train.finishing import closing_line, finish
 from train.loop import Loop
 from train.material import Material, open_material
 from train.options import FinetuneOptions, RunOptions
-from train.progress import SCORES
 from train.report import LiveReport, write_report
 from train.run import Run, RunError, RunFolder
-from train.scorer import Scorer
-from train.selection import CLOSING, Selector
-from train.sharding import MeshShape, batch_sharding, check_batch, make_mesh, place_batch, replicated
+from train.selection import Selector
+from train.sharding import MeshShape, batch_sharding, check_batch, make_mesh
 from train.signals import Stop
 from train.starting import first_state
-from train.state import Built, Params, TrainState, build, parameter_count
-from train.step import StepOptions, make_step
+from train.state import Built, TrainState, build, parameter_count
 from train.tracking import Tracker, read_metrics
 from train.watching import Watch
 
@@ -167,23 +162,6 @@ def train(experiment: Experiment, run_dir: str | Path, **options: Any) -> Run:
     return Run.open(run_dir, mesh=request.options.mesh)
 
 
-def agree(folder: RunFolder, experiment: Experiment, request) -> Experiment:
-    """The experiment to go on with in a folder that has a run already; RunError names every field that stands in the way."""
-    begun, name = folder.read("run.json") or {}, request.name
-    if begun.get("experiment", name) != name:
-        raise RunError(
-            f"--run-dir {folder.path} holds a run of {begun['experiment']}, not of {name}; name another folder"
-        )
-    old = folder.experiment()
-    experiment = experiment.as_begun(old, request.given)
-    if refusals := resume_refusals(old, experiment):
-        raise RunError(
-            f"--run-dir {folder.path} holds a run that differs in {'; '.join(refusals)}; "
-            "repeat the command that began it, or name another folder"
-        )
-    return experiment
-
-
 def open_watch(
     folder: RunFolder,
     experiment: Experiment,
@@ -207,41 +185,6 @@ def open_watch(
         every=options.watch_every,
         compute_dtype=experiment.compute_dtype,
     )
-
-
-def agreed_init(folder: RunFolder, options: RunOptions) -> str | None:
-    """The run or published folder whose weights this one starts from: what it began with, even where that is not said again."""
-    if not folder.exists():
-        return options.init
-    begun, init = (folder.read("run.json") or {}).get("init"), options.init
-    if init is not None and (begun is None or Path(begun).resolve() != Path(init).resolve()):
-        raise RunError(
-            f"--run-dir {folder.path} holds a run that differs in init: was {begun}, now {init}; name another folder"
-        )
-    return begun
-
-
-def agreed_fresh(folder: RunFolder, options: RunOptions) -> bool:
-    """Whether the weights are drawn and only shape and vocabulary are those of `init`; RunError where the run began otherwise."""
-    asked = isinstance(options, FinetuneOptions) and options.fresh
-    if not folder.exists():
-        return asked
-    begun = bool((folder.read("run.json") or {}).get("fresh"))
-    if asked and not begun:
-        raise RunError(f"--run-dir {folder.path} holds a run that was not begun with --fresh; name another folder")
-    if begun and not asked and options.init is not None:
-        raise RunError(
-            f"--run-dir {folder.path} holds a run that was begun with --fresh; say so, or name another folder"
-        )
-    return begun
-
-
-def is_finished(folder: RunFolder, experiment: Experiment) -> bool:
-    """Whether all steps of the experiment have been taken and scored."""
-    done = [line for line in read_metrics(folder.path) if line.get("event") == "done"]
-    there = set(folder.read("scores.json") or {})
-    scored = "valid_loss" in there and bool(there & set(CLOSING))  # a result that is lost is made again
-    return bool(done) and (done[-1]["step"] >= experiment.steps or done[-1].get("early", False)) and scored
 
 
 def open_data(
@@ -271,76 +214,6 @@ def restore(checkpoints: Checkpoints, target: TrainState, console: Console) -> R
             f"checkpoint {step} is damaged ({reason}); moved to {checkpoints.set_aside(step)}, using the one before"
         )
     return restored
-
-
-def compile_step(experiment: Experiment, built: Built, example: Batch, console: Console) -> CompiledByShape:
-    """Compile the training step for the shape that it will see first, and say what it is."""
-    options = StepOptions(experiment.seed, experiment.accumulate, experiment.compute_dtype)
-    schedule = experiment.optimizer.schedule.build(experiment.steps)
-    step = make_step(
-        built.parts, experiment.objective, built.optimizer, schedule, options, built.rates, penalty_of(experiment)
-    )
-    where = jax.tree.map(lambda leaf: leaf.sharding, built.target)
-    jitted = jax.jit(step, donate_argnums=0, out_shardings=(where, replicated(built.mesh)))
-    compiled = CompiledByShape(jitted, built.target, built.mesh, console.status)
-    seconds = compiled.prepare(place_batch(example, batch_sharding(built.mesh)))
-    total, trained = parameter_count(built.parts.params), parameter_count(built.target.params)
-    count = f"{total / 1e6:.1f} M parameters"
-    if trained != total:
-        count += f", {trained:,} of them trained ({100 * trained / total:.2f}%)"
-    console.say(
-        f"{count}, {size_of_step(experiment, example)}, {experiment.steps} steps, "
-        f"mesh {dict(built.mesh.shape)}, {experiment.compute_dtype}; compiled in {seconds:.1f} s"
-    )
-    return compiled
-
-
-def penalty_of(experiment: Experiment) -> Callable[[Params], Array] | None:
-    """What is added to the loss for the sake of the parameters that are trained: AdaLoRA wants its factors orthogonal."""
-    peft = experiment.peft
-    return (lambda params: peft.penalty * penalty(params)) if isinstance(peft, AdaLoRA) else None
-
-
-def size_of_step(experiment: Experiment, example: Batch) -> str:
-    """How much a step sees: tokens of packed rows, or examples."""
-    if experiment.is_task:
-        return f"{len(example.tokens)} rows a step"
-    return f"{sum(side.size for side in (example.tokens, example.source_tokens) if side is not None)} tokens a step"
-
-
-def finish(folder: RunFolder, loop: Loop, evaluator: Scorer, target: TrainState) -> dict[str, float]:
-    """The closing evaluation, the last checkpoint, and the files of the result. Safe to repeat if it was cut off."""
-    step = int(loop.state.step)
-    if loop.selector.selection.metric is not None and step not in loop.selector.seen:
-        loop.evaluate(step)  # the last weights are a candidate too
-    if (best := loop.selector.best_step) is not None and best != step:
-        loop.console.say(f"the best {loop.selector.selection.metric} was at step {best}: its weights are the result")
-        loop.checkpoints.wait()
-        restored = loop.checkpoints.restore(target, best)
-        assert restored is not None
-        loop.state = loop.state._replace(params=restored.state.params)
-    params = loop.state.weights
-    loop.console.status("evaluating on all held-out rows")
-    scores = evaluator.full(params) | folder.floors()
-    if not any(line["step"] == step and set(line) & set(CLOSING) for line in read_metrics(folder.path)):
-        loop.record_scores(step, scores)
-    loop.keep_maps(step)
-    loop.save(step)
-    loop.checkpoints.wait()
-    folder.write("scores.json", scores | {"step": step})
-    folder.write(evaluator.samples_file, evaluator.samples(params))
-    early = {"early": True} if loop.selector.exhausted else {}
-    loop.tracker.event("done", step=step, valid_loss=scores["valid_loss"], **early)
-    loop.tracker.flush()
-    write_report(folder.path)
-    return scores
-
-
-def closing_line(folder: RunFolder, scores: dict[str, float], experiment: Experiment) -> str:
-    """Where the run is and what it scored, in one line: the loss, and what the objective names beside it."""
-    named = [f"{SCORES.get(name, name)} {scores[name]:.3f}" for name in experiment.headline if name in scores]
-    extras = f" ({', '.join(named)})" if named else ""
-    return f"{folder.path}: held-out loss {scores['valid_loss']:.3f} nats{extras}; see {folder / 'report.html'}"
 
 
 def is_first_process() -> bool:

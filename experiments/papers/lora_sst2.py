@@ -5,6 +5,7 @@ Result:  experiments/results/lora_sst2.json
 """
 
 import dataclasses
+from typing import Any
 
 import jax
 
@@ -25,7 +26,7 @@ FILES = ("sst2/glue_train.tsv", "sst2/glue_dev.tsv")
 FULL, LORA, HEAD = "full", "lora", "head_alone"
 
 
-def task(**fields: object) -> Experiment:
+def task(**fields: Any) -> Experiment:
     """One epoch of SST-2, sentences summed up as the encoder was trained to: the mean of all tokens, without a pooler."""
     data = known_task("sst2")
     data = dataclasses.replace(data, source=TaskFiles(*(local(name) for name in FILES)), grouped=4)
