@@ -22,14 +22,14 @@ from train.rates import Tuning
 from train.sharding import dotted
 from train.state import parameter_count
 
-FILES = ("sst2/glue_train.tsv", "sst2/glue_dev.tsv")
+TRAIN, VALID = "sst2/glue_train.tsv", "sst2/glue_dev.tsv"
 FULL, LORA, HEAD = "full", "lora", "head_alone"
 
 
 def task(**fields: Any) -> Experiment:
     """One epoch of SST-2, sentences summed up as the encoder was trained to: the mean of all tokens, without a pooler."""
     data = known_task("sst2")
-    data = dataclasses.replace(data, source=TaskFiles(*(local(name) for name in FILES)), grouped=4)
+    data = dataclasses.replace(data, source=TaskFiles(local(TRAIN), local(VALID)), grouped=4)
     objective = Classify(pooling="mean", pooler=False)
     return fine_tuning(data, objective=objective, epochs=1.0, **fields)
 
@@ -75,7 +75,7 @@ reproduction = Reproduction(
         HEAD: task(peak=1e-3, tuning=Tuning(freeze="embeddings,layers")),
     },
     starts={name: Start(minilm) for name in (FULL, LORA, HEAD)},
-    ready=lambda: check_there(*FILES),
+    ready=lambda: check_there(TRAIN, VALID),
     measure=measure,
     criteria=(
         Criterion("full fine-tuning: accuracy at least 0.90", lambda v: only(v, FULL) >= 0.90),
