@@ -29,8 +29,8 @@ FULL, LORA, HEAD = "full", "lora", "head_alone"
 def task(**fields: Any) -> Experiment:
     """One epoch of SST-2, sentences summed up as the encoder was trained to: the mean of all tokens, without a pooler."""
     data = known_task("sst2")
-    data = dataclasses.replace(data, source=TaskFiles(local(TRAIN), local(VALID)), grouped=4)
-    objective = Classify(pooling="mean", pooler=False)
+    data = dataclasses.replace(data, source=TaskFiles(local(TRAIN), local(VALID)), grouped=16, bucket=8)
+    objective = Classify(pooling="mean", pooler=False, r_drop=1.0)
     return fine_tuning(data, objective=objective, epochs=1.0, **fields)
 
 
