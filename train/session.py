@@ -236,5 +236,7 @@ def preparing_command() -> str:
 
 
 def command_again(command: str) -> str:
-    """The command line that was typed, quoted for a shell."""
-    return shlex.join(["python", "-m", f"train.{command}", *sys.argv[1:]])
+    """The command line that was typed, quoted for a shell; it may be one that trains on behalf of another."""
+    spec = getattr(sys.modules.get("__main__"), "__spec__", None)
+    module = spec.name if spec is not None and spec.name.startswith("experiments.") else f"train.{command}"
+    return shlex.join(["python", "-m", module, *sys.argv[1:]])

@@ -1,7 +1,9 @@
 """The ledger of claims: criteria decide the verdict, failures are recorded, and a stopped reproduction goes on."""
 
 import dataclasses
+import importlib.util
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -27,7 +29,7 @@ from train.lines import read_metrics
 from train.objectives import MaskedLM
 from train.optimizers import AdamW
 from train.run import Run, RunError
-from train.session import train
+from train.session import command_again, train
 
 CLAIMS = [path.stem for path in reproduce.claims()]
 
@@ -179,3 +181,13 @@ def test_a_variant_begins_with_a_run_or_with_its_shape_only(tmp_path, monkeypatc
     assert np.abs(tables["mine"] - begun).max() < 1e-6 < 1e-3 < np.abs(tables["afresh"] - begun).max()
     with pytest.raises(RunError, match="was not begun with --fresh"):
         train(dataclasses.replace(task, seed=1), "runs/mine/mine-seed1", init="base", fresh=True)
+
+
+@pytest.mark.parametrize("module", ["experiments.reproduce", "train.pretrain", "pytest"])
+def test_a_run_that_was_stopped_names_the_command_that_was_typed(module, monkeypatch):
+    """Not the one that it would have been by itself."""
+    spec = importlib.util.spec_from_loader(module, loader=None)
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", spec)
+    monkeypatch.setattr(sys, "argv", ["x", "grokking", "--seeds", "0,1"])
+    named = module if module == "experiments.reproduce" else "train.pretrain"
+    assert command_again("pretrain") == f"python -m {named} grokking --seeds 0,1"
