@@ -5,6 +5,7 @@ Result:  experiments/results/lora_sst2.json
 """
 
 import dataclasses
+import statistics
 from typing import Any
 
 import jax
@@ -45,9 +46,9 @@ def measure(finished: Finished) -> dict[str, float]:
     return {"accuracy": finished.scores["accuracy"], "trained_share": share}
 
 
-def only(values: Values, variant: str, name: str = "accuracy") -> float:
-    """The figure of the one seed."""
-    return values[variant][name][0]
+def mean(values: Values, variant: str, name: str = "accuracy") -> float:
+    """Mean over the seeds."""
+    return statistics.fmean(values[variant][name])
 
 
 def curves(finished: list[Finished]) -> list[Chart]:
@@ -67,7 +68,7 @@ reproduction = Reproduction(
         "RoBERTa-base, SST-2 accuracy, all 125 M parameters": 94.8,
         "RoBERTa-base, SST-2 accuracy, LoRA of rank 8, 0.3 M": "95.1 +- 0.2 (table 2)",
     },
-    departs="all-MiniLM-L6-v2 (22.7 M parameters) in the place of RoBERTa-base, one epoch in the place of 60, one seed; "
+    departs="all-MiniLM-L6-v2 (22.7 M parameters) in the place of RoBERTa-base, one epoch in the place of 60; "
     "the rates are the best of a few that were tried. Development scores.",
     variants={
         FULL: task(peak=5e-5),
@@ -78,16 +79,15 @@ reproduction = Reproduction(
     ready=lambda: check_there(TRAIN, VALID),
     measure=measure,
     criteria=(
-        Criterion("full fine-tuning: accuracy at least 0.90", lambda v: only(v, FULL) >= 0.90),
-        Criterion("LoRA: at most 1.5 points below full fine-tuning", lambda v: only(v, LORA) >= only(v, FULL) - 0.015),
-        Criterion("LoRA: under 2% of the parameters trained", lambda v: only(v, LORA, "trained_share") < 0.02),
+        Criterion("full fine-tuning: mean accuracy at least 0.90", lambda v: mean(v, FULL) >= 0.90),
+        Criterion("LoRA: at most 1.5 points below full fine-tuning", lambda v: mean(v, LORA) >= mean(v, FULL) - 0.015),
+        Criterion("LoRA: under 2% of the parameters trained", lambda v: mean(v, LORA, "trained_share") < 0.02),
         Criterion(
-            "the control, the head alone: at least 3 points below LoRA", lambda v: only(v, HEAD) <= only(v, LORA) - 0.03
+            "the control, the head alone: at least 3 points below LoRA", lambda v: mean(v, HEAD) <= mean(v, LORA) - 0.03
         ),
     ),
     floor=lambda: {"accuracy, majority": 0.509, "accuracy, naive Bayes": 0.822},
     control=HEAD,
     curves=curves,
-    seeds=(0,),
     options={"keep_last": 1},
 )
