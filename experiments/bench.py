@@ -61,12 +61,13 @@ def main(words: list[str] | None = None) -> int:
 
 def write(name: str, found: dict[str, Any], path: Path) -> None:
     """Print the figures, and write them beside what they were measured on."""
-    from train.environment import describe_environment
+    from train.environment import describe_environment, for_others
 
     for key, value in found.items():
         print(f"{key:36} {value}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"bench": name, **found, "environment": describe_environment()}, indent=2) + "\n")
+    environment = for_others(describe_environment())
+    path.write_text(json.dumps({"bench": name, **found, "environment": environment}, indent=2) + "\n")
     print(f"written to {path}")
 
 

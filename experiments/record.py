@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from train.command import run_command
+from train.environment import for_others
 from train.run import RunError, RunFolder
 from train.tracking import read_metrics
 
@@ -36,7 +37,7 @@ def record(folder: RunFolder) -> Path:
     steps = [line for line in lines if "loss" in line and "event" not in line]
     if scores is None or not steps or scores.get("step", 0) < experiment.steps:
         raise RunError(f"{folder.path} is not finished; repeat the command that began it")
-    environment = folder.read("environment.json") or {}
+    environment = for_others(folder.read("environment.json") or {})
     result: dict[str, Any] = {
         "experiment": (folder.read("run.json") or {})["experiment"],
         **scores,

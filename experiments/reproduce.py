@@ -168,11 +168,11 @@ def seconds_in_steps(item: Any) -> float:
 def write(result: dict[str, Any], charts: list[Any], out: Path) -> None:
     """NAME.json and NAME.html, each at one stroke."""
     from experiments.reproduction_page import render
-    from train.environment import describe_environment
+    from train.environment import describe_environment, for_others
     from train.lines import replace_text
 
     out.mkdir(parents=True, exist_ok=True)
-    result = result | {"environment": describe_environment()}
+    result = result | {"environment": for_others(describe_environment())}
     name = result["reproduction"]
     replace_text(out / f"{name}.json", json.dumps(result, indent=2, ensure_ascii=False) + "\n")
     replace_text(out / f"{name}.html", render(result, charts))

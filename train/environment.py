@@ -73,6 +73,22 @@ def command_line() -> str:
     return shlex.join([Path(words[0]).name, *words[1:]])
 
 
+def for_others(environment: dict[str, Any]) -> dict[str, Any]:
+    """What a result that is handed around says of it: where things lay on the machine is left out of the command.
+
+    >>> for_others({"command": "python -m experiments.bench lora --out=/home/me/x.json --peer-python /opt/env/bin/python"})
+    {'command': 'python -m experiments.bench lora --out=x.json --peer-python python'}
+    """
+
+    def short(word: str) -> str:
+        flag, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+        return flag + equals + (Path(value).name if value.startswith(("/", "~")) else value)
+
+    if "command" not in environment:
+        return environment
+    return environment | {"command": shlex.join(short(word) for word in shlex.split(environment["command"]))}
+
+
 def package_versions() -> dict[str, str]:
     """Installed versions of the packages that results depend on."""
     versions = {}
