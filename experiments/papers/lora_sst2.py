@@ -71,8 +71,8 @@ reproduction = Reproduction(
         "RoBERTa-base, SST-2 accuracy, LoRA of rank 8, 0.3 M": "95.1 +- 0.2 (table 2)",
     },
     departs="all-MiniLM-L6-v2 (22.7 M parameters) in the place of RoBERTa-base, one epoch in the place of 60, two passes through "
-    "each sentence under other dropout (R-Drop, arXiv:2106.14448), and LoRA beside every linear map. The score is that of the best "
-    "of eleven evaluations on the development sentences, and the rates are the best of a few that were tried there.",
+    "each sentence under other dropout (R-Drop, arXiv:2106.14448), and LoRA beside every linear map. The score is the best of "
+    "eleven evaluations on the development sentences, and the rates are the best of a few that were tried there.",
     variants={
         FULL: task(peak=5e-5),
         LORA: task(peak=1e-3, peft=LoRA(rank=8, sites="layers.*")),
