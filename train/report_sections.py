@@ -15,6 +15,7 @@ from train.report_words import of_task, scores_of, words_of
 MOST_ROWS = 40
 CLOSING = frozenset(".,;:!?)]}'\u2019-_/")
 OPENING = frozenset("([{'-_/")
+UNSPACED = re.compile("[\u3000-\u30ff\u3400-\u9fff\uff00-\uffef]{2}")  # Chinese, Japanese, and their punctuation
 SPECIAL = re.compile(r"^(\[[A-Za-z]+\]|<[/a-z|_]+>)$")
 
 
@@ -27,8 +28,9 @@ def result(record: Record) -> str:
         for name, (title, meaning) in known.items()
         if number(record.scores.get(name)) is not None
     )
+    held_out = "examples" if of_task(record) else "documents"
     table = (
-        f'<div class="scroll" tabindex="0"><table><caption>On the held-out documents</caption><thead><tr>'
+        f'<div class="scroll" tabindex="0"><table><caption>On the held-out {held_out}</caption><thead><tr>'
         f'<th scope="col">Score</th><th scope="col" class="number">Value</th></tr></thead>'
         f"<tbody>{rows}</tbody></table></div>"
     )
@@ -200,12 +202,18 @@ def bare(token: Any) -> str:
 
 
 def glued(token: str, before: Sequence[Any], tokens: Sequence[Any]) -> bool:
-    """Whether a piece follows the one before without a space: by "##" or the missing "\u2581", else by punctuation."""
+    """Whether a piece follows the one before without a space: by "##" or the missing "\u2581", else by punctuation, or because
+    Chinese and Japanese have none.
+
+    >>> glued("\u6a21", ["\u5927"], ["big", "\u5927", "\u6a21"]), glued("model", ["big"], ["big", "model"])
+    (True, False)
+    """
     if any("\u2581" in str(other) for other in tokens):
         return not token.startswith("\u2581")
     if all(len(str(other)) <= 1 or SPECIAL.match(str(other)) for other in tokens):
         return True  # characters
-    return token.startswith("##") or token in CLOSING or (len(before) > 0 and before[-1] in OPENING)
+    last = str(before[-1]) if before else ""
+    return token.startswith("##") or token in CLOSING or last in OPENING or bool(UNSPACED.match(last[-1:] + token[:1]))
 
 
 def settings(record: Record) -> str:
