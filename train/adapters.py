@@ -7,7 +7,8 @@ from model.decoder import LanguageModel
 from model.encoder_decoder import EncoderDecoder
 from model.peft import PeftError, detach, save_adapter
 from model.publishing import architecture_of, express, params_of, tensors_of
-from train.objectives.tasks import FindAnswers, TagTokens, TaskObjective
+from train.objectives.tasks import FindAnswers, TagTokens
+from train.objectives.with_head import TaskObjective
 from train.pretrained import label_fields
 from train.registry import is_published
 from train.run import Run

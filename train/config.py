@@ -18,16 +18,9 @@ from model.config import TransformerConfig, choice_name
 from model.peft import Peft
 from model.positions import LearnedPositions
 from train.objectives import MaskedLM, NextToken, Objective, PrefixLM, SequenceToSequence, SpanCorruption
-from train.objectives.tasks import (
-    Choose,
-    Classify,
-    ClassifyMany,
-    Contrast,
-    FindAnswers,
-    Regress,
-    TagTokens,
-    TaskObjective,
-)
+from train.objectives.segments import Choose, Contrast
+from train.objectives.tasks import Classify, ClassifyMany, FindAnswers, Regress, TagTokens
+from train.objectives.with_head import TaskObjective
 from train.optimizers import LAMB, SGD, AdamW, Lion
 from train.rates import Tuning
 from train.selection import Selection

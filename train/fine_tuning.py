@@ -7,7 +7,8 @@ from model.config import TransformerConfig, choice_name
 from model.families import bert
 from train.config import Experiment
 from train.objectives import SequenceToSequence
-from train.objectives.tasks import Choose, Classify, ClassifyMany, Contrast, FindAnswers, Regress, TagTokens
+from train.objectives.segments import Choose, Contrast
+from train.objectives.tasks import Classify, ClassifyMany, FindAnswers, Regress, TagTokens
 from train.optimizers import AdamW
 from train.schedules import WarmupLinear
 

@@ -22,7 +22,7 @@ from data.tasks.opened import OpenedTask, open_task
 from data.tokenizers import Tokenizer, load_tokenizer, open_tokenizer
 from train.config import Experiment, adopted, settled
 from train.evaluator import Evaluator
-from train.objectives.tasks import TaskObjective
+from train.objectives.with_head import TaskObjective
 from train.origin import Origin
 from train.run import RunError, RunFolder
 from train.scorer import Scorer

@@ -32,7 +32,9 @@ from model.weights import open_published, read_model
 from train.config import Experiment
 from train.inspectable import Inspectable
 from train.objectives import PrefixLM, SpanCorruption
-from train.objectives.tasks import Contrast, FindAnswers, TagTokens, TaskObjective
+from train.objectives.segments import Contrast
+from train.objectives.tasks import FindAnswers, TagTokens
+from train.objectives.with_head import TaskObjective
 from train.outputs import outputs
 from train.registry import is_published, on_hub
 from train.run import Run, RunError

@@ -15,7 +15,7 @@ from data.tokenizers import Tokenizer
 from train.config import Experiment
 from train.metrics import add_up, divide
 from train.objectives import Means, Measured
-from train.objectives.tasks import TaskObjective
+from train.objectives.with_head import TaskObjective
 from train.predictions import predictions_json
 from train.pretrained import Opened
 from train.sharding import batch_sharding, gather_unstacked, place_batch

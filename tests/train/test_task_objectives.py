@@ -6,7 +6,8 @@ import pytest
 
 from data.batch import Batch
 from data.tasks.metric_names import FITTING
-from train.objectives.tasks import Choose, Contrast, FindAnswers
+from train.objectives.segments import Choose, Contrast
+from train.objectives.tasks import FindAnswers
 from train.task_metrics import METRICS
 
 ROWS, WIDTH = 4, 6

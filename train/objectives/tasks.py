@@ -1,8 +1,4 @@
-"""Objectives of tasks: a head on a stack, and how its scores are read against the labels of a batch.
-
-Each has a term whose targets and weights the rows of data/tasks bring along; what a model answers is `predict`, whose arrays
-the evaluator collects over all held-out rows.
-"""
+"""Objectives of tasks: classes and numbers for texts, tags for words, the ends of an answer."""
 
 import math
 from dataclasses import dataclass
@@ -13,114 +9,15 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from data.batch import Batch, Row
-from kernels.cross_entropy import cross_entropy_and_log_sum, is_highest, regularised
+from data.batch import Batch
+from kernels.cross_entropy import cross_entropy_and_log_sum, is_highest
 from kernels.dropout import fold
 from model.config import TransformerConfig
-from model.pooling import Pooling
-from model.task_models import StackKind, TaskHead, task_model
+from model.task_models import task_model
 from train.objectives.interface import Measured
+from train.objectives.with_head import NOWHERE, TaskObjective, likelihood_terms
 
 SECOND_LOOK = 5  # a word that parts the dropout of R-Drop's second pass from that of the first
-NOWHERE = -1e9  # the score of a place that cannot be an answer
-
-
-@dataclass(frozen=True)
-class TaskObjective:
-    """What the objectives of tasks have in common: a stack, how its states are summed up, and a head over them.
-
-    `stack` and `outputs` are decided when a run begins, by what it starts from and by the labels of its task.
-    """
-
-    stack: StackKind = "encoder"
-    """What the head stands on; --init decides it where one is given."""
-    pooling: Pooling | None = None
-    """A segment as one vector: its "first" token, the "last", or the "mean" of all; None: as is usual for the stack."""
-    pooler: bool = True
-    """Whether BERT's pooler, tanh(x P + p), stands between that vector and the head, where the stack is an encoder."""
-    outputs: int | None = None
-    """Scores that the head gives; None: as many as the task has labels."""
-
-    headline: ClassVar[tuple[str, ...]] = ()
-    """Scores that are named beside `valid_loss`; the metrics of the task take their place."""
-    needs: ClassVar[tuple[str, ...]] = ()
-    """Names of the task kinds of data/tasks that it is for."""
-    by_token: ClassVar[bool] = False
-    """Whether every token has scores of its own, so that nothing is summed up."""
-
-    def __post_init__(self):
-        if self.pooling == "first" and self.stack == "decoder":
-            raise ValueError('pooling="first": the first token of a decoder has seen nothing but itself; use "last"')
-        if self.outputs is not None and self.outputs < 0:
-            raise ValueError(f"outputs={self.outputs} must be 0 or more")
-
-    @property
-    def pools(self) -> Pooling | None:
-        """How segments are summed up: as asked, or as is usual for the stack; None where they are not."""
-        if self.by_token:
-            return None
-        usual: dict[StackKind, Pooling] = {"encoder": "first", "decoder": "last", "encoder_decoder": "mean"}
-        return self.pooling or usual[self.stack]
-
-    @property
-    def has_pooler(self) -> bool:
-        """Whether the model has BERT's pooler."""
-        return self.pooler and self.stack == "encoder" and not self.by_token
-
-    def sizes(self, task: Any, row: Row) -> dict[str, Any]:
-        """What a resolved task, of which this is a row, decides of the fields."""
-        labels = getattr(task, "labels", None)
-        if labels is None:
-            return {}
-        if self.outputs not in (None, len(labels)):
-            raise ValueError(f"objective.outputs={self.outputs} for {len(labels)} labels; leave it out")
-        return {"outputs": len(labels)}
-
-    def longest(self, row_length: int) -> int:
-        return row_length
-
-    def build(self, config: TransformerConfig, rngs: nnx.Rngs) -> Any:
-        """The stack with its head."""
-        outputs = 1 if self.outputs is None else self.outputs
-        return task_model(self.stack, config, outputs, self.pools, pooler=self.has_pooler, rngs=rngs)
-
-    def states(self, model: TaskHead, batch: Batch, dropout_keys: Array | None) -> Float[Array, "B T D"]:
-        """The hidden states of the rows."""
-        return model.states(batch.tokens, batch.positions, batch.segments, batch.token_types, dropout_keys=dropout_keys)
-
-    def scores_of(
-        self, model: TaskHead, batch: Batch, dropout_keys: Array | None, segments: int = 1
-    ) -> Float[Array, "B P C"]:
-        """Scores of each segment of the rows, or of each token."""
-        states = self.states(model, batch, dropout_keys)
-        return model.classify(model.summed_up(states, batch.segments, segments), dropout_keys)
-
-    def measure(self, model: Any, batch: Batch, dropout_keys: Array | None) -> Measured:
-        """Loss terms and metrics of one batch."""
-        raise NotImplementedError
-
-    def predict(self, model: Any, batch: Batch) -> dict[str, Array]:
-        """What the model answers, by name; float32, a row of the batch first."""
-        raise NotImplementedError
-
-
-def likelihood_terms(
-    logits: Float[Array, "B K C"],
-    labels: dict[str, Array],
-    name: str,
-    *,
-    label_smoothing: float = 0.0,
-    class_weights: tuple[float, ...] = (),
-) -> Measured:
-    """Term `name` with its accuracy: the negative log-likelihood of the targets [B, K], weighted."""
-    targets, weights = labels[f"{name}_targets"], labels[f"{name}_weights"]
-    loss, log_sum = cross_entropy_and_log_sum(logits, targets)
-    total = regularised(loss, log_sum, logits, label_smoothing=label_smoothing)
-    if class_weights:
-        total = total * jnp.asarray(class_weights, jnp.float32)[targets]
-    count = weights.sum()
-    correct = is_highest(logits, targets).astype(jnp.float32)
-    return Measured({name: ((total * weights).sum(), count)}, {"accuracy": ((correct * weights).sum(), count)})
 
 
 @dataclass(frozen=True)
@@ -283,88 +180,3 @@ class FindAnswers(TaskObjective):
         """`start` and `end` [B, T]."""
         start, end = self.ends(model, batch, None)
         return {"start": start, "end": end}
-
-
-@dataclass(frozen=True)
-class Choose(TaskObjective):
-    """The right one of several continuations: each is a segment of one row, scored by itself.
-
-        loss = mean over questions of -log softmax over choices of score(choice)
-
-    Reference: Devlin et al., arXiv:1810.04805, section 4.4.
-    """
-
-    choices: int | None = None
-    """Choices of a question; the task decides it when a run begins."""
-
-    needs: ClassVar[tuple[str, ...]] = ("multiple_choice",)
-
-    def build(self, config: TransformerConfig, rngs: nnx.Rngs) -> Any:
-        return task_model(self.stack, config, 1, self.pools, pooler=self.has_pooler, rngs=rngs)
-
-    def sizes(self, task: Any, row: Row) -> dict[str, Any]:
-        return {"choices": len(row.labels["choice_allowed"])}
-
-    def logits(self, model: Any, batch: Batch, dropout_keys: Array | None) -> Float[Array, "B C"]:
-        """A score for each choice; one that a question does not have cannot win."""
-        count = self.choices or 2
-        scores = self.scores_of(model, batch, dropout_keys, segments=count)[:, :, 0]
-        there = batch.segments.max(-1, keepdims=True) >= jnp.arange(1, count + 1)[None, :]
-        return jnp.where(there, scores, NOWHERE)
-
-    def measure(self, model: Any, batch: Batch, dropout_keys: Array | None) -> Measured:
-        return likelihood_terms(self.logits(model, batch, dropout_keys)[:, None], batch.labels, "choice")
-
-    def predict(self, model: Any, batch: Batch) -> dict[str, Array]:
-        """`logits` [B, C]."""
-        return {"logits": self.logits(model, batch, None)}
-
-
-@dataclass(frozen=True)
-class Contrast(TaskObjective):
-    """Texts as vectors: a text is to be nearer to its own partner than to those of all other rows of the batch.
-
-        loss = mean over rows i of -log softmax_j(cos(x_i, y_j) / temperature)[i]
-
-    The partner may be the text itself under other dropout (SimCSE, Gao et al., arXiv:2104.08821); a third segment is a hard
-    negative. Every row is compared with the whole batch, so `accumulate` must be 1.
-    """
-
-    temperature: float = 0.05
-    """What cosines are divided by."""
-    segments: int | None = None
-    """Texts of a row, 2 or 3; the task decides it when a run begins."""
-
-    needs: ClassVar[tuple[str, ...]] = ("similarity",)
-
-    def __post_init__(self):
-        super().__post_init__()
-        if not 0 < self.temperature < math.inf:
-            raise ValueError(f"temperature={self.temperature} must be positive, such as 0.05")
-
-    def build(self, config: TransformerConfig, rngs: nnx.Rngs) -> Any:
-        return task_model(self.stack, config, 0, self.pools, pooler=self.has_pooler, rngs=rngs)
-
-    def sizes(self, task: Any, row: Row) -> dict[str, Any]:
-        return {"segments": int(row.segments.max())}
-
-    def vectors(self, model: Any, batch: Batch, dropout_keys: Array | None) -> Float[Array, "B P D"]:
-        """The texts of each row as vectors of length 1, float32."""
-        states = self.states(model, batch, dropout_keys)
-        found = model.summed_up(states, batch.segments, self.segments or 2).astype(jnp.float32)
-        return found / jnp.maximum(jnp.linalg.norm(found, axis=-1, keepdims=True), 1e-12)
-
-    def measure(self, model: Any, batch: Batch, dropout_keys: Array | None) -> Measured:
-        found = self.vectors(model, batch, dropout_keys)
-        rows = found.shape[0]
-        partners = jnp.moveaxis(found[:, 1:], 1, 0).reshape(-1, found.shape[-1])  # partners first, then hard negatives
-        weights = batch.labels["pair_weights"]
-        logits = found[:, 0] @ partners.T / self.temperature
-        real = jnp.tile(weights[:, 0] > 0, partners.shape[0] // rows)
-        logits = jnp.where(real[None, :], logits, NOWHERE)[:, None]
-        targets = jnp.arange(rows, dtype=jnp.int32)[:, None]
-        return likelihood_terms(logits, {"pair_targets": targets, "pair_weights": weights}, "pair")
-
-    def predict(self, model: Any, batch: Batch) -> dict[str, Array]:
-        """`vectors` [B, P, D]."""
-        return {"vectors": self.vectors(model, batch, None)}
