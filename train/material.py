@@ -5,7 +5,6 @@ and makes the stream of batches and the evaluator.
 """
 
 import dataclasses
-import math
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -169,7 +168,7 @@ class TaskMaterial:
             model = dataclasses.replace(model, vocab_size=tokenizer.vocab_size)
         steps = None
         if experiment.epochs is not None and not folder.exists():
-            steps = max(1, math.ceil(experiment.epochs * len(opened.train.rows) / data.batch_size))
+            steps = TaskBatches(opened.train, data, seed=experiment.seed).steps(experiment.epochs)
         stack = None if origin is None else origin.stack
         objective = experiment.objective
         sizes = objective.sizes(opened.task, opened.train.rows[0]) if isinstance(objective, TaskObjective) else {}

@@ -1,5 +1,6 @@
 """Rows of a task as batches: batch n is a function of n, so that a run that was cut off goes on with the same ones."""
 
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -8,6 +9,7 @@ from data.batch import PADDING_ROW, Batch, Row, stack_rows
 from data.errors import DataError
 from data.packing import Anchor
 from data.randomness import generator, permute
+from data.tasks.by_tokens import TokenPlan
 from data.tasks.config import TaskData
 from data.tasks.opened import TaskSet
 from data.tasks.rows import ROW_LABELS
@@ -19,7 +21,8 @@ class TaskBatches:
     """Batch n of an endless stream by its number: every epoch in an order of its own, the next begun when it is out.
 
     With `data.grouped` rows of like length share a batch: the shuffled rows of so many batches are put in order of length,
-    cut into batches, and these are shuffled. The last rows of an epoch share a batch with the first of the next.
+    cut into batches, and these are shuffled. The last rows of an epoch share a batch with the first of the next. With
+    `data.batch_tokens` batches differ in their rows: see data/tasks/by_tokens.py.
     `example_ids` are the places of rows in `task_set.rows`, and with `epochs` the key of their dropout.
     """
 
@@ -44,27 +47,45 @@ class TaskBatches:
         self.seed, self.start, self.grouped = seed, start, data.grouped
         self.lengths = np.array([len(row.tokens) + len(() if row.source_tokens is None else row.source_tokens)
                                  for row in self.rows])  # fmt: skip
+        self.plan = None if data.batch_tokens is None else TokenPlan(self.lengths, data, seed)
         self._orders: dict[int, np.ndarray] = {}
         self.count = (ENDLESS if stop is None else stop) - start
-        share = self.size // process_count
-        self.mine = slice(process_index * share, (process_index + 1) * share)
+        self.process_index, self.process_count = process_index, process_count
 
     def __len__(self) -> int:
         return self.count
 
     def __getitem__(self, index: int) -> tuple[Batch, Anchor]:
         """A batch, and where it begins: the row counted from the start, its epoch, and its place in that."""
-        begin = (self.start + index) * self.size
+        ids, epochs, anchor = self.rows_of(self.start + index)
+        filling = empty_row(self.rows[0])
+        rows = [filling if number == PADDING_ROW else self.rows[number] for number in ids]
+        lengths = lengths_of(rows, self.bucket, self.row_length)  # of the whole batch, on every host
+        share = len(rows) // self.process_count
+        mine = slice(self.process_index * share, (self.process_index + 1) * share)
+        padded = [padded_row(row, lengths, self.pad) for row in rows[mine]]
+        return stack_rows(padded, ids[mine].tolist(), epochs[mine].tolist()), anchor
+
+    def rows_of(self, number: int) -> tuple[np.ndarray, np.ndarray, Anchor]:
+        """The rows of a batch and the epoch of each, int64[B], and where it begins."""
         total = len(self.rows)
+        if self.plan is not None:
+            epoch, place = self.plan.locate(number)
+            cut = self.plan.epoch(epoch)
+            before = sum(map(len, cut[:place]))
+            return cut[place], np.full(len(cut[place]), epoch), Anchor(epoch * total + before, epoch, 0, before)
+        begin = number * self.size
         epochs, places = np.divmod(np.arange(begin, begin + self.size), total)
         ids = np.concatenate([
             self.order(int(epoch))[places[epochs == epoch]] for epoch in np.unique(epochs)
         ])  # fmt: skip
-        rows = [self.rows[number] for number in ids]
-        lengths = lengths_of(rows, self.bucket, self.row_length)  # of the whole batch, on every host
-        padded = [padded_row(row, lengths, self.pad) for row in rows[self.mine]]
-        batch = stack_rows(padded, ids[self.mine].tolist(), epochs[self.mine].tolist())
-        return batch, Anchor(begin, int(epochs[0]), 0, int(places[0]))
+        return ids, epochs, Anchor(begin, int(epochs[0]), 0, int(places[0]))
+
+    def steps(self, epochs: float) -> int:
+        """Batches of so many epochs, at least one."""
+        if self.plan is not None:
+            return max(1, self.plan.steps(epochs))
+        return max(1, math.ceil(epochs * len(self.rows) / self.size))
 
     def order(self, epoch: int) -> np.ndarray:
         """The rows of an epoch in the order in which they are seen, int64[rows]; the last two that were asked for are kept."""

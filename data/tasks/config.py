@@ -24,6 +24,9 @@ class TaskData:
     """Tokens of the longest row; what is longer is cut, the longer text of a pair first, or read in windows."""
     batch_size: int = 32
     """Rows of a step on all devices together, B."""
+    batch_tokens: int | None = None
+    """Tokens of a step, padding included: short rows share larger batches, of a multiple of `batch_size` rows; None: all
+    batches have `batch_size` rows."""
     stride: int = 64
     """Tokens that two windows of one context share."""
     bucket: int = 16
@@ -43,6 +46,8 @@ class TaskData:
         for name, least in (("row_length", 4), ("batch_size", 1), ("stride", 0), ("bucket", 1), ("grouped", 1)):
             if getattr(self, name) < least:
                 raise DataError(f"{name}={getattr(self, name)} is too small; use {least} or more")
+        if self.batch_tokens is not None and self.batch_tokens < 1:
+            raise DataError(f"batch_tokens={self.batch_tokens} is too small; use 1 or more, such as 1024, or None")
         for name in ("train_limit", "valid_limit"):
             if (limit := getattr(self, name)) is not None and limit < 1:
                 raise DataError(f"{name}={limit} leaves no example; use 1 or more, or None")

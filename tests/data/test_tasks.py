@@ -133,8 +133,31 @@ def test_an_epoch_is_a_permutation_and_the_next_is_another(sentiment, tokenizer)
     assert not np.array_equal(ids[epochs == 0], ids[epochs == 1])
 
 
-def test_a_batch_is_a_function_of_its_number(sentiment, tokenizer):
-    task = opened(sentiment, tokenizer, batch_size=12)
+@pytest.mark.parametrize("unit", [2, 4])
+@pytest.mark.parametrize("budget", [1, 64, 300])
+def test_batches_of_tokens_hold_every_row_once_and_as_many_as_fit(sentiment, tokenizer, unit, budget):
+    task = opened(sentiment, tokenizer, batch_size=unit, batch_tokens=budget, bucket=8, row_length=60, grouped=3)
+    batches = TaskBatches(task.train, task.data, seed=3)
+    size = len(task.train.rows)
+    ends = [batches.steps(epochs) for epochs in (1, 2)]
+    assert ends[0] < batches.steps(1.5) < ends[1]
+    for epoch, numbers in enumerate((range(ends[0]), range(ends[0], ends[1]))):
+        seen = []
+        for n in numbers:
+            batch = batches[n][0]
+            rows, longest = batch.tokens.shape
+            assert (rows % unit == 0 and rows == max(budget // longest // unit, 1) * unit) or n == numbers[-1]
+            assert (batch.epochs == epoch).all()
+            real = batch.example_ids != PADDING_ROW
+            assert real.all() or n == numbers[-1]
+            assert not batch.labels["label_weights"][~real].any() and not batch.segments[~real].any()
+            seen += batch.example_ids[real].tolist()
+        assert sorted(seen) == list(range(size))
+
+
+@pytest.mark.parametrize("budget", [None, 400])
+def test_a_batch_is_a_function_of_its_number(sentiment, tokenizer, budget):
+    task = opened(sentiment, tokenizer, batch_size=12, batch_tokens=budget)
     whole = TaskBatches(task.train, task.data, seed=1)
     later = TaskBatches(task.train, task.data, seed=1, start=9)
     halves = [TaskBatches(task.train, task.data, seed=1, process_index=i, process_count=2) for i in range(2)]
