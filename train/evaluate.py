@@ -1,7 +1,8 @@
 """Held-out scores: python -m train.evaluate RUN_DIR_OR_PUBLISHED_FOLDER [--data.source SOURCE] [--out FILE]
 
 Writes RUN_DIR/scores.json: flat, losses in nats. On another source than the run's own held-out documents it writes
-RUN_DIR/scores-SOURCE.json instead, so that the result of the run stays what it was. The scores of a published folder,
+RUN_DIR/scores-SOURCE.json instead, so that the result of the run stays what it was; for a task it scores the examples that the
+source holds out, or all where it holds out none. The scores of a published folder,
 perplexity or masked-language loss on the source that is named (else on a few documents of the running Python's), or those of a
 classifier on the examples that --data.source names, are only printed: nothing is ever written into it.
 

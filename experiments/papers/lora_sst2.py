@@ -72,7 +72,8 @@ reproduction = Reproduction(
     },
     departs="all-MiniLM-L6-v2 (22.7 M parameters) in the place of RoBERTa-base, one epoch in the place of 60, two passes through "
     "each sentence under other dropout (R-Drop, arXiv:2106.14448), and LoRA beside every linear map. The score is the best of "
-    "eleven evaluations on the development sentences, and the rate of full fine-tuning is the best of three that were tried there; the others were not tuned.",
+    "eleven evaluations on the development sentences, and the rate of full fine-tuning is the best of three that were tried "
+    "there; the others were not tuned.",
     variants={
         FULL: task(peak=5e-5),
         LORA: task(peak=1e-3, peft=LoRA(rank=8, sites="layers.*")),
