@@ -173,6 +173,7 @@ def test_command_lines_are_understood(command, workspace, monkeypatch):
     assert read(command, *([] if command.shows else ["--print-config"]))
 
 
+@pytest.mark.slow
 def test_own_experiment_is_trained_repeated_scored_and_opened(workspace):
     """The commands of one section in their order; those that score another run score this one."""
     train = next(command for command in TRAIN if command.words[3:] == ("--exp=mine.py",))

@@ -64,6 +64,7 @@ def claim():
     )
 
 
+@pytest.mark.slow
 def test_a_claim_that_fails_is_recorded_as_failed_with_every_figure(claim, tmp_path, capsys):
     runs, out = tmp_path / "runs", tmp_path / "out"
     assert reproduce.reproduce("mine", claim, (0,), ["a"], runs, out) == 0 and not out.exists()  # no verdict yet
@@ -136,6 +137,7 @@ def test_what_is_missing_is_one_line_that_names_all_of_it(monkeypatch, tmp_path)
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
 def test_a_variant_begins_with_a_run_or_with_its_shape_only(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "all.tsv").write_text(

@@ -157,6 +157,7 @@ def test_run_folder_that_holds_something_else(attempt, tmp_path):
     assert contents(tmp_path) == {"thesis.tex": b"mine"}
 
 
+@pytest.mark.slow
 def test_what_a_killed_beginning_left_is_no_stranger(attempt, run_dir):
     """A kill before config.json was written leaves a folder that the same command begins again."""
     (run_dir / "config.json").unlink()
@@ -193,6 +194,7 @@ def test_unwritable_cache(attempt, tmp_path, monkeypatch):
     assert code == 2 and "set LOUPE_CACHE" in error
 
 
+@pytest.mark.slow
 def test_full_disk(child, tiny_experiment, tmp_path, finished):
     """Work was under way: exit code 1, the checkpoint before it is good, and with room again the run goes on."""
     with mounted(tmp_path / "small", "size=3m") as small:

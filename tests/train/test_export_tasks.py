@@ -145,6 +145,7 @@ def test_a_head_that_no_published_class_has_is_refused(tmp_path):
     assert not (tmp_path / "published").exists()
 
 
+@pytest.mark.slow
 def test_a_tuned_run_tells_labels_and_goes_out_merged_and_as_an_adapter(tuned, tmp_path, monkeypatch, capsys):
     run = tuned(peft=LoRA(rank=2))
 
@@ -206,6 +207,7 @@ def test_a_tuned_run_tells_labels_and_goes_out_merged_and_as_an_adapter(tuned, t
     assert not (tmp_path / "new").exists() and not list(tmp_path.glob(".new*"))
 
 
+@pytest.mark.slow
 def test_a_published_classifier_is_scored_as_its_run_is(tuned, tmp_path, monkeypatch, capsys):
     """On other examples, of which none is kept back; labels may be numbers there. Nothing is written into the folder."""
     run = tuned()

@@ -104,6 +104,7 @@ def test_a_declared_task_goes_on_when_its_command_is_repeated(tuned, base, tmp_p
     assert code == 0 and "finished before" in said, errors
 
 
+@pytest.mark.slow
 def test_a_run_is_scored_on_examples_of_anybody(tuned, tmp_path, monkeypatch, capsys):
     from train import evaluate
 

@@ -134,6 +134,7 @@ def published(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_from_a_prompt_and_seeds_repeat(trained, command):
     run = trained("next")
     code, greedy, errors = command(generate, run, "--prompt", "a é", "--max-new-tokens", 5)

@@ -100,6 +100,7 @@ def test_undisturbed(stories):
     assert len({line["batch_hash"] for line in lines if "batch_hash" in line}) == 16
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_ends_with_the_same_bits(stories):
     folder, told = stories["killed"].result()
     assert [ended.code for ended in told] == [SIGKILLED] * 4 + [0] * 3, told_of(told)
@@ -126,6 +127,7 @@ def test_finished_repeats_its_result(stories):
     assert repeated.output == ended.output.splitlines()[-1] + " (finished before)\n"
 
 
+@pytest.mark.slow
 def test_second_interrupt_stops_at_once(stories):
     _, told = stories["stopped"].result()
     assert told[0].code == 130, told_of(told[:1])
@@ -145,6 +147,7 @@ def test_stopped_by_signals_ends_with_the_same_bits(stories):
     assert compare_runs(folder, undisturbed) == []
 
 
+@pytest.mark.slow
 def test_another_mesh_and_number_of_workers_see_the_same_batches(stories):
     folder, told = stories["moved"].result()
     assert [ended.code for ended in told] == [0, 0], told_of(told)
