@@ -15,7 +15,7 @@ from data.sources import parse_source
 from data.tasks.config import TaskData
 from data.tasks.sources import parse_task_source
 from model.config import TransformerConfig, choice_name
-from model.peft import Peft
+from model.peft import Peft, PromptTuning
 from model.positions import LearnedPositions
 from train.objectives import MaskedLM, NextToken, Objective, PrefixLM, SequenceToSequence, SpanCorruption
 from train.objectives.segments import Choose, Contrast
@@ -190,6 +190,10 @@ class Experiment:
             if self.epochs is not None:
                 raise ValueError(f"epochs={self.epochs} is of tasks; text is trained on for a number of steps")
             return
+        if self.data.packed and isinstance(self.peft, PromptTuning):
+            raise ValueError(
+                "peft=prompt_tuning puts its vectors before the first text of a row only; use data.packed=False"
+            )
         kind = choice_name(type(self.data.task))
         fits = kind in objective.needs if isinstance(objective, TaskObjective) else (
             kind == "generation" and isinstance(objective, NextToken | SequenceToSequence)

@@ -12,6 +12,8 @@ from data.randomness import generator, permute
 from data.tasks.by_tokens import TokenPlan
 from data.tasks.config import TaskData
 from data.tasks.opened import TaskSet
+from data.tasks.packed import PackedPlan, joined
+from data.tasks.plans import EpochPlan
 from data.tasks.rows import ROW_LABELS
 
 ENDLESS = 2**40
@@ -22,8 +24,9 @@ class TaskBatches:
 
     With `data.grouped` rows of like length share a batch: the shuffled rows of so many batches are put in order of length,
     cut into batches, and these are shuffled. The last rows of an epoch share a batch with the first of the next. With
-    `data.batch_tokens` batches differ in their rows: see data/tasks/by_tokens.py.
-    `example_ids` are the places of rows in `task_set.rows`, and with `epochs` the key of their dropout.
+    `data.batch_tokens` batches differ in their rows (data/tasks/by_tokens.py), with `data.packed` rows in their texts
+    (data/tasks/packed.py); then the last batch of an epoch is filled up. `example_ids` are the places of rows, or of their first
+    texts, in `task_set.rows`, and with `epochs` the key of their dropout.
     """
 
     def __init__(
@@ -47,7 +50,12 @@ class TaskBatches:
         self.seed, self.start, self.grouped = seed, start, data.grouped
         self.lengths = np.array([len(row.tokens) + len(() if row.source_tokens is None else row.source_tokens)
                                  for row in self.rows])  # fmt: skip
-        self.plan = None if data.batch_tokens is None else TokenPlan(self.lengths, data, seed)
+        self.packed = data.packed
+        self.plan: EpochPlan | None = None
+        if data.packed:
+            self.plan = PackedPlan(self.lengths, data, seed)
+        elif data.batch_tokens is not None:
+            self.plan = TokenPlan(self.lengths, data, seed)
         self._orders: dict[int, np.ndarray] = {}
         self.count = (ENDLESS if stop is None else stop) - start
         self.process_index, self.process_count = process_index, process_count
@@ -57,29 +65,34 @@ class TaskBatches:
 
     def __getitem__(self, index: int) -> tuple[Batch, Anchor]:
         """A batch, and where it begins: the row counted from the start, its epoch, and its place in that."""
-        ids, epochs, anchor = self.rows_of(self.start + index)
-        filling = empty_row(self.rows[0])
-        rows = [filling if number == PADDING_ROW else self.rows[number] for number in ids]
-        lengths = lengths_of(rows, self.bucket, self.row_length)  # of the whole batch, on every host
-        share = len(rows) // self.process_count
+        texts, epochs, anchor = self.texts_of(self.start + index)
+        rows = [self.row(row) for row in texts]
+        lengths = (self.row_length, 0) if self.packed else lengths_of(rows, self.bucket, self.row_length)
+        share = len(rows) // self.process_count  # lengths are those of the whole batch, on every host
         mine = slice(self.process_index * share, (self.process_index + 1) * share)
         padded = [padded_row(row, lengths, self.pad) for row in rows[mine]]
-        return stack_rows(padded, ids[mine].tolist(), epochs[mine].tolist()), anchor
+        return stack_rows(padded, texts[mine, 0].tolist(), epochs[mine].tolist()), anchor
 
-    def rows_of(self, number: int) -> tuple[np.ndarray, np.ndarray, Anchor]:
-        """The rows of a batch and the epoch of each, int64[B], and where it begins."""
+    def row(self, texts: np.ndarray) -> Row:
+        """The row of these texts, int64[K]; PADDING_ROW is none."""
+        found = [self.rows[number] for number in texts if number != PADDING_ROW]
+        if self.packed:
+            return joined(found or [empty_row(self.rows[0])], len(texts))
+        return found[0] if found else empty_row(self.rows[0])
+
+    def texts_of(self, number: int) -> tuple[np.ndarray, np.ndarray, Anchor]:
+        """The texts of each row of a batch, int64[B, K], the epoch of each row, int64[B], and where the batch begins."""
         total = len(self.rows)
         if self.plan is not None:
             epoch, place = self.plan.locate(number)
-            cut = self.plan.epoch(epoch)
-            before = sum(map(len, cut[:place]))
-            return cut[place], np.full(len(cut[place]), epoch), Anchor(epoch * total + before, epoch, 0, before)
+            texts, before = self.plan.epoch(epoch)[place]
+            return texts, np.full(len(texts), epoch), Anchor(epoch * total + before, epoch, 0, before)
         begin = number * self.size
         epochs, places = np.divmod(np.arange(begin, begin + self.size), total)
         ids = np.concatenate([
             self.order(int(epoch))[places[epochs == epoch]] for epoch in np.unique(epochs)
         ])  # fmt: skip
-        return ids, epochs, Anchor(begin, int(epochs[0]), 0, int(places[0]))
+        return ids[:, None], epochs, Anchor(begin, int(epochs[0]), 0, int(places[0]))
 
     def steps(self, epochs: float) -> int:
         """Batches of so many epochs, at least one."""
@@ -112,9 +125,10 @@ def eval_task_batches(
 ) -> Iterator[Batch]:
     """All rows once, those of like length together; the last batch is filled up with rows of id PADDING_ROW and weight 0.
 
-    `example_ids` say which row is which, so that predictions are put back into their order.
+    `example_ids` say which row is which, so that predictions are put back into their order. Rows hold one text each; where
+    training packs them, a batch here has as many as have room in those of a step.
     """
-    size = batch_size or data.batch_size
+    size = batch_size or data.batch_size * fitting(task_set.rows, data)
     if size % process_count:
         raise DataError(f"batch_size={size} is not a multiple of the {process_count} processes")
     share = size // process_count
@@ -128,6 +142,12 @@ def eval_task_batches(
         rows += [empty_row(rows[0])] * (size - len(rows))
         ids = ids + [PADDING_ROW] * (size - len(ids))
         yield stack_rows([padded_row(row, lengths, task_set.pad) for row in rows[mine]], ids[mine], [0] * share)
+
+
+def fitting(rows: Sequence[Row], data: TaskData) -> int:
+    """How many of the longest of these have room in a row of training, at least one."""
+    longest, _ = lengths_of(rows, data.bucket, data.row_length)
+    return max(1, data.row_length // longest) if data.packed else 1
 
 
 def grouped(order: np.ndarray, lengths: np.ndarray, size: int, batches: int, rng: np.random.Generator) -> np.ndarray:

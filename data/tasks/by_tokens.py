@@ -4,51 +4,28 @@ As Ott et al. train translators (arXiv:1806.00187), and Vaswani et al. before th
 counts by its length: where fragments and sentences are mixed, each token weighs alike in an epoch and not each row.
 """
 
-import math
-
 import numpy as np
 
 from data.batch import PADDING_ROW
-from data.randomness import generator, permute
+from data.randomness import generator
 from data.tasks.config import TaskData
+from data.tasks.plans import EpochPlan
 
 
-class TokenPlan:
-    """Which rows share batch n, as a function of n: every epoch in an order of its own, its last batch filled up.
-
-    `lengths` int[rows] are the tokens of each row. Of the batches of an epoch every row is in one.
-    """
+class TokenPlan(EpochPlan):
+    """Rows of like length, as many as the budget of tokens holds: batches of one text a row."""
 
     def __init__(self, lengths: np.ndarray, data: TaskData, seed: int):
         assert data.batch_tokens is not None
         most = max(data.row_length, int(lengths.max()))
-        self.lengths = np.minimum(-(-lengths // data.bucket) * data.bucket, most)
-        self.budget, self.unit, self.seed = data.batch_tokens, data.batch_size, seed
+        super().__init__(np.minimum(-(-lengths // data.bucket) * data.bucket, most), seed)
+        self.budget, self.unit = data.batch_tokens, data.batch_size
         self.window = max(self.unit, data.grouped * self.budget // max(1, round(float(self.lengths.mean()))))
-        self._epochs: dict[int, list[np.ndarray]] = {}
-        self._ends: list[int] = []  # of each epoch from the first on, in batches
 
-    def epoch(self, number: int) -> list[np.ndarray]:
-        """The batches of an epoch, int64[B] each, PADDING_ROW where the last is filled up; the last two asked for are kept."""
-        if number not in self._epochs:
-            order = permute(np.arange(len(self.lengths)), len(self.lengths), self.seed, number)
-            rng = generator(self.seed, "rows", number, 0)
-            cut = cut_by_tokens(order, self.lengths, self.budget, self.unit, self.window, rng)
-            self._epochs = {kept: self._epochs[kept] for kept in list(self._epochs)[-1:]} | {number: cut}
-        return self._epochs[number]
-
-    def locate(self, number: int) -> tuple[int, int]:
-        """The epoch of batch n, and its place in that."""
-        while not self._ends or number >= self._ends[-1]:
-            self._ends.append((self._ends[-1] if self._ends else 0) + len(self.epoch(len(self._ends))))
-        epoch = int(np.searchsorted(self._ends, number, side="right"))
-        return epoch, number - (self._ends[epoch - 1] if epoch else 0)
-
-    def steps(self, epochs: float) -> int:
-        """Batches of so many epochs, the last of them perhaps a part."""
-        whole = math.floor(epochs)
-        rest = math.ceil((epochs - whole) * len(self.epoch(whole))) if epochs > whole else 0
-        return sum(len(self.epoch(number)) for number in range(whole)) + rest
+    def cut(self, order: np.ndarray, epoch: int) -> list[np.ndarray]:
+        rng = generator(self.seed, "rows", epoch, 0)
+        cut = cut_by_tokens(order, self.lengths, self.budget, self.unit, self.window, rng)
+        return [rows[:, None] for rows in cut]
 
 
 def cut_by_tokens(

@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 
 from data.errors import DataError
-from data.tasks.choices import Classification, Task
+from data.tasks.choices import Classification, MultiLabel, Regression, Tagging, Task
 from data.tasks.sources import LibraryParts, TaskSource
 from data.tokenizers.choices import TokenizerChoice
+
+PACKABLE = (Classification, MultiLabel, Regression, Tagging)  # tasks of which several texts may share a row
 
 
 @dataclass(frozen=True)
@@ -13,7 +15,7 @@ class TaskData:
     """Examples with labels, from their source to the shape of a batch. The default needs no download.
 
     Beside `data.config.TextData`: there documents are packed into rows, here an example is a row (or, with a long context,
-    several), padded to the longest of its batch.
+    several), padded to the longest of its batch, or with `packed` one of several texts.
     """
 
     task: Task = Classification()
@@ -27,6 +29,9 @@ class TaskData:
     batch_tokens: int | None = None
     """Tokens of a step, padding included: short rows share larger batches, of a multiple of `batch_size` rows; None: all
     batches have `batch_size` rows."""
+    packed: bool = False
+    """Whether a row holds as many texts as it has room for, each seeing only itself: batches of `batch_size` full rows in a
+    random order, for tasks whose labels are of a text or of its words."""
     stride: int = 64
     """Tokens that two windows of one context share."""
     bucket: int = 16
@@ -48,6 +53,13 @@ class TaskData:
                 raise DataError(f"{name}={getattr(self, name)} is too small; use {least} or more")
         if self.batch_tokens is not None and self.batch_tokens < 1:
             raise DataError(f"batch_tokens={self.batch_tokens} is too small; use 1 or more, such as 1024, or None")
+        if self.packed and not isinstance(self.task, PACKABLE):
+            kind = type(self.task).__name__
+            raise DataError(f"packed=True is for labels of texts or words, and rows of {kind} hold more; leave it out")
+        if self.packed and self.batch_tokens is not None:
+            raise DataError(
+                f"batch_tokens={self.batch_tokens} is for rows of one text each; leave it out with packed=True"
+            )
         for name in ("train_limit", "valid_limit"):
             if (limit := getattr(self, name)) is not None and limit < 1:
                 raise DataError(f"{name}={limit} leaves no example; use 1 or more, or None")

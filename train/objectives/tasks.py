@@ -50,14 +50,15 @@ class Classify(TaskObjective):
             raise ValueError(f"class_weights has {len(self.class_weights)} values for {self.outputs} classes")
 
     def measure(self, model: Any, batch: Batch, dropout_keys: Array | None) -> Measured:
-        logits = self.scores_of(model, batch, dropout_keys)
+        texts = batch.labels["label_targets"].shape[1]
+        logits = self.scores_of(model, batch, dropout_keys, texts)
         kept = {"label_smoothing": self.label_smoothing, "class_weights": self.class_weights}
         if dropout_keys is None:
             kept = {}  # held-out losses are plain
         seen = likelihood_terms(logits, batch.labels, "label", **kept)
         if not self.r_drop or dropout_keys is None:
             return seen
-        again = self.scores_of(model, batch, fold(dropout_keys, SECOND_LOOK))
+        again = self.scores_of(model, batch, fold(dropout_keys, SECOND_LOOK), texts)
         second = likelihood_terms(again, batch.labels, "label", **kept)
         weights = batch.labels["label_weights"]
         apart = self.r_drop * (divergence(logits, again) * weights).sum()
@@ -88,9 +89,9 @@ class ClassifyMany(TaskObjective):
     needs: ClassVar[tuple[str, ...]] = ("multi_label",)
 
     def measure(self, model: Any, batch: Batch, dropout_keys: Array | None) -> Measured:
-        logits, targets = self.scores_of(model, batch, dropout_keys)[:, 0], batch.labels["label_targets"][:, 0]
+        targets, weights = batch.labels["label_targets"], batch.labels["label_weights"]
+        logits = self.scores_of(model, batch, dropout_keys, targets.shape[1])
         loss = (jax.nn.softplus(logits) - targets * logits).mean(-1)
-        weights = batch.labels["label_weights"][:, 0]
         correct = ((logits > 0) == (targets > 0.5)).astype(jnp.float32).mean(-1)
         count = weights.sum()
         return Measured({"label": ((loss * weights).sum(), count)}, {"accuracy": ((correct * weights).sum(), count)})
@@ -107,9 +108,8 @@ class Regress(TaskObjective):
     needs: ClassVar[tuple[str, ...]] = ("regression",)
 
     def measure(self, model: Any, batch: Batch, dropout_keys: Array | None) -> Measured:
-        values = self.scores_of(model, batch, dropout_keys)[:, 0, 0]
-        weights = batch.labels["label_weights"][:, 0]
-        squares = (values - batch.labels["label_targets"][:, 0]) ** 2
+        targets, weights = batch.labels["label_targets"], batch.labels["label_weights"]
+        squares = (self.scores_of(model, batch, dropout_keys, targets.shape[1])[:, :, 0] - targets) ** 2
         return Measured({"label": ((squares * weights).sum(), weights.sum())}, {})
 
     def predict(self, model: Any, batch: Batch) -> dict[str, Array]:
