@@ -146,6 +146,12 @@ def begins(start: Any) -> dict[str, Any]:
     return {} if start is None else {"init": start.init(), "fresh": start.fresh}
 
 
+def given(reproduction: Any, variant: str) -> frozenset[str]:
+    """The fields that a variant says for itself, whatever it begins with."""
+    start = reproduction.starts.get(variant)
+    return frozenset({"seed"} if start is None else {"seed", *start.given})
+
+
 def train_variant(
     name: str, variant: str, reproduction: Any, seed: int, folder: Any, start: dict[str, Any] | None = None
 ) -> int:
@@ -157,7 +163,8 @@ def train_variant(
     experiment = dataclasses.replace(reproduction.variants[variant], seed=seed)
     options = FinetuneOptions(run_dir=str(folder.path), **reproduction.options, **(start or {}))
     label = f"{name}/{variant}, seed {seed}"
-    return train_run(Request(label, experiment, experiment, options, frozenset({"seed"})), time.perf_counter())
+    request = Request(label, experiment, experiment, options, given(reproduction, variant))
+    return train_run(request, time.perf_counter())
 
 
 def seconds_in_steps(item: Any) -> float:

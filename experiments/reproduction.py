@@ -76,6 +76,8 @@ class Start:
     """The run or published folder, looked for when the claim is put to the test; DataError where it is not there."""
     fresh: bool = False
     """Only its shape and vocabulary; the weights are drawn."""
+    given: tuple[str, ...] = ()
+    """Fields of the variant's model that stand, as "model.dropout_rate"; all others are those of what it begins with."""
 
 
 @dataclasses.dataclass(frozen=True)

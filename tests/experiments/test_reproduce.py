@@ -160,14 +160,17 @@ def test_a_variant_begins_with_a_run_or_with_its_shape_only(tmp_path, monkeypatc
     trained = train(base, "base")
     # A rate of nearly nothing leaves the weights as they were begun with.
     data = TaskData(Classification(), TaskFiles("all.tsv"), row_length=32, batch_size=8)
-    task = fine_tuning(data, epochs=0.2, peak=1e-12)
+    task = fine_tuning(data, epochs=0.2, peak=1e-12, model=dataclasses.replace(bert.config("tiny"), dropout_rate=0.03))
     claim = Reproduction(
         paper="none",
         claim="a claim",
         published={},
         departs="",
         variants={"mine": task, "afresh": task},
-        starts={"mine": Start(lambda: "base"), "afresh": Start(lambda: "base", fresh=True)},
+        starts={
+            "mine": Start(lambda: "base", given=("model.dropout_rate",)),
+            "afresh": Start(lambda: "base", fresh=True),
+        },
         measure=lambda finished: {"accuracy": finished.scores["accuracy"]},
         criteria=(Criterion("the control is run", lambda values: True),),
         floor=dict,
@@ -175,10 +178,9 @@ def test_a_variant_begins_with_a_run_or_with_its_shape_only(tmp_path, monkeypatc
         curves=lambda runs: [],
     )
     assert reproduce.reproduce("mine", claim, (1,), ["mine", "afresh"], tmp_path / "runs", tmp_path / "out") == 0
-    tables = {
-        name: np.asarray(Run.open(f"runs/mine/{name}-seed1").params["embeddings"]["tokens"]["embedding"])
-        for name in ("mine", "afresh")
-    }
+    runs = {name: Run.open(f"runs/mine/{name}-seed1") for name in ("mine", "afresh")}
+    assert [run.experiment.model.dropout_rate for run in runs.values()] == [0.03, config.dropout_rate]
+    tables = {name: np.asarray(run.params["embeddings"]["tokens"]["embedding"]) for name, run in runs.items()}
     begun = np.asarray(trained.params["embeddings"]["tokens"]["embedding"])
     assert np.abs(tables["mine"] - begun).max() < 1e-6 < 1e-3 < np.abs(tables["afresh"] - begun).max()
     with pytest.raises(RunError, match="was not begun with --fresh"):
