@@ -14,13 +14,13 @@ from data.tasks.known import known_task
 from data.tasks.sources import TaskFiles
 from experiments.local_data import check_there, local, minilm
 from experiments.reproduction import Criterion, Finished, Reproduction, Start, Values
+from model.families import bert
 from model.peft import LoRA
 from train.charts import Chart, Series
 from train.config import Experiment
 from train.fine_tuning import fine_tuning
 from train.objectives.tasks import Classify
 from train.rates import Tuning
-from train.selection import Selection
 from train.sharding import dotted
 from train.state import parameter_count
 
@@ -29,12 +29,15 @@ FULL, LORA, HEAD = "full", "lora", "head_alone"
 
 
 def task(**fields: Any) -> Experiment:
-    """One epoch of SST-2, sentences summed up as the encoder was trained to: the mean of all tokens, without a pooler."""
+    """One epoch of SST-2 without dropout, sentences summed up as the encoder was trained to: the mean of all tokens."""
     data = known_task("sst2")
-    data = dataclasses.replace(data, source=TaskFiles(local(TRAIN), local(VALID)), grouped=16, bucket=8)
-    objective = Classify(pooling="mean", pooler=False, r_drop=1.0)
-    best = Selection("accuracy")
-    return fine_tuning(data, objective=objective, epochs=1.0, evaluate_every=200, selection=best, **fields)
+    data = dataclasses.replace(data, source=TaskFiles(local(TRAIN), local(VALID)), packed=True, batch_size=4)
+    whole = bert.config("tiny")
+    model = dataclasses.replace(
+        whole, dropout_rate=0.0, attention=dataclasses.replace(whole.attention, dropout_rate=0.0)
+    )
+    objective = Classify(pooling="mean", pooler=False)
+    return fine_tuning(data, objective=objective, model=model, epochs=1.0, **fields)
 
 
 def measure(finished: Finished) -> dict[str, float]:
@@ -70,16 +73,17 @@ reproduction = Reproduction(
         "RoBERTa-base, SST-2 accuracy, all 125 M parameters": 94.8,
         "RoBERTa-base, SST-2 accuracy, LoRA of rank 8, 0.3 M": "95.1 +- 0.2 (table 2)",
     },
-    departs="all-MiniLM-L6-v2 (22.7 M parameters) in the place of RoBERTa-base, one epoch in the place of 60, two passes through "
-    "each sentence under other dropout (R-Drop, arXiv:2106.14448), and LoRA beside every linear map. The score is the best of "
-    "eleven evaluations on the development sentences, and the rate of full fine-tuning is the best of three that were tried "
-    "there; the others were not tuned.",
+    departs="all-MiniLM-L6-v2 (22.7 M parameters) in the place of RoBERTa-base, one epoch in the place of 60, sentences packed "
+    "in rows, no dropout, LoRA beside every linear map. Rate, dropout and pooling of full fine-tuning were chosen among about "
+    "ten recipes by the development score of seed 0; those of LoRA and of the head alone were not tuned.",
     variants={
-        FULL: task(peak=5e-5),
+        FULL: task(peak=1e-4),
         LORA: task(peak=1e-3, peft=LoRA(rank=8, sites="layers.*")),
         HEAD: task(peak=1e-3, tuning=Tuning(freeze="embeddings,layers")),
     },
-    starts={name: Start(minilm) for name in (FULL, LORA, HEAD)},
+    starts={
+        name: Start(minilm, given=("model.dropout_rate", "model.attention.dropout_rate")) for name in (FULL, LORA, HEAD)
+    },
     ready=lambda: check_there(TRAIN, VALID),
     measure=measure,
     criteria=(
