@@ -205,6 +205,7 @@ def test_a_prefix_is_read_in_both_directions(tiny, make_model):
         assert bool(same) == prefix
 
 
+@pytest.mark.slow
 def test_weights_of_fewer_bits_say_nearly_the_same(tiny, make_model):
     for make, more in (
         (LanguageModel, {"positions": Rotary()}),

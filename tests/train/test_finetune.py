@@ -140,6 +140,7 @@ def test_every_choice_is_scored_however_many_there_are(tuned, tmp_path):
     assert tuned(*words, "--steps", "12", "--optimizer.schedule.peak", "1e-2", exp="piqa", task=CHOICES)[0] == 0
 
 
+@pytest.mark.slow
 def test_weights_come_from_where_they_are_said_to(tuned, base, tmp_path):
     """With a rate of nothing everything but the head is as it was; drawn afresh, it is not."""
     before = flat(Run.open(base).params)

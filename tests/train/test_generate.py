@@ -154,6 +154,7 @@ def test_a_run_goes_on_from_a_prompt_and_seeds_repeat(trained, command):
     assert command(generate, run, "--prompt", "", "--max-new-tokens", 2)[0] == 0  # it was trained behind an opening
 
 
+@pytest.mark.slow
 def test_a_text_ends_with_the_positions_and_says_so(trained, command):
     run = trained("prefix")
     code, _, errors = command(

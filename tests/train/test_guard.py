@@ -54,6 +54,7 @@ def test_skips_below_the_limit_go_on(trained):
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state))
 
 
+@pytest.mark.slow
 def test_too_many_in_a_row_end_the_run_and_lose_nothing(trained):
     words = ["--steps", "10", "--guard.max-skips", "3"]
     code, out, err, folder = trained(*words, bad=range(5 * ROWS, 100))

@@ -5,6 +5,7 @@ import os
 import shlex
 import signal
 import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
@@ -20,9 +21,21 @@ SIGKILLED = -signal.SIGKILL
 PARTS = 2  # processes at once
 
 
+class Stories(dict[str, Future]):
+    """What the tests look at: each is told once, from when a test first asks for it."""
+
+    def __init__(self, pool: ThreadPoolExecutor, *tell: Callable):
+        super().__init__()
+        self.pool, self.tell = pool, {one.__name__: one for one in tell}
+
+    def __missing__(self, name: str) -> Future:
+        self[name] = self.pool.submit(self.tell[name])
+        return self[name]
+
+
 @pytest.fixture(scope="module")
-def stories(child, tiny_experiment, tmp_path_factory) -> dict[str, Future]:
-    """Everything that the tests look at, told by processes that run two at a time."""
+def stories(child, tiny_experiment, tmp_path_factory) -> Iterator[Stories]:
+    """Told by processes that run two at a time."""
     root = tmp_path_factory.mktemp("runs")
 
     def run(folder: str, *words, **options):
@@ -66,7 +79,7 @@ def stories(child, tiny_experiment, tmp_path_factory) -> dict[str, Future]:
         return root, [child(*words).wait()]
 
     with ThreadPoolExecutor(PARTS) as pool:
-        yield {tell.__name__: pool.submit(tell) for tell in (undisturbed, killed, stopped, verified, moved)}
+        yield Stories(pool, undisturbed, killed, stopped, verified, moved)
 
 
 def truncate_largest(folder):
@@ -120,6 +133,7 @@ def test_killed_at_any_moment_ends_with_the_same_bits(stories):
     assert [event for event in events if event[0] == "done"] == [("done", 16)]
 
 
+@pytest.mark.slow
 def test_finished_repeats_its_result(stories):
     _, told = stories["killed"].result()
     ended, repeated = told[4], told[5]
@@ -163,6 +177,7 @@ def test_verify_resume(stories):
     assert "bit for bit equal after a kill at step" in told[0].output
 
 
+@pytest.mark.slow
 def test_record_is_whole(stories):
     """Each line is a JSON object on a line of its own, whatever happened to the run."""
     for name in ("killed", "stopped", "moved"):
