@@ -1,9 +1,10 @@
 """Fine-tuning against Hugging Face's Trainer: python -m experiments.bench_finetune [--tasks sst2,wikiann,squad2] [--seeds 3] ...
 
 Both begin with the weights of all-MiniLM-L6-v2 and see the same examples, from the same files; batches of 16 in random order,
-padded to their longest row rounded up to 16; AdamW at 5e-5 with weight decay 0.01, clipped at 1, rising over a tenth of the
-steps and falling to zero; dropout 0.1 at the same places; the same number of steps. What either predicts is scored by one
-scorer. The sides take turns, seed by seed, each alone on the machine.
+padded to their longest row rounded up to 16; AdamW at 5e-5 (for answers, which take more to be found, 2e-4) with weight decay
+0.01, clipped at 1, rising over a tenth of the steps and falling to zero; dropout 0.1 at the same places; the same number of
+steps. What either predicts is scored by one scorer, and so is the floor, which looks at no text: the commonest label, no tag,
+no answer. The sides take turns, seed by seed, each alone on the machine.
 
 Two means agree where they lie within two standard errors of their difference. Steps a second are of the median step, so that
 compiling is left out; the seconds of all steps, compiling included, stand beside them. They differ in the draw of the head, the
@@ -33,7 +34,8 @@ from train.command import InputError, configure_jax, run_command
 from train.memory import keep_freed_memory
 
 TASKS = ("sst2", "wikiann", "squad2")
-EPOCHS = {"sst2": 3.0, "wikiann": 3.0, "squad2": 2.0}
+EPOCHS = {"sst2": 3.0, "wikiann": 3.0, "squad2": 1.0}
+PEAK = {"sst2": 5e-5, "wikiann": 5e-5, "squad2": 2e-4}
 ROWS, BUCKET = 16, 16
 LOUPE, PEER = "loupe", "hugging_face"
 
@@ -52,7 +54,8 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--examples", type=positive, default=2_000, help="to train on")
     parser.add_argument("--held-out", type=positive, default=1_000, help="to score, at most")
     parser.add_argument("--seeds", type=positive, default=3, help="how many, from 0 on")
-    parser.add_argument("--epochs", type=float, help="default 3, and 2 for squad2")
+    parser.add_argument("--epochs", type=float, help="default 3, and 1 for squad2")
+    parser.add_argument("--peak", type=float, help="learning rate; default 5e-5, and 2e-4 for squad2")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")
     options = parser.parse_args(words)
     tasks = [word.strip() for word in options.tasks.split(",") if word.strip()]
@@ -62,12 +65,20 @@ def main(words: list[str] | None = None) -> int:
         raise InputError(f"--tasks names none; use some of {', '.join(TASKS)}")
     if options.epochs is not None and not 0 < options.epochs < math.inf:
         raise InputError(f"--epochs {options.epochs} must be more than 0")
+    if options.peak is not None and not 0 < options.peak < 1:
+        raise InputError(f"--peak {options.peak} must be more than 0 and less than 1")
     check_needed(tasks)
     keep_freed_memory()
     configure_jax()
     for name in tasks:
-        passes = EPOCHS[name] if options.epochs is None else options.epochs
-        found = bench_finetune(name, options.examples, options.held_out, options.seeds, passes, options.peer_python)
+        asked = {
+            "examples": options.examples,
+            "held_out": options.held_out,
+            "epochs": EPOCHS[name] if options.epochs is None else options.epochs,
+            "peak": PEAK[name] if options.peak is None else options.peak,
+            "seeds": options.seeds,
+        }
+        found = bench_finetune(name, asked, options.peer_python)
         write(f"finetune_{name}", found, options.out / f"bench_finetune_{name}.json")
     return 0
 
@@ -80,11 +91,9 @@ def check_needed(tasks: Sequence[str]) -> None:
     check_there(*(path for name in tasks for path in FILES[name]))
 
 
-def bench_finetune(
-    name: str, examples: int, held_out: int, seeds: int, epochs: float, peer_python: str
-) -> dict[str, Any]:
-    """Scores and speed of both on a task."""
-    from experiments.bench_finetune_data import SCORES, score, write_examples
+def bench_finetune(name: str, asked: dict[str, Any], peer_python: str) -> dict[str, Any]:
+    """Scores and speed of both on a task; `asked`: examples, held_out, epochs, peak and seeds."""
+    from experiments.bench_finetune_data import SCORES, floor, score, write_examples
     from experiments.local_data import minilm
 
     model, versions = minilm(), torch_versions(peer_python)
@@ -104,10 +113,10 @@ def bench_finetune(
     sides: dict[str, list[dict[str, Any]]] = {LOUPE: []} | ({PEER: []} if versions else {})
     with tempfile.TemporaryDirectory(prefix="loupe-bench-") as scratch:
         folder = Path(scratch) / name
-        data = write_examples(name, folder, examples, held_out)
+        data = write_examples(name, folder, asked["examples"], asked["held_out"])
         data = dataclasses.replace(data, batch_size=ROWS, bucket=BUCKET, grouped=1)
-        for seed in range(seeds):
-            ours, settings = train_ours(name, data, model, seed, epochs, folder)
+        for seed in range(asked["seeds"]):
+            ours, settings = train_ours(name, data, model, seed, asked, folder)
             sides[LOUPE].append({"score": ours["scores"][SCORES[name]], "seconds": ours["seconds"]})
             if versions:
                 theirs = train_theirs(peer_python, folder, settings, seed)
@@ -115,13 +124,13 @@ def bench_finetune(
                 sides[PEER].append({"score": predicted, "seconds": theirs["seconds"]})
             shown = "  ".join(f"{side} {runs[-1]['score']:.4f}" for side, runs in sides.items())
             print(f"{name}, seed {seed}: {SCORES[name]} {shown}", flush=True)
+        lowest = round(floor(name, folder), 6)
     busy = {"load_average_at_start_and_end": [round(load, 1) for load in (load_before, os.getloadavg()[0])]}
-    asked = {"task": name, "score": SCORES[name], "examples": examples, "epochs": epochs, "seeds": seeds}
-    return asked | compared(sides) | busy | versions
+    return {"task": name, "score": SCORES[name]} | asked | {"floor": lowest} | compared(sides) | busy | versions
 
 
 def train_ours(
-    name: str, data: Any, model: str, seed: int, epochs: float, folder: Path
+    name: str, data: Any, model: str, seed: int, asked: dict[str, Any], folder: Path
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """One run of ours: its scores and the seconds of its steps; and the settings for the other side."""
     from experiments.bench_finetune_data import describe
@@ -133,7 +142,9 @@ def train_ours(
     from train.session import train_run
 
     never = 1_000_000
-    declared = fine_tuning(data, epochs=epochs, evaluate_every=never, checkpoint_every=never, seed=seed)
+    declared = fine_tuning(
+        data, epochs=asked["epochs"], peak=asked["peak"], evaluate_every=never, checkpoint_every=never, seed=seed
+    )
     run = RunFolder(folder / f"run-{seed}")
     options = FinetuneOptions(run_dir=str(run.path), init=model, keep_last=1)
     request = Request(f"{name}, seed {seed}", declared, declared, options, frozenset({"seed"}))

@@ -79,6 +79,8 @@ def test_gold_labels_as_predictions_score_one(name, tmp_path, monkeypatch):
     else:
         golds = [line["label" if name == "sst2" else "tags"] for line in lines["valid"]]
     assert bench_finetune_data.score(name, tmp_path / "out", golds) == 1.0
+    blind = {"wikiann": 0.0, "squad2": golds.count("") / 4}.get(name, max(golds.count(label) for label in golds) / 4)
+    assert bench_finetune_data.floor(name, tmp_path / "out") == blind
     assert bench_finetune_data.describe(data)["row_length"] == data.row_length
     if name == "wikiann":
         assert lines["valid"][0]["tokens"][0] == "Ann"
@@ -91,6 +93,8 @@ def test_mistakes_and_missing_data_are_one_line(tmp_path, monkeypatch):
         bench_finetune.main(["--tasks", "sst3"])
     with pytest.raises(InputError, match=r"--epochs -1"):
         bench_finetune.main(["--epochs", "-1"])
+    with pytest.raises(InputError, match=r"--peak 2"):
+        bench_finetune.main(["--peak", "2"])
     monkeypatch.setenv("LOUPE_DATA", str(tmp_path))
     with pytest.raises(DataError, match=r"NOTHING IS MEASURED: there is no .*dev-v2.0.json"):
         bench_finetune.main(["--tasks", "squad2", "--examples", "1", "--held-out", "1", "--seeds", "1"])
