@@ -68,7 +68,7 @@ def architecture_of(model: nnx.Module) -> Architecture:
         config = dataclasses.replace(config, output=Output())
         if model.head is None:  # its states are the answer
             return Architecture(Encoder, config, options)
-        options |= {"outputs": model.head.kernel.shape[-1], "pooling": model.pooling, "answers": model.ends is not None}
+        options |= {"outputs": model.head.kernel.shape[-1], "pooling": model.pooling, "kind": model.kind}
         if model.pooler is not None:
             options["pooler_activation"] = model.pooler.activation
     return Architecture(type(model), config, options)
@@ -222,7 +222,7 @@ def _plain(architecture: Architecture) -> dict[str, Any]:
     config = dataclasses.replace(config, attention=attention, num_decoder_layers=decoder_layers)
     options = {"pooler": False, "num_classes": 0, "next_sentence": architecture.make is MaskedLanguageModel}
     if architecture.make is EncoderForTask:
-        options |= {"pooler_activation": "tanh", "answers": False}
+        options |= {"pooler_activation": "tanh", "kind": "labels"}
     seen = [window.size, *local] if window is not None and any(local) else []
     return (
         to_json(config)

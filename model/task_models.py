@@ -1,7 +1,8 @@
 """Any stack with a head for a task: a linear map from the states of tokens, or of whole segments, to scores.
 
 Their parameters have the paths of the stacks that they extend, so that weights fit by name; new are only `classifier`, or `ends`
-where the two scores of a token say whether an answer begins and ends there.
+where the two scores of a token say whether an answer begins and ends there. What the scores are of, `HeadKind`, decides how a
+model is published: "labels", the "ends" of an answer, or "choices", of which each has one.
 """
 
 from typing import Any, Literal
@@ -23,6 +24,7 @@ from model.pooling import Pooling, pool
 from model.transformer import Transformer
 
 StackKind = Literal["encoder", "decoder", "encoder_decoder"]
+HeadKind = Literal["labels", "ends", "choices"]
 CLASSIFIER = 4  # a word that parts the head's random stream from those of model/encoder.py and model/encoder_decoder.py
 
 
@@ -34,22 +36,21 @@ class TaskHead(nnx.Module):
     ends: Linear | None = None
     pooler: Any = None
     pooling: Pooling | None = None
+    kind: HeadKind = "labels"
 
     @property
     def head(self) -> Linear | None:
         """What gives the scores."""
         return self.classifier if self.ends is None else self.ends
 
-    def add_head(self, outputs: int, pooling: Pooling | None, rngs: nnx.Rngs, *, answers: bool = False) -> None:
-        """Draw the head: y = x C + c, on segments that are summed up by `pooling`, or on every token where it is None; with
-        `answers` its scores are those of the ends of an answer.
-        """
-        self.pooling = pooling
+    def add_head(self, outputs: int, pooling: Pooling | None, rngs: nnx.Rngs, kind: HeadKind) -> None:
+        """Draw the head: y = x C + c, on segments that are summed up by `pooling`, or on every token where it is None."""
+        self.pooling, self.kind = pooling, kind
         width = self.config.hidden_size
         drawn = self.config.draw("input", width, max(outputs, 1))
         axes = {"D": width, "C": outputs}
         head = Linear("BPD,DC->BPC", axes, initializer=drawn, rngs=rngs) if outputs else None
-        self.classifier, self.ends = (None, head) if answers else (head, None)
+        self.classifier, self.ends = (None, head) if kind == "ends" else (head, None)
 
     def states(
         self,
@@ -95,14 +96,14 @@ class EncoderForTask(Encoder, TaskHead):
         pooling: Pooling | None,
         pooler: bool = False,
         pooler_activation: PoolerActivation = "tanh",
-        answers: bool = False,
+        kind: HeadKind = "labels",
         *,
         rngs: nnx.Rngs,
     ):
         super().__init__(config, pooler, rngs=rngs)
         if self.pooler is not None:
             self.pooler.activation = pooler_activation
-        self.add_head(outputs, pooling, rngs, answers=answers)
+        self.add_head(outputs, pooling, rngs, kind)
 
     def states(self, tokens, positions, segments, token_types=None, *, dropout_keys=None):
         types = token_types if self.config.num_token_types > 1 else None
@@ -113,10 +114,16 @@ class DecoderForTask(Decoder, TaskHead):
     """A decoder with a head in the place of that for tokens (Radford et al. 2018, section 3.2)."""
 
     def __init__(
-        self, config: TransformerConfig, outputs: int, pooling: Pooling | None, answers: bool = False, *, rngs: nnx.Rngs
+        self,
+        config: TransformerConfig,
+        outputs: int,
+        pooling: Pooling | None,
+        kind: HeadKind = "labels",
+        *,
+        rngs: nnx.Rngs,
     ):
         super().__init__(config, rngs=rngs)
-        self.add_head(outputs, pooling, rngs, answers=answers)
+        self.add_head(outputs, pooling, rngs, kind)
 
     def states(self, tokens, positions, segments, token_types=None, *, dropout_keys=None):
         return self(tokens, positions, segments, dropout_keys=dropout_keys)
@@ -126,12 +133,18 @@ class SourceEncoderForTask(TaskHead):
     """The encoder of an encoder-decoder with a head; there is no decoder (Liu et al., arXiv:2110.08426)."""
 
     def __init__(
-        self, config: TransformerConfig, outputs: int, pooling: Pooling | None, answers: bool = False, *, rngs: nnx.Rngs
+        self,
+        config: TransformerConfig,
+        outputs: int,
+        pooling: Pooling | None,
+        kind: HeadKind = "labels",
+        *,
+        rngs: nnx.Rngs,
     ):
         self.config = config
         self.embeddings = Embeddings(config, rngs=rngs)
         self.encoder = Transformer(config, causal=False, rngs=rngs)
-        self.add_head(outputs, pooling, rngs, answers=answers)
+        self.add_head(outputs, pooling, rngs, kind)
 
     def states(self, tokens, positions, segments, token_types=None, *, dropout_keys=None):
         first, others = part(None if dropout_keys is None else fold(dropout_keys, SOURCE))
@@ -146,16 +159,16 @@ def task_model(
     pooling: Pooling | None,
     *,
     pooler: bool = False,
-    answers: bool = False,
+    kind: HeadKind = "labels",
     rngs: nnx.Rngs,
 ) -> Any:
-    """A stack with a head of `outputs` scores (0: none). `pooler` adds BERT's layer on a segment's vector, encoders only; with
-    `answers` the two scores are those of an answer's ends.
+    """A stack with a head of `outputs` scores (0: none). `pooler` adds BERT's layer on a segment's vector, encoders only;
+    `kind` is what the scores are of.
     """
     match stack:
         case "encoder":
-            return EncoderForTask(config, outputs, pooling, pooler, answers=answers, rngs=rngs)
+            return EncoderForTask(config, outputs, pooling, pooler, kind=kind, rngs=rngs)
         case "decoder":
-            return DecoderForTask(config, outputs, pooling, answers, rngs=rngs)
+            return DecoderForTask(config, outputs, pooling, kind, rngs=rngs)
         case "encoder_decoder":
-            return SourceEncoderForTask(config, outputs, pooling, answers, rngs=rngs)
+            return SourceEncoderForTask(config, outputs, pooling, kind, rngs=rngs)

@@ -32,7 +32,7 @@ from model.weights import open_published, read_model
 from train.config import Experiment
 from train.inspectable import Inspectable
 from train.objectives import PrefixLM, SpanCorruption
-from train.objectives.segments import Contrast
+from train.objectives.segments import Choose, Contrast
 from train.objectives.tasks import FindAnswers, TagTokens
 from train.objectives.with_head import TaskObjective
 from train.outputs import outputs
@@ -228,7 +228,7 @@ def label_fields(experiment: Experiment) -> dict[str, Any]:
     if not isinstance(objective, TaskObjective) or objective.outputs == 0:
         return {}
     word = choice_name(type(objective))
-    if word not in PROBLEMS and not isinstance(objective, TagTokens | FindAnswers | Contrast):
+    if word not in PROBLEMS and not isinstance(objective, TagTokens | FindAnswers | Choose | Contrast):
         raise CannotExpress("no published family", f"objective={word}, whose head is read in another way")
     labels = getattr(experiment.task_data.task, "labels", None) or ()
     named = {"id2label": {str(number): name for number, name in enumerate(labels)}} if labels else {}

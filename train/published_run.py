@@ -6,7 +6,7 @@ from data.config import TextData
 from data.errors import DataError
 from data.held_out import held_out_from_source
 from data.sources import PythonDocs
-from data.tasks.choices import Answers, Classification, MultiLabel, Regression, Tagging
+from data.tasks.choices import Answers, Classification, MultiLabel, MultipleChoice, Regression, Tagging
 from data.tasks.config import TaskData
 from data.tasks.held_out import open_scored
 from data.tasks.sources import TaskFiles
@@ -22,6 +22,7 @@ from train.config import Experiment
 from train.evaluator import Evaluator
 from train.fine_tuning import fine_tuning
 from train.objectives import MaskedLM, NextToken, SequenceToSequence
+from train.objectives.segments import Choose
 from train.objectives.tasks import Classify, ClassifyMany, FindAnswers, Regress, TagTokens
 from train.optimizers import AdamW
 from train.pretrained import find_folder, load, longest
@@ -82,8 +83,11 @@ def task_experiment(published: Published) -> Experiment:
     head = {"stack": "encoder", "pooling": options["pooling"], "pooler": options["pooler"], "outputs": len(labels)}
     length = min(LONGEST_ROW, longest(published.architecture.config, fields))
     stride = TaskData.stride
-    if options.get("answers"):
+    kind = options.get("kind")
+    if kind == "ends":
         task, objective, stride = Answers(), FindAnswers(), min(128, length // 4)
+    elif kind == "choices":
+        task, objective = MultipleChoice(), Choose(**head)
     elif options["pooling"] is None:
         task, objective = tagging(labels), TagTokens(outputs=len(labels))
     elif fields.get("problem_type") == "regression" or len(labels) == 1:

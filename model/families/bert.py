@@ -80,8 +80,10 @@ def read(fields: Fields, names: Collection[str]) -> Architecture:
     positions = LearnedPositions(fields.take("max_position_embeddings", 512))
     config = dataclasses.replace(config, positions=positions)
     if "classifier.weight" in names or "qa_outputs.weight" in names:
-        said = "".join(fields.take("architectures", [], list))  # files for tokens may hold a pooler that nobody asks
-        return with_head(fields, config, names, sums_up=has_pooler and "ForTokenClassification" not in said)
+        of_tokens = "ForTokenClassification" in published_class(
+            fields
+        )  # whose files may hold a pooler that nobody asks
+        return with_head(fields, config, names, sums_up=has_pooler and not of_tokens)
     if has_head:
         options = {"next_sentence": next_sentence} | ({"pooler": True} if has_pooler and not next_sentence else {})
         return Architecture(MaskedLanguageModel, config, options)
@@ -89,16 +91,22 @@ def read(fields: Fields, names: Collection[str]) -> Architecture:
 
 
 def with_head(fields: Fields, config: TransformerConfig, names: Collection[str], *, sums_up: bool) -> Architecture:
-    """An encoder with a head of as many scores as there are labels, of a whole text behind the pooler or of every token; or with
-    one for the ends of an answer.
+    """An encoder with a head of as many scores as there are labels, of a whole text behind the pooler or of every token; with
+    one for the ends of an answer; or with one score for each choice.
     """
-    if "qa_outputs.weight" in names:
-        options = {"outputs": 2, "pooling": None, "pooler": False, "answers": True}
-        return Architecture(EncoderForTask, dataclasses.replace(config, output=Output()), options)
     labels = fields.take("id2label", {})
-    outputs = len(labels) if labels else fields.take("num_labels", 2)
-    options = {"outputs": outputs, "pooling": "first" if sums_up else None, "pooler": sums_up}
+    outputs, kind = len(labels) if labels else fields.take("num_labels", 2), "labels"
+    if "qa_outputs.weight" in names:
+        outputs, sums_up, kind = 2, False, "ends"
+    elif "ForMultipleChoice" in published_class(fields):
+        outputs, kind = 1, "choices"
+    options = {"outputs": outputs, "pooling": "first" if sums_up else None, "pooler": sums_up, "kind": kind}
     return Architecture(EncoderForTask, dataclasses.replace(config, output=Output()), options)
+
+
+def published_class(fields: Fields) -> str:
+    """What a config.json calls the class of its model; empty where it does not say."""
+    return "".join(fields.take("architectures", [], list))
 
 
 def read_encoder(fields: Fields, norm_epsilon: float) -> TransformerConfig:
@@ -148,18 +156,19 @@ def classifier_name(architecture: Architecture, stem: str) -> str:
     if architecture.make is not EncoderForTask:
         return ""
     pooling, pooler = architecture.options["pooling"], architecture.options["pooler"]
-    if architecture.options.get("answers"):
+    kind = architecture.options.get("kind")
+    if kind == "ends":
         return f"{stem}ForQuestionAnswering"
     if pooling is None and not pooler:
         return f"{stem}ForTokenClassification"
     if pooling == "first" and pooler:
-        return f"{stem}ForSequenceClassification"
+        return f"{stem}ForMultipleChoice" if kind == "choices" else f"{stem}ForSequenceClassification"
     raise CannotExpress(stem.lower(), f"a head with pooling={pooling!r} and pooler={pooler}")
 
 
 def write_labels(architecture: Architecture) -> dict[str, Any]:
     """As many labels as the head has scores; whoever knows their names puts them in the place of these."""
-    if architecture.make is not EncoderForTask or architecture.options.get("answers"):
+    if architecture.make is not EncoderForTask or architecture.options.get("kind", "labels") != "labels":
         return {}
     numbers = range(architecture.options["outputs"])
     return {

@@ -44,6 +44,8 @@ def read(fields: Fields, names: Collection[str]) -> Architecture:
     positions = LearnedPositions(rows - padding - 1, offset=padding + 1)
     config = dataclasses.replace(bert.read_encoder(fields, norm_epsilon=1e-12), positions=positions)
     options = {"pooler": True} if has_pooler else {}
+    if "ForMultipleChoice" in bert.published_class(fields):
+        fields.refuse("architectures", "its head for choices stands on another pooler than the one for labels")
     if {"classifier.weight", "classifier.out_proj.weight", "qa_outputs.weight"} & set(names):
         return bert.with_head(fields, config, names, sums_up="classifier.dense.weight" in names)
     if has_head:
@@ -56,6 +58,8 @@ def writer(model_type: str, masked: str, base: str) -> Callable[[Architecture], 
 
     def write(architecture: Architecture) -> dict[str, Any]:
         """The fields of config.json that say a model of this shape."""
+        if architecture.options.get("kind") == "choices":
+            raise CannotExpress(model_type, "a head for choices", strange=True)
         of_task = bert.classifier_name(architecture, base.removesuffix("Model"))
         name = class_name(
             architecture, model_type, {MaskedLanguageModel: masked, Encoder: base, EncoderForTask: of_task}

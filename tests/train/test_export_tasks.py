@@ -15,7 +15,7 @@ from safetensors.numpy import load_file, save_file
 
 import train.run
 import train.session
-from data.tasks.choices import Answers, Classification, MultiLabel, Regression, Tagging
+from data.tasks.choices import Answers, Classification, MultiLabel, MultipleChoice, Regression, Tagging
 from data.tasks.config import TaskData
 from data.tasks.sources import TaskFiles
 from data.tokenizers import load_tokenizer
@@ -24,11 +24,12 @@ from model.families import bert, distilbert, roberta
 from model.peft import BitFit, LoRA, PeftError, PrefixTuning, load_adapter
 from model.published import HubError
 from model.task_models import EncoderForTask
-from train import evaluate, export
+from train import evaluate, export, published_run
 from train.adapters import save_run_adapter
 from train.command import run_command
 from train.fine_tuning import fine_tuning
 from train.mistakes import Mistakes
+from train.objectives.segments import Choose
 from train.objectives.tasks import Classify, ClassifyMany, FindAnswers, Regress, TagTokens
 from train.outputs import outputs
 from train.pretrained import load, open_any, save
@@ -65,17 +66,22 @@ def stirred(model):
 
 
 FAMILIES = {"bert": bert, "roberta": roberta, "distilbert": distilbert}
-HEADS = ("texts", "tokens", "answers")
+HEADS = ("texts", "tokens", "answers", "choices")
+# RoBERTa's head for choices stands on another pooler than its head for labels.
+PUBLISHED = [(name, kind) for name in FAMILIES for kind in HEADS if (name, kind) != ("roberta", "choices")]
 
 
 def with_head(name, kind):
-    """A small model of a family with a head for whole texts, for tokens, or for the ends of answers."""
+    """A small model of a family with a head for whole texts, for tokens, for the ends of answers, or for choices."""
     config = small(FAMILIES[name], vocab_size=90)
-    if kind != "texts":
-        count = 2 if kind == "answers" else 3
-        return stirred(EncoderForTask(config, count, None, answers=kind == "answers", rngs=nnx.Rngs(1)))
     activation = "relu" if name == "distilbert" else "tanh"
-    return stirred(EncoderForTask(config, 3, "first", True, activation, rngs=nnx.Rngs(1)))
+    model = {
+        "texts": lambda rngs: EncoderForTask(config, 3, "first", True, activation, rngs=rngs),
+        "tokens": lambda rngs: EncoderForTask(config, 3, None, rngs=rngs),
+        "answers": lambda rngs: EncoderForTask(config, 2, None, kind="ends", rngs=rngs),
+        "choices": lambda rngs: EncoderForTask(config, 1, "first", True, activation, kind="choices", rngs=rngs),
+    }[kind]
+    return stirred(model(nnx.Rngs(1)))
 
 
 @pytest.fixture
@@ -90,9 +96,10 @@ def tuned(tmp_path, private_cache, monkeypatch):
     config = small(bert, vocab_size=tokenizer.vocab_size)
     save(MaskedLanguageModel(config, rngs=nnx.Rngs(0)), base, tokenizer=tokenizer)
     lines = [
-        f"{text}\t{label}\t{number}.5" for number, (text, label) in enumerate(zip([*TEXTS, "x y"], LABELS, strict=True))
+        f"{text}\t{label}\t{number}.5\t{number % 2}"
+        for number, (text, label) in enumerate(zip([*TEXTS, "x y"], LABELS, strict=True))
     ]
-    (tmp_path / "task.tsv").write_text("\n".join(["sentence\tlabel\tscore", *lines]) + "\n")
+    (tmp_path / "task.tsv").write_text("\n".join(["sentence\tlabel\tscore\tright", *lines]) + "\n")
 
     def run(task=Classification(), name="run", peft=None, **fields):
         source = TaskFiles(str(tmp_path / "task.tsv"), str(tmp_path / "task.tsv"))
@@ -105,8 +112,7 @@ def tuned(tmp_path, private_cache, monkeypatch):
     jax.config.update("jax_disable_most_optimizations", optimized)
 
 
-@pytest.mark.parametrize("name", FAMILIES)
-@pytest.mark.parametrize("kind", HEADS)
+@pytest.mark.parametrize(("name", "kind"), PUBLISHED)
 def test_a_head_comes_back_the_same_to_the_bit(name, kind, tmp_path):
     model = with_head(name, kind)
     save(model, tmp_path / "published", family=name)
@@ -115,7 +121,7 @@ def test_a_head_comes_back_the_same_to_the_bit(name, kind, tmp_path):
     assert jax.tree.structure(ours) == jax.tree.structure(theirs)
     assert jax.tree.all(jax.tree.map(np.array_equal, ours, theirs))
     ids = np.arange(5, 15)[None]
-    shapes = {"texts": {"logits": (1, 3)}, "tokens": {"logits": (1, 10, 3)}}
+    shapes = {"texts": {"logits": (1, 3)}, "tokens": {"logits": (1, 10, 3)}, "choices": {"logits": (1, 1)}}
     for answer, shape in shapes.get(kind, {"start_logits": (1, 10), "end_logits": (1, 10)}).items():
         assert np.array_equal(back.outputs(input_ids=ids)[answer], outputs(model, {"input_ids": ids})[answer])
         assert back.outputs(input_ids=ids)[answer].shape == shape
@@ -139,6 +145,8 @@ def test_a_pooler_that_nobody_asks_is_left_aside(name, kind, tmp_path):
 
 
 def test_a_head_that_no_published_class_has_is_refused(tmp_path):
+    with pytest.raises(HubError, match="roberta cannot express a head for choices"):
+        save(with_head("roberta", "choices"), tmp_path / "published", family="roberta")
     model = EncoderForTask(small(bert, vocab_size=90), 3, "mean", False, rngs=nnx.Rngs(0))
     with pytest.raises(HubError, match=re.escape("a head with pooling='mean' and pooler=False")):
         save(model, tmp_path / "published")
@@ -255,10 +263,11 @@ def test_what_a_published_head_is_for_is_told_by_its_fields(tmp_path):
         (None, 3, {"id2label": {"0": "O", "1": "B-A", "2": "I-A"}}, (Tagging, TagTokens, "O B-A I-A")),
         (None, 2, {"id2label": {"0": "NOUN", "1": "VERB"}}, (Tagging, TagTokens, "NOUN VERB")),
         ("answers", 2, {}, (Answers, FindAnswers, "")),
+        ("choices", 1, {}, (MultipleChoice, Choose, "")),
     ]:
         folder = tmp_path / f"{expected[0].__name__}-{len(list(tmp_path.iterdir()))}"
-        if pooling == "answers":
-            model = with_head("bert", "answers")
+        if pooling in ("answers", "choices"):
+            model = with_head("bert", pooling)
         else:
             model = EncoderForTask(small(bert, vocab_size=90), count, pooling, pooling is not None, rngs=nnx.Rngs(0))
         save(model, folder)
@@ -286,6 +295,53 @@ def test_other_tasks_and_other_tuning(tuned, tmp_path):
     with pytest.raises(HubError, match="pooling='mean'"):
         save(mean, tmp_path / "mean_out")
     assert not [path for path in tmp_path.iterdir() if path.name in ("adapter", "prefix_out", "mean_out")]
+
+
+CHOICES = MultipleChoice(text=("score",), choices=("label", "right"), label=("right",))  # short: none is cut
+
+
+@pytest.mark.slow
+def test_a_model_that_chooses_is_scored_as_its_run_is(tuned, tmp_path):
+    """Published, a choice is a row of its own; here they share one. Both say the same."""
+    run = tuned(CHOICES)
+    save(run, tmp_path / "published")
+    fields = json.loads((tmp_path / "published/config.json").read_text())
+    assert fields["architectures"] == ["BertForMultipleChoice"] and "id2label" not in fields
+    told = declared(str(tmp_path / "published")).experiment
+    mine = dataclasses.replace(run.experiment.task_data, tokenizer=None, batch_size=8)
+    told = dataclasses.replace(told, data=mine)
+    found, known = published_run.evaluate_task(str(tmp_path / "published"), told), run.task_evaluator().full(run.params)
+    assert {name: found[name] for name in ("valid_loss", "accuracy")} == pytest.approx(
+        {name: known[name] for name in ("valid_loss", "accuracy")}, rel=1e-5
+    )
+    back = load(tmp_path / "published")
+    inputs = back.tokenizer.frame(2).fill(*back.tokenizer.encode_batch(["0.5", LABELS[0]]))
+    alone = back.outputs(input_ids=inputs.ids[None], token_type_ids=inputs.types[None])["logits"][0, 0]
+    assert alone == pytest.approx(run.task_evaluator().answers(run.params)["logits"][0][0], abs=1e-5)
+
+
+@live
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of torch and transformers, not ours
+def test_transformers_chooses_alike(tuned, tmp_path):
+    import torch
+    import transformers
+    from peft import PeftModel
+
+    kind = transformers.AutoModelForMultipleChoice
+    run = tuned(CHOICES, peft=LoRA(rank=2))
+    save(run, tmp_path / "merged")
+    save_run_adapter(run, tmp_path / "adapter")
+    merged = kind.from_pretrained(tmp_path / "merged", attn_implementation="eager")
+    base = kind.from_pretrained(tmp_path / "base", attn_implementation="eager")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "merged")
+    for model in (merged, PeftModel.from_pretrained(base, tmp_path / "adapter")):
+        for place, scores in enumerate(run.task_evaluator().answers(run.params)["logits"]):
+            text, choices = f"{place}.5", [LABELS[place], str(place % 2)]
+            inputs = tokenizer([text, text], choices, return_tensors="pt", padding=True)
+            with torch.no_grad():
+                theirs = model.eval()(**{name: value[None] for name, value in inputs.items()}).logits[0].numpy()
+            np.testing.assert_allclose(scores, theirs, atol=1e-5)
 
 
 @live
@@ -318,8 +374,7 @@ def test_transformers_and_peft_answer_alike(tuned, tmp_path):
 @live
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", FAMILIES)
-@pytest.mark.parametrize("kind", HEADS)
+@pytest.mark.parametrize(("name", "kind"), PUBLISHED)
 def test_transformers_reads_the_heads(name, kind, tmp_path):
     import torch
     import transformers
@@ -333,7 +388,7 @@ def test_transformers_reads_the_heads(name, kind, tmp_path):
     assert not any(report.values()), report
     ids = np.arange(5, 15)[None]
     with torch.no_grad():
-        answered = theirs.eval()(torch.tensor(ids))
+        answered = theirs.eval()(torch.tensor(ids[:, None] if kind == "choices" else ids))
     ours = outputs(model, {"input_ids": ids})
     for answer in ("start_logits", "end_logits") if kind == "answers" else ("logits",):
         np.testing.assert_allclose(ours[answer], answered[answer].numpy(), atol=1e-5)

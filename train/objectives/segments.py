@@ -30,7 +30,7 @@ class Choose(TaskObjective):
     needs: ClassVar[tuple[str, ...]] = ("multiple_choice",)
 
     def build(self, config: TransformerConfig, rngs: nnx.Rngs) -> Any:
-        return task_model(self.stack, config, 1, self.pools, pooler=self.has_pooler, rngs=rngs)
+        return task_model(self.stack, config, 1, self.pools, pooler=self.has_pooler, kind="choices", rngs=rngs)
 
     def sizes(self, task: Any, row: Row) -> dict[str, Any]:
         return {"choices": len(row.labels["choice_allowed"])}

@@ -155,7 +155,7 @@ class FindAnswers(TaskObjective):
     by_token: ClassVar[bool] = True
 
     def build(self, config: TransformerConfig, rngs: nnx.Rngs) -> Any:
-        return task_model(self.stack, config, 2, None, answers=True, rngs=rngs)
+        return task_model(self.stack, config, 2, None, kind="ends", rngs=rngs)
 
     def ends(
         self, model: Any, batch: Batch, dropout_keys: Array | None
