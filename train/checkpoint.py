@@ -215,8 +215,8 @@ class Checkpoints:
 
 
 def kept(state: TrainState) -> dict[str, Any]:
-    """What a checkpoint holds of a state: all but the parameters that are never trained."""
-    return {name: value for name, value in state._asdict().items() if name != "frozen"}
+    """What a checkpoint holds of a state: all but the parameters that are never trained, and what it does not have."""
+    return {name: value for name, value in state._asdict().items() if name != "frozen" and value is not None}
 
 
 def rank_of(metrics: dict[str, Any]) -> float:

@@ -15,7 +15,7 @@ from data.sources import parse_source
 from data.tasks.config import TaskData
 from data.tasks.sources import parse_task_source
 from model.config import TransformerConfig, choice_name
-from model.peft import Peft, PromptTuning
+from model.peft import AdaLoRA, Peft, PromptTuning
 from model.positions import LearnedPositions
 from train.objectives import MaskedLM, NextToken, Objective, PrefixLM, SequenceToSequence, SpanCorruption
 from train.objectives.segments import Choose, Contrast
@@ -126,6 +126,10 @@ class Experiment:
             raise ValueError(f"seed={self.seed} must lie in [0, 2^32)")
         if self.epochs is not None and not 0 < self.epochs < float("inf"):
             raise ValueError(f"epochs={self.epochs} must be more than 0, or None")
+        if self.selection.average is not None and isinstance(self.peft, AdaLoRA):
+            raise ValueError(
+                "selection.average would fill up the ranks that peft=ada_lora takes away; leave one of them out"
+            )
         self._check_task()
         rows, places = self.data.batch_size, self.model.positions
         if rows % self.accumulate:
@@ -292,6 +296,8 @@ def resume_refusals(old: Experiment, new: Experiment) -> list[str]:
     lines = compare(old, new, {"steps", "accelerator_steps"})
     if old.steps != new.steps and (new.optimizer.schedule.depends_on_steps or old.optimizer.schedule.depends_on_steps):
         lines.append(f"steps: was {old.steps}, now {new.steps} (the {schedule} schedule is drawn over all steps)")
+    elif old.steps != new.steps and new.selection.average is not None:
+        lines.append(f"steps: was {old.steps}, now {new.steps} (selection.average is a share of all steps)")
     return lines
 
 

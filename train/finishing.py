@@ -21,7 +21,7 @@ def finish(folder: RunFolder, loop: Loop, evaluator: Scorer, target: TrainState)
         loop.checkpoints.wait()
         restored = loop.checkpoints.restore(target, best)
         assert restored is not None
-        loop.state = loop.state._replace(params=restored.state.params)
+        loop.state = loop.state._replace(params=restored.state.params, mean=restored.state.mean)
     params = loop.state.weights
     loop.console.status("evaluating on all held-out rows")
     scores = evaluator.full(params) | folder.floors()

@@ -17,6 +17,9 @@ class Selection:
     """Score by whose best evaluation the weights are chosen and restored at the end, as accuracy or valid_loss."""
     patience: int | None = None
     """Evaluations without a better score after which the run ends early; None: never."""
+    average: float | None = None
+    """Share of the run, at its end, over whose steps the weights are averaged; their mean is what is scored and what is the
+    result. None: the weights as they are."""
 
     def __post_init__(self):
         if self.patience is not None and self.patience < 1:
@@ -25,6 +28,16 @@ class Selection:
             raise ValueError(
                 f"patience={self.patience} needs a score to watch; name it with --selection.metric accuracy"
             )
+        if self.average is not None and not 0 < self.average <= 1:
+            raise ValueError(f"average={self.average} is a share of the run; use more than 0 and at most 1, or None")
+
+    def average_from(self, steps: int) -> int:
+        """Of a run of `steps` steps those before the ones whose weights are averaged.
+
+        >>> Selection(average=0.25).average_from(200)
+        150
+        """
+        return steps - max(1, round((self.average or 0.0) * steps))
 
 
 @dataclass

@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -64,14 +65,18 @@ def first_state(
         return jax.device_put(given.get(keystr(path), drawn), target.sharding)
 
     params = jax.tree_util.tree_map_with_path(place, state.params, plain.target.params)
+    averaged = built.target.mean is not None
     if experiment.peft is None:
-        return state._replace(params=params)
+        return state._replace(params=params, mean=jax.tree.map(jnp.copy, params) if averaged else None)
     # What is added may be made of the weights, so it comes after them.
     tuned = split_model(attach(plain.parts.merge(params), experiment.peft, nnx.Rngs(experiment.seed))).params
     trained, frozen = built.parts.divide(tuned)
     where = jax.tree.map(lambda leaf: leaf.sharding, built.target)
-    begin = jax.jit(lambda trained, frozen: fresh_state(trained, built.optimizer, frozen), out_shardings=where)
-    return begin(trained, frozen)
+
+    def begin(trained: Params, frozen: Params) -> TrainState:
+        return fresh_state(trained, built.optimizer, frozen, averaged=averaged)
+
+    return jax.jit(begin, out_shardings=where)(trained, frozen)
 
 
 def check_published(

@@ -32,6 +32,7 @@ class TrainState(NamedTuple):
         skips_in_a_row: how many of those were the latest steps, int32.
         frozen: parameters that are never trained, beside `params`; not checkpointed, for they are
             where they came from; None where there are none.
+        mean: of `params` over the last steps, where `Selection.average` asks for it; before those, `params` as they are.
     """
 
     step: Int[Array, ""]
@@ -40,11 +41,12 @@ class TrainState(NamedTuple):
     skips: Int[Array, ""]
     skips_in_a_row: Int[Array, ""]
     frozen: Params | None = None
+    mean: Params | None = None
 
     @property
     def weights(self) -> Params:
-        """Every parameter of the model, trained or not."""
-        return join(self.params, self.frozen)
+        """Every parameter of the model, trained or not, as it is scored: those that are averaged as their mean."""
+        return join(self.params if self.mean is None else self.mean, self.frozen)
 
 
 class ModelParts(NamedTuple):
@@ -120,20 +122,29 @@ def abstract_model(build, seed: int) -> ModelParts:
     return ModelParts(graphs[0], shapes)
 
 
-def state_shapes(parts: ModelParts, optimizer: optax.GradientTransformation, mesh: Mesh) -> TrainState:
+def state_shapes(
+    parts: ModelParts, optimizer: optax.GradientTransformation, mesh: Mesh, *, averaged: bool = False
+) -> TrainState:
     """The state as ShapeDtypeStructs that carry their shardings: the target of a restore and of `init_state`."""
     trained, frozen = parts.divide(parts.params)
-    shapes = jax.eval_shape(lambda params: fresh_state(params, optimizer, frozen), trained)
+    shapes = jax.eval_shape(lambda params: fresh_state(params, optimizer, frozen, averaged=averaged), trained)
     placed = shardings(shapes, mesh)
     return jax.tree.map(
         lambda shape, where: jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=where), shapes, placed
     )
 
 
-def fresh_state(params: Params, optimizer: optax.GradientTransformation, frozen: Params | None = None) -> TrainState:
+def fresh_state(
+    params: Params,
+    optimizer: optax.GradientTransformation,
+    frozen: Params | None = None,
+    *,
+    averaged: bool = False,
+) -> TrainState:
     """Step 0 from given parameters, those that are trained and those that are not."""
     zero = jnp.zeros((), jnp.int32)
-    return TrainState(zero, params, optimizer.init(params), zero, zero, frozen or None)
+    mean = jax.tree.map(jnp.copy, params) if averaged else None
+    return TrainState(zero, params, optimizer.init(params), zero, zero, frozen or None, mean)
 
 
 def init_state(build, seed: int, optimizer: optax.GradientTransformation, target: TrainState) -> TrainState:
@@ -146,7 +157,7 @@ def init_state(build, seed: int, optimizer: optax.GradientTransformation, target
 
     def run():
         params, frozen = divide(split_model(build(nnx.Rngs(seed))).params, trained)
-        return fresh_state(params, optimizer, frozen)
+        return fresh_state(params, optimizer, frozen, averaged=target.mean is not None)
 
     return jax.jit(run, out_shardings=jax.tree.map(lambda leaf: leaf.sharding, target))()
 
@@ -201,7 +212,8 @@ def build(experiment: Experiment, mesh: Mesh) -> Built:
         optimizer = with_rank_budget(optimizer, peft, experiment.steps)
     if rates is not None:
         optimizer = optax.masked(optimizer, learning(experiment.tuning))
-    return Built(parts, optimizer, state_shapes(parts, optimizer, mesh), mesh, rates)
+    averaged = experiment.selection.average is not None
+    return Built(parts, optimizer, state_shapes(parts, optimizer, mesh, averaged=averaged), mesh, rates)
 
 
 def learning(tuning: Tuning) -> Callable[[Params], Any]:

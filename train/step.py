@@ -32,11 +32,13 @@ class StepOptions(NamedTuple):
         seed: of the run; with epoch and example id it decides every dropout mask.
         accumulate: micro-batches a step; must divide the rows of a batch.
         compute_dtype: parameters are cast to it for the forward and backward pass; they and their updates stay float32.
+        average_from: steps before those whose parameters are averaged, where the state has a mean.
     """
 
     seed: int
     accumulate: int = 1
     compute_dtype: str = "float32"
+    average_from: int = 0
 
 
 def make_step(
@@ -94,6 +96,7 @@ def make_step(
             skips=state.skips + skipped,
             skips_in_a_row=(state.skips_in_a_row + 1) * skipped,
             frozen=state.frozen,
+            mean=running_mean(state.mean, params, state.step + 1 - options.average_from),
         )
         scalars = means({**seen.terms, **seen.metrics}) | {
             "loss": loss,
@@ -105,6 +108,17 @@ def make_step(
         return after, {name: jnp.asarray(value, jnp.float32) for name, value in scalars.items()}
 
     return step
+
+
+def running_mean(mean: Params | None, params: Params, count: Array) -> Params | None:
+    """The mean of `count` trees, the last of which is `params`, from that of the others; `params` where there are no others.
+
+    It is the average of weights of Polyak and Juditsky, 1992, and of Izmailov et al., arXiv:1803.05407.
+    """
+    if mean is None:
+        return None
+    share = 1.0 / jnp.maximum(count, 1).astype(jnp.float32)
+    return jax.tree.map(lambda old, new: jnp.where(count > 1, old + (new - old) * share, new), mean, params)
 
 
 def example_keys(seed: int, batch: Batch) -> Array:

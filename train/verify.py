@@ -80,6 +80,7 @@ def digests(run_dir: Path) -> dict[str, Any]:
     state = run.restored.state
     return {
         "parameters": state_digest(state.params),
+        "mean of parameters": state_digest(state.mean),
         "optimizer": state_digest(state.optimizer),
         "step": state_digest((state.step, state.skips)),
         "position": str(run.restored.position),

@@ -180,11 +180,13 @@ def test_stopped_and_resumed_ends_with_the_same_bits(tuned, tmp_path, monkeypatc
 
 def test_few_parameters_are_trained_kept_and_found_again(tuned, base, tmp_path):
     folder = tmp_path / "run"
-    code, said, _ = tuned("--run-dir", folder, *SHORT, "--peft", "lora", "--peft.rank", "2")
+    words = ("--peft", "lora", "--peft.rank", "2", "--selection.average", "0.5")
+    code, said, _ = tuned("--run-dir", folder, *SHORT, *words)
     assert code == 0 and "of them trained" in said and "--peft: the learning rate is 0.0005" in said
     run, before = Run.open(folder), flat(Run.open(base).params)
     kept = set(flat(run.restored.state.params))
     assert all(".lora." in path or path.startswith(("classifier.", "pooler.")) for path in kept)
+    assert set(flat(run.restored.state.mean)) == kept
     assert all((np.asarray(leaf) == np.asarray(before[path])).all()
                for path, leaf in flat(run.restored.state.frozen).items() if path in before)  # fmt: skip
     lowered = [leaf for path, leaf in flat(run.restored.state.params).items() if path.endswith("lora.b")]
