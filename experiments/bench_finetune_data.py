@@ -81,7 +81,7 @@ def record(task: Task, example: Example) -> dict[str, Any]:
 def describe(data: TaskData) -> dict[str, Any]:
     """What the other side must know to do the same: kind, labels, lengths."""
     task = data.task
-    described = {name: getattr(data, name) for name in ("row_length", "stride", "batch_size", "bucket")}
+    described = {name: getattr(data, name) for name in ("row_length", "stride", "batch_size", "bucket", "grouped")}
     if isinstance(task, Answers):
         return described | {"kind": "answers", "max_answer": task.max_answer, "best": task.best}
     assert isinstance(task, Classification | Tagging) and task.labels is not None

@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,13 +70,48 @@ def main(folder: Path, seed: int) -> None:
         logging_strategy="no",
     )
     features = recipe.features(train, training=True)
-    trainer = Trainer(
+
+    class Grouping(Trainer):
+        """Its own grouping by length goes from the longest rows to the shortest, over and over; this one has no such order."""
+
+        def _get_train_sampler(self, *given: Any) -> Any:
+            if settings["grouped"] == 1:
+                return super()._get_train_sampler(*given)
+            return LikeLengths([len(row["input_ids"]) for row in features], settings, seed)
+
+    trainer = Grouping(
         model=model, args=arguments, train_dataset=features, data_collator=recipe.collator(), callbacks=[Clock()]
     )
     trainer.train()
     shown = recipe.features(valid, training=False)
     predictions = recipe.predict(trainer, shown, valid)
     (folder / "peer.json").write_text(json.dumps({"predictions": predictions, "seconds": seconds}))
+
+
+class LikeLengths:
+    """Rows of like length together: the shuffled rows of so many batches are put in order of length, and these batches shuffled.
+
+    Whoever cuts what comes out into batches gets these; the one that is not full comes last.
+    """
+
+    def __init__(self, lengths: Sequence[int], settings: dict[str, Any], seed: int):
+        self.lengths, self.size, self.grouped = np.asarray(lengths), settings["batch_size"], settings["grouped"]
+        self.random = np.random.default_rng(seed)
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        order, full, part = self.random.permutation(len(self.lengths)), [], []
+        for start in range(0, len(order), self.size * self.grouped):
+            block = order[start : start + self.size * self.grouped]
+            block = block[np.argsort(self.lengths[block], kind="stable")]
+            for first in range(0, len(block), self.size):
+                batch = block[first : first + self.size]
+                (full if len(batch) == self.size else part).append(batch)
+        for number in self.random.permutation(len(full)):
+            yield from full[number].tolist()
+        yield from np.concatenate([*part, []]).astype(int).tolist()
 
 
 class Recipe:

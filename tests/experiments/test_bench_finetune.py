@@ -8,7 +8,7 @@ import pytest
 from data.errors import DataError
 from data.tasks.best_spans import WindowScores, best_spans
 from experiments import bench_finetune, bench_finetune_data
-from experiments.bench_finetune_peer import best_of, place
+from experiments.bench_finetune_peer import LikeLengths, best_of, place
 from train.command import InputError
 
 SETTINGS = {"best": 5, "max_answer": 4}
@@ -86,6 +86,20 @@ def test_gold_labels_as_predictions_score_one(name, tmp_path, monkeypatch):
         assert lines["valid"][0]["tokens"][0] == "Ann"
     with pytest.raises(ValueError, match="3 predictions for 4"):
         bench_finetune_data.score(name, tmp_path / "out", golds[:3])
+
+
+def test_rows_of_like_length_share_a_batch_in_an_order_of_no_length():
+    lengths = [int(length) for length in np.random.default_rng(0).integers(1, 400, 83)]
+    rows = LikeLengths(lengths, {"batch_size": 4, "grouped": 5}, seed=0)
+    first, second = list(rows), list(rows)
+    assert len(rows) == 83 and sorted(first) == sorted(second) == list(range(83)) and first != second
+    assert list(LikeLengths(lengths, {"batch_size": 4, "grouped": 5}, seed=0)) == first
+    batches = [[lengths[row] for row in first[start : start + 4]] for start in range(0, 80, 4)]
+    assert all(batch == sorted(batch) for batch in batches)
+    spread = np.mean([max(batch) - min(batch) for batch in batches])
+    assert spread < 0.35 * np.mean([np.ptp(np.random.default_rng(n).permutation(lengths)[:4]) for n in range(50)])
+    longest = [max(batch) for batch in batches]
+    assert longest != sorted(longest) and longest != sorted(longest, reverse=True)
 
 
 def test_mistakes_and_missing_data_are_one_line(tmp_path, monkeypatch):
