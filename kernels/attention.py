@@ -20,9 +20,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, UInt32
 
+from kernels.chunks import can_chunk, chunk_size, in_chunks
 from kernels.dropout import dropout
 
-Implementation = Literal["auto", "reference", "xla", "cudnn"]
+Implementation = Literal["auto", "reference", "xla", "chunked", "cudnn"]
 LOWEST = -1e30  # below any score, yet finite: infinity minus infinity would be NaN
 
 logger = logging.getLogger(__name__)
@@ -172,6 +173,31 @@ def _mix(weights: Float[Array, "B N T S"], value: Float[Array, "B K S H"]) -> Fl
     return mixed.reshape(batch, heads, length, -1).transpose(0, 2, 1, 3)
 
 
+def chunked_attention(
+    query, key, value, mask, scale, dropout_rate=0.0, dropout_keys=None, *, bias=None, soft_cap=None, sinks=None
+) -> Float[Array, "B T N H"]:
+    """The same for a few examples at a time, their weights made again on the way back (kernels/chunks.py).
+
+    At 16 examples, 12 heads of 32 and dropout, forward and backward took 0.45 to 0.56 of the time of `xla_attention` on a CPU,
+    at lengths of 128, 256 and 384.
+    """
+    size = chunk_of(query, key)
+    options = {"soft_cap": soft_cap, "sinks": sinks}
+    if size is None:
+        return xla_attention(query, key, value, mask, scale, dropout_rate, dropout_keys, bias=bias, **options)
+
+    def some(query, key, value, mask, bias, keys):
+        return xla_attention(query, key, value, mask, scale, dropout_rate, keys, bias=bias, **options)
+
+    return in_chunks(some, size, query.shape[0], query, key, value, mask, bias, dropout_keys)
+
+
+def chunk_of(query: Float[Array, "B T N H"], key: Float[Array, "B S K H"]) -> int | None:
+    """Examples whose float32 weights are made at once; None where there is nothing to be had by chunks."""
+    batch, length, heads, _ = query.shape
+    return chunk_size(batch, 4 * heads * length * key.shape[1])
+
+
 def cudnn_attention(
     query, key, value, mask, scale, dropout_rate=0.0, dropout_keys=None, *, bias=None, soft_cap=None, sinks=None
 ) -> Float[Array, "B T N H"]:
@@ -181,7 +207,12 @@ def cudnn_attention(
     return mixed if mask is None else jnp.where(mask.any(-1).swapaxes(1, 2)[..., None], mixed, 0.0)
 
 
-IMPLEMENTATIONS = {"reference": reference_attention, "xla": xla_attention, "cudnn": cudnn_attention}
+IMPLEMENTATIONS = {
+    "reference": reference_attention,
+    "xla": xla_attention,
+    "chunked": chunked_attention,
+    "cudnn": cudnn_attention,
+}
 
 
 def attention(
@@ -202,9 +233,9 @@ def attention(
 
     `mask` is True where a query may attend, its first three axes broadcast; `scale` defaults to 1 / sqrt(H); `bias`,
     `soft_cap` and `sinks` shape the scores as above; dropout acts on the weights, by one key an example, and is off where
-    `dropout_keys` is None. "auto" takes cuDNN where it can do what the call needs, and XLA elsewhere; what was taken is
-    logged once. An implementation that is asked for by name and cannot do the call, or heads that do not divide, raise
-    ValueError.
+    `dropout_keys` is None. "auto" takes cuDNN where it can do what the call needs, chunks on a CPU, and XLA elsewhere; what
+    was taken is logged once. An implementation that is asked for by name and cannot do the call, or heads that do not
+    divide, raise ValueError.
 
     >>> one = jnp.ones((1, 3, 2, 4))
     >>> attention(one, one[:, :, :1], one[:, :, :1], jnp.ones((1, 1, 3, 3), bool)).shape
@@ -218,7 +249,10 @@ def attention(
     obstacle = cudnn_obstacle(jax.default_backend(), str(query.dtype), query.shape[-1], drops, shaped)
     if implementation == "cudnn" and obstacle:
         raise ValueError(f'attention by "cudnn" is not possible: {obstacle}; use "xla" or "auto"')
-    chosen = ("xla" if obstacle else "cudnn") if implementation == "auto" else implementation
+    chosen = implementation
+    if implementation == "auto":
+        chunks = can_chunk(jax.default_backend()) and chunk_of(query, key) is not None
+        chosen = "cudnn" if not obstacle else "chunked" if chunks else "xla"
     say_once(chosen, obstacle if implementation == "auto" else None)
     shaping = {"bias": bias, "soft_cap": soft_cap, "sinks": sinks}
     return IMPLEMENTATIONS[chosen](query, key, value, mask, scale, dropout_rate, dropout_keys, **shaping)

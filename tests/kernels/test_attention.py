@@ -8,7 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kernels.attention import attention, cudnn_obstacle, masked_softmax, reference_attention, xla_attention
+from kernels import chunks
+from kernels.attention import (
+    attention,
+    chunked_attention,
+    cudnn_obstacle,
+    masked_softmax,
+    reference_attention,
+    xla_attention,
+)
 
 SHAPES = [  # B, T, S, N, K, H
     (1, 1, 1, 1, 1, 2),
@@ -47,6 +55,47 @@ def test_xla_equals_reference(shape, drops, masked):
     )
     for a, b in zip(jax.tree.leaves(expected), jax.tree.leaves(found), strict=True):
         np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize(("drops", "shaped"), list(itertools.product((False, True), (False, True))))
+def test_chunks_change_nothing(drops, shaped, monkeypatch):
+    """Values and gradients, of what is shared by all examples too; dropout falls where it fell."""
+    monkeypatch.setattr(chunks, "CACHED", 1)
+    query, key, value, mask = inputs((6, 5, 9, 4, 2, 3))
+    draw = np.random.default_rng(1)
+    shaping = {
+        "bias": jnp.asarray(draw.normal(size=(1, 4, 5, 9)), jnp.float32),
+        "sinks": jnp.asarray(draw.normal(size=4), jnp.float32),
+    }
+    shaping = shaping if shaped else {}
+    keys = jnp.arange(6, dtype=jnp.uint32) if drops else None
+
+    def total(implementation, mask, arrays):
+        mixed = implementation(*arrays["qkv"], mask, 0.3, 0.25, keys, **arrays["shaping"])
+        return (mixed * jnp.cos(jnp.arange(mixed.size)).reshape(mixed.shape)).sum(), mixed
+
+    arrays = {"qkv": (query, key, value), "shaping": shaping}
+    for seen in (mask, mask[:1], None):
+        expected, found = (
+            jax.jit(jax.grad(partial(total, f, seen), has_aux=True))(arrays) for f in (xla_attention, chunked_attention)
+        )
+        jax.tree.map(partial(np.testing.assert_allclose, rtol=2e-5, atol=2e-6), expected, found)
+
+
+def test_on_a_cpu_no_array_of_all_weights_exists(monkeypatch):
+    monkeypatch.setattr(chunks, "CACHED", 1)
+    query, key, value, mask = inputs((6, 5, 9, 4, 4, 3))
+
+    def text(implementation):
+        def total(*arrays):
+            return attention(*arrays, mask, implementation=implementation).sum()
+
+        return jax.jit(jax.grad(total, argnums=(0, 1, 2))).lower(query, key, value).as_text()
+
+    assert "6x4x5x9xf32" in text("xla") and "6x4x5x9xf32" not in text("auto") and "2x4x5x9xf32" in text("auto")
+    mesh = jax.make_mesh((2,), ("data",), devices=jax.devices()[:2])
+    with jax.set_mesh(mesh):  # the examples may lie on several devices, which a loop over them would gather
+        assert "6x4x5x9xf32" in text("auto")
 
 
 def test_half_precision_keeps_float32_weights():
