@@ -123,16 +123,18 @@ def bench_finetune(name: str, asked: dict[str, Any], peer_python: str) -> dict[s
         data = dataclasses.replace(data, batch_size=ROWS, bucket=BUCKET, grouped=GROUPED[name])
         for seed in range(asked["seeds"]):
             ours, settings = train_ours(name, data, model, seed, asked, folder)
-            sides[LOUPE].append({"score": ours["scores"][SCORES[name]], "seconds": ours["seconds"]})
+            scores = {score: ours["scores"][score] for score in SCORES[name]}
+            sides[LOUPE].append({"scores": scores, "seconds": ours["seconds"]})
             if versions:
                 theirs = train_theirs(peer_python, folder, settings, seed)
-                predicted = score(name, folder, theirs["predictions"])
-                sides[PEER].append({"score": predicted, "seconds": theirs["seconds"]})
-            shown = "  ".join(f"{side} {runs[-1]['score']:.4f}" for side, runs in sides.items())
-            print(f"{name}, seed {seed}: {SCORES[name]} {shown}", flush=True)
+                scores = score(name, folder, theirs["predictions"])
+                sides[PEER].append({"scores": scores, "seconds": theirs["seconds"]})
+            for known in SCORES[name]:
+                shown = "  ".join(f"{side} {runs[-1]['scores'][known]:.4f}" for side, runs in sides.items())
+                print(f"{name}, seed {seed}: {known} {shown}", flush=True)
         lowest = round(floor(name, folder), 6)
     busy = {"load_average_at_start_and_end": [round(load, 1) for load in (load_before, os.getloadavg()[0])]}
-    return {"task": name, "score": SCORES[name]} | asked | {"floor": lowest} | compared(sides) | busy | versions
+    return {"task": name, "score": SCORES[name][0]} | asked | {"floor": lowest} | compared(sides) | busy | versions
 
 
 def train_ours(
@@ -185,15 +187,27 @@ def train_theirs(python: str, folder: Path, settings: dict[str, Any], seed: int)
 
 
 def compared(sides: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
-    """Mean, spread and standard error of each side, whether they agree, and how fast they are.
+    """Mean, spread and standard error of each side, whether they agree, and how fast they are; further scores by their names.
 
-    >>> runs = [{"score": 0.90, "seconds": [9.0, 1.0, 1.0]}, {"score": 0.92, "seconds": [1.0, 1.0]}]
-    >>> slower = [{"score": 0.91, "seconds": [2.0, 2.0]}, {"score": 0.93, "seconds": [2.0]}]
+    >>> runs = [{"scores": {"f1": 0.90}, "seconds": [9.0, 1.0, 1.0]}, {"scores": {"f1": 0.92}, "seconds": [1.0, 1.0]}]
+    >>> slower = [{"scores": {"f1": 0.91}, "seconds": [2.0, 2.0]}, {"scores": {"f1": 0.93}, "seconds": [2.0]}]
     >>> found = compared({"loupe": runs, "hugging_face": slower})
     >>> found["difference"], found["standard_error"], found["within_2_standard_errors"], found["loupe_over_hugging_face"]
     (-0.01, 0.014142, 'yes', 2.0)
     """
-    found: dict[str, Any] = {side: summed_up(runs) for side, runs in sides.items()}
+    first, *further = sides[LOUPE][0]["scores"]
+    found: dict[str, Any] = agreement(sides, first)
+    for side, runs in sides.items():
+        found[side] |= speed(runs)
+    if PEER in sides:
+        ratio = found[LOUPE]["steps_per_second"] / found[PEER]["steps_per_second"]
+        found["loupe_over_hugging_face"] = round(ratio, 3)
+    return found | {name: agreement(sides, name) for name in further}
+
+
+def agreement(sides: dict[str, list[dict[str, Any]]], name: str) -> dict[str, Any]:
+    """A score of each side over its seeds, and how far apart their means are; no standard error of one seed."""
+    found: dict[str, Any] = {side: spread([run["scores"][name] for run in runs]) for side, runs in sides.items()}
     if PEER not in sides:
         return found
     ours, theirs = found[LOUPE], found[PEER]
@@ -202,20 +216,24 @@ def compared(sides: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
         error = math.hypot(ours["standard_error"], theirs["standard_error"])
         found["standard_error"] = round(error, 6)
         found["within_2_standard_errors"] = "yes" if abs(found["difference"]) <= 2 * error else "no"
-    found["loupe_over_hugging_face"] = round(ours["steps_per_second"] / theirs["steps_per_second"], 3)
     return found
 
 
-def summed_up(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Scores and speed of one side over its seeds; spread and standard error are None for one seed."""
-    scores = [run["score"] for run in runs]
-    spread = statistics.stdev(scores) if len(scores) > 1 else None
-    seconds = [taken for run in runs for taken in run["seconds"]]
+def spread(scores: Sequence[float]) -> dict[str, Any]:
+    """A score over the seeds; spread and standard error are None for one seed."""
+    deviation = statistics.stdev(scores) if len(scores) > 1 else None
     return {
         "per_seed": [round(value, 6) for value in scores],
         "mean": round(statistics.fmean(scores), 6),
-        "spread": None if spread is None else round(spread, 6),
-        "standard_error": None if spread is None else round(spread / math.sqrt(len(scores)), 6),
+        "spread": None if deviation is None else round(deviation, 6),
+        "standard_error": None if deviation is None else round(deviation / math.sqrt(len(scores)), 6),
+    }
+
+
+def speed(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Steps of a run, how many a second at the median, and what all of all seeds took, compiling included."""
+    seconds = [taken for run in runs for taken in run["seconds"]]
+    return {
         "steps": len(runs[0]["seconds"]),
         "steps_per_second": round(1 / statistics.median(seconds), 4),
         "seconds_of_all_steps": round(sum(seconds), 1),

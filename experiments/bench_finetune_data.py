@@ -23,7 +23,7 @@ from data.tasks.reading import read_source
 from data.tasks.sources import TaskFiles
 from data.tasks.splitting import split_by_text
 from experiments.local_data import local
-from train.answer_metrics import answer_scores
+from train.answer_metrics import answer_scores, best_threshold
 from train.tag_metrics import tagging_scores
 
 FOLDERS = {"sst2": "sst2", "wikiann": "wikiann_en", "squad2": "squad2_dev_half"}
@@ -32,7 +32,9 @@ FILES = {
     "wikiann": ("wikiann_en/train.txt", "wikiann_en/test.txt"),
     "squad2": ("squad2_dev_half/dev-v2.0.json",),
 }
-SCORES = {"sst2": "accuracy", "wikiann": "f1_strict", "squad2": "f1"}
+# The first is what is compared. `best_f1` withholds unlikely answers by the best threshold: where a model has learnt too little
+# to give any answer of its own accord, it still says how good its answers are.
+SCORES = {"sst2": ("accuracy",), "wikiann": ("f1_strict",), "squad2": ("f1", "best_f1")}
 HELD_OUT = 0.25  # of SQuAD's questions
 KEY = 5  # of the draw
 
@@ -92,22 +94,29 @@ def describe(data: TaskData) -> dict[str, Any]:
 
 
 def floor(name: str, folder: Path) -> float:
-    """What the held-out lines score without a look at their text: the commonest label, no tag, no answer."""
+    """What is compared, of predictions without a look at the text: the commonest label, no tag, no answer."""
     lines = [json.loads(line) for line in (folder / "valid.jsonl").read_text(encoding="utf-8").splitlines()]
     if name == "sst2":
         commonest = Counter(line["label"] for line in lines).most_common(1)[0][0]
-        return score(name, folder, [commonest] * len(lines))
-    return score(name, folder, [["O"] * len(line["tags"]) if name == "wikiann" else "" for line in lines])
+        return score(name, folder, [commonest] * len(lines))["accuracy"]
+    if name == "wikiann":
+        return score(name, folder, [["O"] * len(line["tags"]) for line in lines])["f1_strict"]
+    return score(name, folder, [("", "", 0.0)] * len(lines))["f1"]
 
 
-def score(name: str, folder: Path, predicted: Sequence[Any]) -> float:
-    """What predictions for the held-out lines score: labels, lists of tags, or answers."""
+def score(name: str, folder: Path, predicted: Sequence[Any]) -> dict[str, float]:
+    """What predictions for the held-out lines score, by the names of SCORES: labels, lists of tags, or of each question the
+    answer, the best span whether or not it is the answer, and how much better none scores than that.
+    """
     lines = [json.loads(line) for line in (folder / "valid.jsonl").read_text(encoding="utf-8").splitlines()]
     if len(lines) != len(predicted):
         raise ValueError(f"there are {len(predicted)} predictions for {len(lines)} held-out examples of {name}")
     if name == "sst2":
-        return sum(line["label"] == label for line, label in zip(lines, predicted, strict=True)) / len(lines)
+        right = sum(line["label"] == label for line, label in zip(lines, predicted, strict=True))
+        return {"accuracy": right / len(lines)}
     if name == "wikiann":
-        return tagging_scores(predicted, [line["tags"] for line in lines], "BIO")["f1_strict"]
+        return {"f1_strict": tagging_scores(predicted, [line["tags"] for line in lines], "BIO")["f1_strict"]}
     golds = [[answer["text"] for answer in line["answers"]] for line in lines]
-    return answer_scores(predicted, golds, version=2)["f1"]
+    answers, spans, differences = zip(*predicted, strict=True)
+    best, _ = best_threshold(spans, golds, differences, "f1")
+    return {"f1": answer_scores(answers, golds, version=2)["f1"], "best_f1": best}

@@ -248,7 +248,9 @@ class Answer(Recipe):
             found.append(row)
         return found
 
-    def predict(self, trainer: Any, features: list[dict[str, Any]], lines: list[dict[str, Any]]) -> list[str]:
+    def predict(
+        self, trainer: Any, features: list[dict[str, Any]], lines: list[dict[str, Any]]
+    ) -> list[tuple[str, str, float]]:
         scores = self.logits(trainer, features)
         windows: list[list[int]] = [[] for _ in lines]
         for at, feature in enumerate(features):
@@ -279,8 +281,9 @@ def place(answers: list[dict[str, Any]], offsets: list[tuple[int, int]], inside:
 
 def best_of(
     windows: list[tuple[np.ndarray, np.ndarray, list[tuple[int, int] | None]]], context: str, settings: dict[str, Any]
-) -> str:
-    """The text of the best span of all windows, or nothing where the first tokens score more (run_qa, version 2)."""
+) -> tuple[str, str, float]:
+    """The text of the best span of all windows, or nothing where the first tokens score more (run_qa, version 2); that text in
+    any case; and how much more they score."""
     null = min(float(start[0] + end[0]) for start, end, _ in windows)
     spans = []
     for start, end, offsets in windows:
@@ -291,9 +294,11 @@ def best_of(
                 if first <= last < first + settings["max_answer"]:
                     spans.append((float(start[first] + end[last]), offsets[first][0], offsets[last][1]))
     spans = [(score, begin, stop) for score, begin, stop in sorted(spans, reverse=True) if context[begin:stop]]
-    if not spans or null > spans[0][0]:
-        return ""
-    return context[spans[0][1] : spans[0][2]]
+    if not spans:
+        return "", "", 1e9
+    score, begin, stop = spans[0]
+    text = context[begin:stop]
+    return "" if null > score else text, text, null - score
 
 
 RECIPES = {"classification": Classify, "tagging": Tag, "answers": Answer}

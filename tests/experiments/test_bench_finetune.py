@@ -27,7 +27,9 @@ def test_the_peers_rule_for_answers_is_ours(seed):
         offsets = [None] * 3 + list(zip(starts[first:last].tolist(), stops[first:last].tolist(), strict=True))
         theirs.append((start, end, offsets))
     found = best_spans(context, windows, best=5, max_answer=4)
-    assert best_of(theirs, context, SETTINGS) == found.text(no_answer=True)
+    answer, span, difference = best_of(theirs, context, SETTINGS)
+    assert (answer, span) == (found.text(no_answer=True), found.text(no_answer=False))
+    assert difference == pytest.approx(found.difference, abs=1e-5)
 
 
 def test_the_peer_puts_an_answer_on_its_tokens_or_on_the_first():
@@ -78,14 +80,16 @@ def test_gold_labels_as_predictions_score_one(name, tmp_path, monkeypatch):
         assert not {line["title"] for line in lines["train"]} & {line["title"] for line in lines["valid"]}
     else:
         golds = [line["label" if name == "sst2" else "tags"] for line in lines["valid"]]
-    assert bench_finetune_data.score(name, tmp_path / "out", golds) == 1.0
+    predicted = [(gold, gold, 0.0 if gold else 1.0) for gold in golds] if name == "squad2" else golds
+    found = bench_finetune_data.score(name, tmp_path / "out", predicted)
+    assert found == dict.fromkeys(bench_finetune_data.SCORES[name], 1.0)
     blind = {"wikiann": 0.0, "squad2": golds.count("") / 4}.get(name, max(golds.count(label) for label in golds) / 4)
     assert bench_finetune_data.floor(name, tmp_path / "out") == blind
     assert bench_finetune_data.describe(data)["row_length"] == data.row_length
     if name == "wikiann":
         assert lines["valid"][0]["tokens"][0] == "Ann"
     with pytest.raises(ValueError, match="3 predictions for 4"):
-        bench_finetune_data.score(name, tmp_path / "out", golds[:3])
+        bench_finetune_data.score(name, tmp_path / "out", predicted[:3])
 
 
 def test_rows_of_like_length_share_a_batch_in_an_order_of_no_length():
@@ -116,9 +120,10 @@ def test_mistakes_and_missing_data_are_one_line(tmp_path, monkeypatch):
 
 def test_means_that_are_apart_are_said_to_be():
     def runs(*scores):
-        return [{"score": score, "seconds": [1.0, 1.0]} for score in scores]
+        return [{"scores": {"f1": score, "best_f1": score / 2}, "seconds": [1.0, 1.0]} for score in scores]
 
     found = bench_finetune.compared({"loupe": runs(0.9, 0.91, 0.92), "hugging_face": runs(0.8, 0.81, 0.82)})
     assert found["within_2_standard_errors"] == "no" and found["difference"] == pytest.approx(0.1)
     assert found["loupe"]["standard_error"] == pytest.approx(0.01 / 3**0.5, abs=1e-6)
+    assert found["best_f1"]["difference"] == pytest.approx(0.05) and "steps" not in found["best_f1"]["loupe"]
     assert "within_2_standard_errors" not in bench_finetune.compared({"loupe": runs(0.9), "hugging_face": runs(0.8)})
