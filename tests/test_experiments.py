@@ -76,7 +76,12 @@ def test_survives_json(name):
     assert from_json(Experiment, to_json(experiment)) == experiment
 
 
-@pytest.mark.parametrize("name", PRETRAINED)
+QUICK = {"bert_tiny", "gpt2_124m", "t5_small"}  # a model of each kind; the others are among the slow tests
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in PRETRAINED]
+)
 def test_step_compiles_as_declared(name):
     """Abstractly, on eight devices: nothing of its size is ever allocated."""
     experiment = load(name)[0].for_platform("cpu")

@@ -52,6 +52,7 @@ def test_what_is_scored_and_opened_is_the_mean_of_the_last_steps(here, tmp_path)
     assert more.code == 2 and "steps: was 8, now 12 (selection.average is a share of all steps)" in more.errors
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_to_the_same_mean(here, tmp_path, monkeypatch):
     import train.loop
 

@@ -214,6 +214,7 @@ def test_full_disk(child, tiny_experiment, tmp_path, finished):
         assert differences == []
 
 
+@pytest.mark.slow
 def test_no_room_to_begin(child, tiny_experiment, tmp_path):
     with mounted(tmp_path / "small", "size=64k") as small:
         ended = child("--exp", tiny_experiment, "--run-dir", small / "run", "--workers", "0").wait()
@@ -279,6 +280,7 @@ def test_two_processes_on_one_folder(attempt, run_dir):
     assert contents(run_dir) == before
 
 
+@pytest.mark.slow
 def test_two_real_processes_on_one_folder(child, attempt, tiny_experiment, tmp_path):
     words = ["--exp", tiny_experiment, "--run-dir", tmp_path / "run", "--workers", "0", "--steps", "8"]
     first = child(*words).until("into")

@@ -404,6 +404,7 @@ def command(monkeypatch, capsys):
     return run
 
 
+@pytest.mark.slow
 def test_a_run_is_scored_and_no_file_is_written_over(here, command, tmp_path):
     run = tmp_path / "run"
     lengths = ("--steps", "2", "--evaluate-every", "2", "--evaluate-rows", "8", "--checkpoint-every", "2")

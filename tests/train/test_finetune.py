@@ -87,6 +87,7 @@ def test_a_rule_is_learnt_scored_and_read_back(tuned, tmp_path):
     assert shown["labels"] == ["bad", "good"] and np.mean(right) == scores["accuracy"]
 
 
+@pytest.mark.slow
 def test_a_declared_task_goes_on_when_its_command_is_repeated(tuned, base, tmp_path, monkeypatch):
     """As it stands, lengths in epochs included: what a run folder says must be what the file says."""
     import dataclasses
@@ -125,6 +126,7 @@ def test_a_run_is_scored_on_examples_of_anybody(tuned, tmp_path, monkeypatch, ca
     assert found["held_out_examples"] == 10 and (folder / "scores.json").read_text() == before
 
 
+@pytest.mark.slow
 def test_every_choice_is_scored_however_many_there_are(tuned, tmp_path):
     """Of three endings the third is always right: what knows of two only cannot find it."""
     lines = [{"text": f"a {n}", "choices": ["no", "nay", "yes"], "label": 2} for n in range(32)]

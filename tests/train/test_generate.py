@@ -164,6 +164,7 @@ def test_a_text_ends_with_the_positions_and_says_so(trained, command):
     assert manner_of(open_any(run)).prefix and not manner_of(open_any(trained("next"))).prefix
 
 
+@pytest.mark.slow
 def test_a_terminal_sees_what_a_pipe_gets(trained, command, monkeypatch):
     words = (
         trained("next"),
@@ -183,6 +184,7 @@ def test_a_terminal_sees_what_a_pipe_gets(trained, command, monkeypatch):
     assert command(generate, *words) == (code, piped, "")
 
 
+@pytest.mark.slow
 def test_an_encoder_decoder_answers_its_source(trained, command):
     code, said, _ = command(generate, trained("pairs"), "--prompt", "abc", "--max-new-tokens", 6)
     assert code == 0 and not said.startswith("abc")

@@ -60,6 +60,7 @@ def same(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> set[str]:
     return {path for path in one if path in other and np.allclose(one[path], other[path], rtol=0, atol=1e-20)}
 
 
+@pytest.mark.slow
 def test_training_starts_from_a_published_folder_or_says_why_not(published, here, tmp_path):
     tokenizer = ("--data.tokenizer.name", "tokenizer_json", "--data.tokenizer.path", published)
     there = weights(load(published))

@@ -148,6 +148,7 @@ def test_second_interrupt_stops_at_once(stories):
     assert told[0].seconds < 4 and "saved after" not in told[0].output
 
 
+@pytest.mark.slow
 def test_stopped_by_signals_ends_with_the_same_bits(stories):
     folder, told = stories["stopped"].result()
     assert [ended.code for ended in told] == [130, 130, 75, 0], told_of(told)

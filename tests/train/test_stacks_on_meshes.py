@@ -66,7 +66,12 @@ def rows(sources: bool) -> Batch:
     )
 
 
-@pytest.mark.parametrize("name", STACKS)
+LONG = "encoder-decoder, buckets"
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name == LONG else name for name in STACKS]
+)
 def test_one_device_equals_eight(name):
     objective, choices = STACKS[name]
     experiment = Experiment(

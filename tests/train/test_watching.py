@@ -42,7 +42,9 @@ LENGTHS = ("--steps", "6", "--evaluate-every", "3", "--evaluate-rows", "8", "--c
 PAIRS = ("--objective.name", "sequence_to_sequence", "--data.source", "task:copy/documents=200")
 
 
-@pytest.mark.parametrize("words", [(), PAIRS], ids=["masked_lm", "sequence_to_sequence"])
+@pytest.mark.parametrize(
+    "words", [(), pytest.param(PAIRS, marks=pytest.mark.slow)], ids=["masked_lm", "sequence_to_sequence"]
+)
 def test_a_watched_run_is_the_run_that_was_not(words, here, tmp_path):
     """Metrics and parameters to the bit; figures every other step, maps at evaluations and at the end."""
     plain, watched = tmp_path / "plain", tmp_path / "watched"

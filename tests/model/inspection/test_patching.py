@@ -65,6 +65,7 @@ def test_a_grid_is_its_cells_one_by_one(name, part):
     assert grid.axes == ("layer", "head" if part == "attention.mixed" else "position")
 
 
+@pytest.mark.slow
 def test_a_grid_compiles_once(monkeypatch):
     """Layers, positions, texts and metrics' tokens aside: one trace for all cells."""
     import jax

@@ -154,6 +154,7 @@ def large_page(weights: np.ndarray) -> int:
     return len(page.encode())
 
 
+@pytest.mark.slow
 def test_twelve_by_twelve_heads_at_512_words_fit_into_16_megabytes():
     """Random scores are the worst there is: no row is like another, no stretch of a row repeats."""
     scores = np.random.default_rng(0).normal(size=(2, 12, 512, 512)).astype(np.float32)
