@@ -31,11 +31,12 @@ REACH = 3 * EVERY  # a random kill falls between the start of the process and so
 IMPORTS = 1.5  # seconds before a process begins to count them
 STEPS = 2 * EVERY * KILLS + REACH * (KILLS // 2 + 2)  # no folder comes to its end before its kills are spent
 
-# Says where the command is at the moment of its death: which functions its main thread is in.
+# Says where the command is at the moment of its death: which functions its main thread is in. That of other threads is not asked
+# for: they go on meanwhile, and to read what they are changing ends in a segmentation fault now and then.
 LISTENER = """
 import faulthandler, os, signal
 if os.getppid() == int(os.environ["LOUPE_LISTENER"]):
-    faulthandler.register(signal.SIGUSR1, file=open(os.environ["LOUPE_STACKS"], "w"))
+    faulthandler.register(signal.SIGUSR1, file=open(os.environ["LOUPE_STACKS"], "w"), all_threads=False)
 """
 PHASES = {
     "finish": "finishing", "evaluate": "evaluating", "save": "saving", "run": "training", "compile_step": "compiling",
@@ -133,8 +134,7 @@ def where(pid: int, stacks: Path) -> str:
     end = time.monotonic() + 2
     while not stacks.read_text().endswith("in <module>\n") and time.monotonic() < end:
         time.sleep(0.005)
-    main = stacks.read_text().rpartition("\n\n")[2]  # the main thread comes last
-    ours = re.findall(r"/train/(?:session|loop)\.py\", line \d+ in (\w+)", main)
+    ours = re.findall(r"/train/(?:session|loop)\.py\", line \d+ in (\w+)", stacks.read_text())
     return next((PHASES[name] for name in ours if name in PHASES), "importing")
 
 
