@@ -132,7 +132,7 @@ def where(pid: int, stacks: Path) -> str:
         return "importing"
     os.kill(pid, signal.SIGUSR1)
     end = time.monotonic() + 2
-    while not stacks.read_text().endswith("in <module>\n") and time.monotonic() < end:
+    while not stacks.read_text().endswith("_run_module_as_main\n") and time.monotonic() < end:
         time.sleep(0.005)
     ours = re.findall(r"/train/(?:session|loop)\.py\", line \d+ in (\w+)", stacks.read_text())
     return next((PHASES[name] for name in ours if name in PHASES), "importing")
