@@ -80,9 +80,8 @@ def read(fields: Fields, names: Collection[str]) -> Architecture:
     positions = LearnedPositions(fields.take("max_position_embeddings", 512))
     config = dataclasses.replace(config, positions=positions)
     if "classifier.weight" in names or "qa_outputs.weight" in names:
-        of_tokens = "ForTokenClassification" in published_class(
-            fields
-        )  # whose files may hold a pooler that nobody asks
+        # Files for tokens may hold a pooler that nobody asks.
+        of_tokens = "ForTokenClassification" in published_class(fields)
         return with_head(fields, config, names, sums_up=has_pooler and not of_tokens)
     if has_head:
         options = {"next_sentence": next_sentence} | ({"pooler": True} if has_pooler and not next_sentence else {})

@@ -1,5 +1,6 @@
 """A tiny model, objective and batch that the tests of training share, and the command run as a process of its own."""
 
+import contextlib
 import dataclasses
 import functools
 import os
@@ -200,6 +201,28 @@ def here(monkeypatch, capsys, tiny_experiment, private_cache):
 
     yield run
     jax.config.update("jax_disable_most_optimizations", optimized)
+
+
+@pytest.fixture
+def interrupt(monkeypatch):
+    """`with interrupt(5):` Ctrl-C comes at the fifth step that is taken inside."""
+    import train.loop
+
+    @contextlib.contextmanager
+    def at(step: int):
+        facts, seen = train.loop.batch_facts, []
+
+        def cut(batch):
+            seen.append(batch)
+            if len(seen) == step:
+                raise KeyboardInterrupt
+            return facts(batch)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(train.loop, "batch_facts", cut)
+            yield
+
+    return at
 
 
 class Child:

@@ -53,22 +53,11 @@ def test_what_is_scored_and_opened_is_the_mean_of_the_last_steps(here, tmp_path)
 
 
 @pytest.mark.slow
-def test_a_stopped_run_goes_on_to_the_same_mean(here, tmp_path, monkeypatch):
-    import train.loop
-
+def test_a_stopped_run_goes_on_to_the_same_mean(here, interrupt, tmp_path):
     words = ("--steps", "8", *EVERY, "--selection.average", "0.75")
     assert here("--run-dir", tmp_path / "whole", *words).code == 0
-    facts, seen = train.loop.batch_facts, []
-
-    def cut(batch):
-        seen.append(batch)
-        if len(seen) == 5:
-            raise KeyboardInterrupt
-        return facts(batch)
-
-    monkeypatch.setattr(train.loop, "batch_facts", cut)
-    assert here("--run-dir", tmp_path / "parts", *words).code == 130
-    monkeypatch.setattr(train.loop, "batch_facts", facts)
+    with interrupt(5):
+        assert here("--run-dir", tmp_path / "parts", *words).code == 130
     assert here("--run-dir", tmp_path / "parts", *words).code == 0
     one, other = (flat(Run.open(tmp_path / name).restored.state.mean) for name in ("whole", "parts"))
     assert all((np.asarray(one[path]) == np.asarray(other[path])).all() for path in one)

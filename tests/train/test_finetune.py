@@ -158,23 +158,12 @@ def test_weights_come_from_where_they_are_said_to(tuned, base, tmp_path):
 
 
 @pytest.mark.slow
-def test_stopped_and_resumed_ends_with_the_same_bits(tuned, tmp_path, monkeypatch):
+def test_stopped_and_resumed_ends_with_the_same_bits(tuned, interrupt, tmp_path):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     words = ("--steps", "6", "--evaluate-every", "3", "--checkpoint-every", "3")
     assert tuned("--run-dir", whole, *words)[0] == 0
-    import train.loop
-
-    facts, seen = train.loop.batch_facts, []
-
-    def cut(batch):
-        seen.append(batch)
-        if len(seen) == 5:
-            raise KeyboardInterrupt
-        return facts(batch)
-
-    monkeypatch.setattr(train.loop, "batch_facts", cut)
-    assert tuned("--run-dir", parts, *words)[0] == 130
-    monkeypatch.setattr(train.loop, "batch_facts", facts)
+    with interrupt(5):
+        assert tuned("--run-dir", parts, *words)[0] == 130
     assert tuned("--run-dir", parts, *words)[0] == 0
     one, other = (flat(Run.open(folder).params) for folder in (whole, parts))
     assert all((np.asarray(one[path]) == np.asarray(other[path])).all() for path in one)
