@@ -1,5 +1,6 @@
 """How fast, compared with what: python -m experiments.bench NAME
 
+    attention   attention forward and backward, by chunks and whole, against jax.nn.dot_product_attention
     bert_step   the training step of BERT-small against Hugging Face in torch, in turn, in one run
     gpt2_step   the training step of nanoGPT's CPU shape against Hugging Face in torch, in turn, in one run
     generate    text from GPT-2's 124M shape against Hugging Face's generate, at batch 1 and 8
@@ -25,6 +26,7 @@ from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
 BENCHES = {  # name: (module, function); the function's keyword arguments are its options
+    "attention": ("experiments.bench_attention", "bench_attention"),
     "bert_step": ("experiments.bench_bert_step", "bench_bert_step"),
     "gpt2_step": ("experiments.bench_gpt2_step", "bench_gpt2_step"),
     "generate": ("experiments.bench_generate", "bench_generate"),

@@ -6,8 +6,9 @@ import sys
 
 import pytest
 
-from experiments import bench, bench_bert_step
+from experiments import bench, bench_attention, bench_bert_step
 from experiments.contest import Contestant
+from kernels.chunks import chunk_size
 
 
 def test_medians_become_ratios():
@@ -55,3 +56,14 @@ def test_results_say_what_they_were_measured_on(tmp_path):
 def test_unknown_bench_is_one_line():
     done = subprocess.run([sys.executable, "-m", "experiments.bench", "bert_stp"], capture_output=True, text=True)
     assert done.returncode == 2 and "invalid choice: 'bert_stp'" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_contestants_of_attention_compute_the_same(monkeypatch):
+    monkeypatch.setattr(bench_attention, "LENGTHS", (160,))
+    monkeypatch.setattr(bench_attention, "keep_freed_memory", lambda: None)  # of the whole process of tests
+    found = bench_attention.bench_attention(rounds=1, steps=1)
+    assert chunk_size(bench_attention.ROWS, 4 * bench_attention.HEADS * 160**2) is not None  # chunks are taken
+    assert 0 < found["largest_difference_at_160"] < 1e-4
+    assert found["whole_over_chunked_at_160"] == pytest.approx(
+        found["whole_ms_at_160"] / found["chunked_ms_at_160"], 0.02
+    )
