@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # XLA's own passes run as ever; LLVM's over their result are left out, since most of the time of a test goes into compiling.
@@ -28,6 +29,12 @@ CHROMIUM = [
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 install_import_hook(["model", "kernels"], "beartype.beartype")
+
+
+def pytest_collection_modifyitems(items):
+    """Files that take long come first, so that two workers, which take whole files in this order, end together."""
+    here = Path(__file__).parent
+    items.sort(key=lambda item: item.path.parent not in (here / "train", here))
 
 
 @pytest.fixture(autouse=True, scope="session")
