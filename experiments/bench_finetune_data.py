@@ -23,7 +23,7 @@ from data.tasks.reading import read_source
 from data.tasks.sources import TaskFiles
 from data.tasks.splitting import split_by_text
 from experiments.local_data import local
-from train.answer_metrics import answer_scores, best_threshold
+from train.answer_metrics import answer_scores, best_threshold, span_f1
 from train.tag_metrics import tagging_scores
 
 FOLDERS = {"sst2": "sst2", "wikiann": "wikiann_en", "squad2": "squad2_dev_half"}
@@ -32,9 +32,9 @@ FILES = {
     "wikiann": ("wikiann_en/train.txt", "wikiann_en/test.txt"),
     "squad2": ("squad2_dev_half/dev-v2.0.json",),
 }
-# The first is what is compared. `best_f1` withholds unlikely answers by the best threshold: where a model has learnt too little
-# to give any answer of its own accord, it still says how good its answers are.
-SCORES = {"sst2": ("accuracy",), "wikiann": ("f1_strict",), "squad2": ("f1", "best_f1")}
+# The first is what is compared. Where a model has learnt too little to give any answer of its own accord, two more still say how
+# good its answers are: `best_f1` withholds them by the best threshold, `span_f1` is of those to questions that have an answer.
+SCORES = {"sst2": ("accuracy",), "wikiann": ("f1_strict",), "squad2": ("f1", "best_f1", "span_f1")}
 HELD_OUT = 0.25  # of SQuAD's questions
 KEY = 5  # of the draw
 
@@ -119,4 +119,4 @@ def score(name: str, folder: Path, predicted: Sequence[Any]) -> dict[str, float]
     golds = [[answer["text"] for answer in line["answers"]] for line in lines]
     answers, spans, differences = zip(*predicted, strict=True)
     best, _ = best_threshold(spans, golds, differences, "f1")
-    return {"f1": answer_scores(answers, golds, version=2)["f1"], "best_f1": best}
+    return {"f1": answer_scores(answers, golds, version=2)["f1"], "best_f1": best, "span_f1": span_f1(spans, golds)}

@@ -102,6 +102,17 @@ def question_scores(
     ]
 
 
+def span_f1(spans: Sequence[str], golds: Sequence[Sequence[str]]) -> float:
+    """f1 of the best span of each question, over the questions that have an answer: how well answers are found, whether or not
+    they would have been given.
+
+    >>> span_f1(["a cat", "a dog"], [["the cat"], []])
+    1.0
+    """
+    there = [(span, gold) for span, gold in zip(spans, golds, strict=True) if gold]
+    return _mean([one["f1"] for one in question_scores(*zip(*there, strict=True), version=2)]) if there else 0.0
+
+
 def best_threshold(
     answers: Sequence[str],
     golds: Sequence[Sequence[str]],

@@ -50,7 +50,8 @@ def shape_of(batch: Batch) -> tuple:
 def compile_step(experiment: Experiment, built: Built, example: Batch, console: Console) -> CompiledByShape:
     """Compile the training step for the shape that it will see first, and say what it is."""
     average_from = experiment.selection.average_from(experiment.steps)
-    options = StepOptions(experiment.seed, experiment.accumulate, experiment.compute_dtype, average_from)
+    mixout = experiment.tuning.mixout
+    options = StepOptions(experiment.seed, experiment.accumulate, experiment.compute_dtype, average_from, mixout)
     schedule = experiment.optimizer.schedule.build(experiment.steps)
     step = make_step(
         built.parts, experiment.objective, built.optimizer, schedule, options, built.rates, penalty_of(experiment)

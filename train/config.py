@@ -130,6 +130,8 @@ class Experiment:
             raise ValueError(
                 "selection.average would fill up the ranks that peft=ada_lora takes away; leave one of them out"
             )
+        if self.tuning.mixout and self.peft is not None:
+            raise ValueError("tuning.mixout mixes weights that learn, and with peft they do not; leave one of them out")
         self._check_task()
         rows, places = self.data.batch_size, self.model.positions
         if rows % self.accumulate:

@@ -75,7 +75,7 @@ class Scorer:
     def __init__(self, opened: Opened):
         if not isinstance(opened.model, LanguageModel | EncoderDecoder | MaskedLanguageModel):
             raise LikelihoodError(
-                f"{opened.name} is a {type(opened.model).__name__} without a head that scores tokens, so it finds no text "
+                f"{opened.name} has no head that scores tokens (its class is {type(opened.model).__name__}), so it finds no text "
                 "likely; name a language model"
             )
         self.opened, self.tokenizer = opened, tokenizer_of(opened)

@@ -54,7 +54,7 @@ def declared(folder: str) -> Declared:
         )
     if architecture.make not in OBJECTIVES:
         raise HubError(
-            f"{folder} is a {architecture.make.__name__} without a head that scores tokens or labels, so it has no loss; "
+            f"{folder} has no head that scores tokens or labels (its class is {architecture.make.__name__}), so it has no loss; "
             "name a folder with one, as BertForMaskedLM or GPT2LMHeadModel save it"
         )
     length = min(LONGEST_ROW, longest(architecture.config, published.fields))

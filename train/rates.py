@@ -4,10 +4,10 @@ A multiple is a number, or one a layer where parameters are stacked; 0 is a para
 the optimizer gives, weight decay included, and the gradient of what is frozen is not even computed.
 """
 
+import dataclasses
 import difflib
 import fnmatch
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -28,7 +28,7 @@ class SiteError(ValueError):
     exit_code = 2
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Tuning:
     """How the parts of a model that was trained before learn from here on."""
 
@@ -41,12 +41,18 @@ class Tuning:
     """What does not learn at all: patterns of sites, as 'embeddings,layers.[0-5]'."""
     unfreeze_every: int | None = None
     """Gradual unfreezing (Howard and Ruder, arXiv:1801.06146): the head first, one more layer after each so many steps."""
+    mixout: float = 0.0
+    """Mixout: share of each weight matrix of the layers that stands where it began, drawn anew each step (train/mixout.py)."""
 
     def __post_init__(self):
         if not 0 < self.layer_decay <= 1:
             raise ValueError(f"layer_decay={self.layer_decay} must lie in (0, 1], such as 0.9")
         if self.unfreeze_every is not None and self.unfreeze_every < 1:
             raise ValueError(f"unfreeze_every={self.unfreeze_every} must be at least 1, or None")
+        if not 0 <= self.mixout < 1:
+            raise ValueError(
+                f"mixout={self.mixout} is a share of the weights; use at least 0 and less than 1, such as 0.7"
+            )
 
     @property
     def patterns(self) -> tuple[str, ...]:
@@ -70,7 +76,7 @@ class Tuning:
         """
         shapes = {dotted(path): leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
         ratios = {path: 1.0 if ratio is None else ratio(path) for path in shapes}
-        if self == Tuning() and set(ratios.values()) <= {1.0}:
+        if dataclasses.replace(self, mixout=0.0) == Tuning() and set(ratios.values()) <= {1.0}:
             return None
         fixed: Rates = {}
         for path, shape in shapes.items():

