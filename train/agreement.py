@@ -1,12 +1,16 @@
 """What a folder that has a run already asks of the command that goes on with it: the same experiment, the same beginning."""
 
+from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
-from train.config import Experiment, resume_refusals
+from model.config import choice_name
+from train.config import Experiment
 from train.lines import read_metrics
 from train.options import FinetuneOptions, RunOptions
 from train.run import RunError, RunFolder
 from train.selection import CLOSING
+from train.tree import differences
 
 
 def agree(folder: RunFolder, experiment: Experiment, request) -> Experiment:
@@ -24,6 +28,33 @@ def agree(folder: RunFolder, experiment: Experiment, request) -> Experiment:
             "repeat the command that began it, or name another folder"
         )
     return experiment
+
+
+def compare(old: Any, new: Any, may_change: Collection[str] = ()) -> list[str]:
+    """One line for each field in which two experiments differ, leaving out the dotted paths in `may_change`.
+
+    A path in `may_change` covers everything below it. ["optimizer.schedule.peak: was 0.0005, now 0.001"]
+    """
+    return [
+        f"{path}: was {before}, now {after}"
+        for path, before, after in differences(old, new)
+        if not any(path == free or path.startswith(f"{free}.") for free in may_change)
+    ]
+
+
+def resume_refusals(old: Experiment, new: Experiment) -> list[str]:
+    """One line for each field that stands in the way of going on with the run of `old` as `new`; empty if nothing does.
+
+    The number of steps may change where the learning rate does not depend on it. Mesh, tracking and logging may always
+    change: they are options of the run, not fields of the experiment.
+    """
+    schedule = choice_name(type(new.optimizer.schedule))
+    lines = compare(old, new, {"steps", "accelerator_steps"})
+    if old.steps != new.steps and (new.optimizer.schedule.depends_on_steps or old.optimizer.schedule.depends_on_steps):
+        lines.append(f"steps: was {old.steps}, now {new.steps} (the {schedule} schedule is drawn over all steps)")
+    elif old.steps != new.steps and new.selection.average is not None:
+        lines.append(f"steps: was {old.steps}, now {new.steps} (selection.average is a share of all steps)")
+    return lines
 
 
 def agreed_init(folder: RunFolder, options: RunOptions) -> str | None:

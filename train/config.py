@@ -24,7 +24,7 @@ from train.objectives.with_head import TaskObjective
 from train.optimizers import LAMB, SGD, AdamW, Lion
 from train.rates import Tuning
 from train.selection import Selection
-from train.tree import differences, fields_of, put, put_together, take_apart
+from train.tree import fields_of, put, put_together, take_apart
 
 # Which objectives a kind of task can be learnt by.
 OBJECTIVES = {
@@ -274,33 +274,6 @@ def adopted(mine: TransformerConfig, theirs: TransformerConfig, given: Collectio
         if path.startswith("model.") and name in own and name in there:
             put(node, name, own[name].value)
     return put_together(node)
-
-
-def compare(old: Any, new: Any, may_change: Collection[str] = ()) -> list[str]:
-    """One line for each field in which two experiments differ, leaving out the dotted paths in `may_change`.
-
-    A path in `may_change` covers everything below it. ["optimizer.schedule.peak: was 0.0005, now 0.001"]
-    """
-    return [
-        f"{path}: was {before}, now {after}"
-        for path, before, after in differences(old, new)
-        if not any(path == free or path.startswith(f"{free}.") for free in may_change)
-    ]
-
-
-def resume_refusals(old: Experiment, new: Experiment) -> list[str]:
-    """One line for each field that stands in the way of going on with the run of `old` as `new`; empty if nothing does.
-
-    The number of steps may change where the learning rate does not depend on it. Mesh, tracking and logging may always
-    change: they are options of the run, not fields of the experiment.
-    """
-    schedule = choice_name(type(new.optimizer.schedule))
-    lines = compare(old, new, {"steps", "accelerator_steps"})
-    if old.steps != new.steps and (new.optimizer.schedule.depends_on_steps or old.optimizer.schedule.depends_on_steps):
-        lines.append(f"steps: was {old.steps}, now {new.steps} (the {schedule} schedule is drawn over all steps)")
-    elif old.steps != new.steps and new.selection.average is not None:
-        lines.append(f"steps: was {old.steps}, now {new.steps} (selection.average is a share of all steps)")
-    return lines
 
 
 def divisors(number: int) -> str:

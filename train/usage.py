@@ -60,7 +60,7 @@ def config_text(command: str, declared: Declared, experiment: Any, form: str) ->
 
 def diff_text(declared: Declared, experiment: Any) -> str:
     """One line for each field that differs from the experiment as declared."""
-    from train.config import compare
+    from train.agreement import compare
 
     lines = compare(declared.experiment, experiment)
     return "\n".join(lines) if lines else f"{declared.name} as declared"

@@ -13,7 +13,8 @@ from model.families import bert
 from model.positions import SinusoidalPositions
 from model.stack import Stack
 from train import registry
-from train.config import Experiment, Guard, compare, resume_refusals
+from train.agreement import compare, resume_refusals
+from train.config import Experiment, Guard
 from train.objectives import MaskedLM
 from train.optimizers import LAMB, AdamW, Lion
 from train.schedules import Constant, WarmupCosine, WarmupLinear
