@@ -172,6 +172,7 @@ def test_another_mesh_and_number_of_workers_see_the_same_batches(stories):
     np.testing.assert_allclose([line["loss"] for line in lines], [line["loss"] for line in expected], rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_verify_resume(stories):
     _, told = stories["verified"].result()
     assert told[0].code == 0, told_of(told)
