@@ -2,8 +2,8 @@
 
     mixed = origin + dropout(weights - origin)
 
-is their equation for a mixture whose mean is `weights`. With an origin of zero it is dropout of weights. As in their code, only
-the matrices of layers are mixed: embeddings, biases and norms are not, nor is a head, which has no origin worth going back to.
+is their equation for a mixture whose mean is `weights`. With an origin of zero it is dropout of weights. Only the matrices of
+layers are mixed: embeddings, biases and norms are not, nor is a head, which has no origin worth going back to.
 """
 
 import zlib
