@@ -1,8 +1,8 @@
 """Any stack with a head for a task: a linear map from the states of tokens, or of whole segments, to scores.
 
-Their parameters have the paths of the stacks that they extend, so that weights fit by name; new are only `classifier`, or `ends`
-where the two scores of a token say whether an answer begins and ends there. What the scores are of, `HeadKind`, decides how a
-model is published: "labels", the "ends" of an answer, or "choices", of which each has one.
+Their parameters have the paths of the stacks that they extend, so that weights fit by name; new is only the head. What its
+scores are of, `HeadKind`, decides its name and how a model is published: `classifier` scores labels, `ends` whether an answer
+begins and ends at a token, `choices` gives each choice one score.
 """
 
 from typing import Any, Literal
@@ -34,6 +34,7 @@ class TaskHead(nnx.Module):
     config: TransformerConfig
     classifier: Linear | None = None
     ends: Linear | None = None
+    choices: Linear | None = None
     pooler: Any = None
     pooling: Pooling | None = None
     kind: HeadKind = "labels"
@@ -41,7 +42,7 @@ class TaskHead(nnx.Module):
     @property
     def head(self) -> Linear | None:
         """What gives the scores."""
-        return self.classifier if self.ends is None else self.ends
+        return next((head for head in (self.classifier, self.ends, self.choices) if head is not None), None)
 
     def add_head(self, outputs: int, pooling: Pooling | None, rngs: nnx.Rngs, kind: HeadKind) -> None:
         """Draw the head: y = x C + c, on segments that are summed up by `pooling`, or on every token where it is None."""
@@ -50,7 +51,9 @@ class TaskHead(nnx.Module):
         drawn = self.config.draw("input", width, max(outputs, 1))
         axes = {"D": width, "C": outputs}
         head = Linear("BPD,DC->BPC", axes, initializer=drawn, rngs=rngs) if outputs else None
-        self.classifier, self.ends = (None, head) if kind == "ends" else (head, None)
+        self.classifier = head if kind == "labels" else None
+        self.ends = head if kind == "ends" else None
+        self.choices = head if kind == "choices" else None
 
     def states(
         self,

@@ -5,6 +5,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import shlex
 import subprocess
 import sys
@@ -78,11 +79,12 @@ def for_others(environment: dict[str, Any]) -> dict[str, Any]:
 
     >>> for_others({"command": "python -m experiments.bench lora --out=/home/me/x.json --peer-python /opt/env/bin/python"})
     {'command': 'python -m experiments.bench lora --out=x.json --peer-python python'}
+    >>> for_others({"command": "python -m train.finetune '--data.source=files:/me/a.tsv|~/b c.tsv'"})
+    {'command': "python -m train.finetune '--data.source=files:a.tsv|b c.tsv'"}
     """
 
     def short(word: str) -> str:
-        flag, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
-        return flag + equals + (Path(value).name if value.startswith(("/", "~")) else value)
+        return re.sub(r"(?<![^=:|])(?:~|/(?!/))(?:[^|]*/)?", "", word)
 
     if "command" not in environment:
         return environment

@@ -19,7 +19,7 @@ from train.run import Run, RunError
 from train.state import Beside, Built, Params, TrainState, begun, build, fresh_state, init_state, split_model
 
 # What stands on the hidden states. A published folder may lack such parts, or have some that this training has no use for.
-HEADS = ("token_head", "pair_head", "pooler", "classifier", "ends", "decoder")
+HEADS = ("token_head", "pair_head", "pooler", "classifier", "ends", "choices", "decoder")
 POOLERS = (
     "pooler.",
     "pair_head.pooler.",

@@ -17,7 +17,7 @@ from train.rank_budget import with_rank_budget
 from train.rates import Rates, Tuning
 from train.sharding import dotted, shardings
 
-TASK_HEADS = ("classifier.", "ends.", "pooler.")  # parameters of a task's own
+TASK_HEADS = ("classifier.", "ends.", "choices.", "pooler.")  # parameters of a task's own
 
 
 class TrainState(NamedTuple):

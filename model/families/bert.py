@@ -261,6 +261,7 @@ FAMILY = Family(
         *table("token_head.table", "cls.predictions.decoder"),
         *head_bias("cls.predictions."),
         *dense("classifier", "classifier", "C D -> D C", "C -> C"),
+        *dense("choices", "classifier", "C D -> D C", "C -> C"),
         *dense("ends", "qa_outputs", "C D -> D C", "C -> C"),
     ],
     sites=[

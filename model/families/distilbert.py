@@ -129,6 +129,7 @@ FAMILY = Family(
         Row("token_head.bias", "vocab_projector.bias", "V -> V"),
         *dense("pooler", "pre_classifier", "E D -> D E", "E -> E"),
         *dense("classifier", "classifier", "C D -> D C", "C -> C"),
+        *dense("choices", "classifier", "C D -> D C", "C -> C"),
         *dense("ends", "qa_outputs", "C D -> D C", "C -> C"),
     ],
     sites=[

@@ -44,10 +44,9 @@ def read(fields: Fields, names: Collection[str]) -> Architecture:
     positions = LearnedPositions(rows - padding - 1, offset=padding + 1)
     config = dataclasses.replace(bert.read_encoder(fields, norm_epsilon=1e-12), positions=positions)
     options = {"pooler": True} if has_pooler else {}
-    if "ForMultipleChoice" in bert.published_class(fields):
-        fields.refuse("architectures", "its head for choices stands on another pooler than the one for labels")
     if {"classifier.weight", "classifier.out_proj.weight", "qa_outputs.weight"} & set(names):
-        return bert.with_head(fields, config, names, sums_up="classifier.dense.weight" in names)
+        of_choices = "ForMultipleChoice" in bert.published_class(fields)
+        return bert.with_head(fields, config, names, sums_up=of_choices or "classifier.dense.weight" in names)
     if has_head:
         return Architecture(MaskedLanguageModel, config, {"next_sentence": False} | options)
     return Architecture(Encoder, dataclasses.replace(config, output=Output()), options)
@@ -58,8 +57,6 @@ def writer(model_type: str, masked: str, base: str) -> Callable[[Architecture], 
 
     def write(architecture: Architecture) -> dict[str, Any]:
         """The fields of config.json that say a model of this shape."""
-        if architecture.options.get("kind") == "choices":
-            raise CannotExpress(model_type, "a head for choices", strange=True)
         of_task = bert.classifier_name(architecture, base.removesuffix("Model"))
         name = class_name(
             architecture, model_type, {MaskedLanguageModel: masked, Encoder: base, EncoderForTask: of_task}
@@ -83,11 +80,13 @@ TABLE: list[Row] = [
     *norm("token_head.norm", "lm_head.layer_norm"),
     *table("token_head.table", "lm_head.decoder"),
     *bert.head_bias("lm_head."),
-    *dense("classifier", "classifier", "C D -> D C", "C -> C"),  # of tokens; that of whole texts has two maps
+    # Choices stand on the base model's pooler; labels of tokens on none; labels of whole texts on one inside the classifier.
+    *dense("classifier", "classifier", "C D -> D C", "C -> C"),
     Row("pooler.kernel", "classifier.dense.weight", "E D -> D E", beside="classifier.kernel"),
     Row("pooler.bias", "classifier.dense.bias", "E -> E", beside="classifier.kernel"),
     Row("classifier.kernel", "classifier.out_proj.weight", "C D -> D C", beside="pooler.kernel"),
     Row("classifier.bias", "classifier.out_proj.bias", "C -> C", beside="pooler.kernel"),
+    *dense("choices", "classifier", "C D -> D C", "C -> C"),
     *dense("ends", "qa_outputs", "C D -> D C", "C -> C"),
 ]
 
