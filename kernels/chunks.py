@@ -1,7 +1,8 @@
-"""A function of a batch, computed for a few examples at a time: what lies between stays in the cache of a CPU.
+"""A function of a batch, computed for a few examples at a time, so that what lies between never exists for all of them.
 
-On the way back it is made again, so that of a large array between arguments and result, such as the weights of attention, no
-more than one chunk ever exists. XLA on a CPU writes such arrays to memory after each operation and reads them again.
+On the way back it is made again: of a large array between arguments and result, such as the weights of attention, there is no
+more than one chunk at any time. What that saves is memory first. The time it saves on a CPU is mostly that of asking the system
+for fresh pages, and small where freed memory is kept, as the training commands do: `python -m experiments.bench attention`.
 """
 
 import math
@@ -11,22 +12,22 @@ from typing import Any
 import jax
 from jaxtyping import Array
 
-# Bytes between arguments and result that are worth keeping together, as measured on two cores with 1 MiB of L2 each.
-CACHED = 4 * 2**20
+# Bytes between arguments and result up to which larger chunks were no slower, on two cores with 1 MiB of L2 each.
+CHUNK = 4 * 2**20
 
 
 def chunk_size(batch: int, example_bytes: int) -> int | None:
-    """Examples a chunk: as many as CACHED holds, at least two; None where the batch has no such part, or is one.
+    """Examples a chunk: as many as CHUNK holds, at least two; None where the batch has no such part, or is one.
 
     A single example at a time was as slow as the whole batch: its products are too small to share among threads.
 
     >>> chunk_size(16, 2**20), chunk_size(16, 2**24), chunk_size(16, 2**10), chunk_size(7, 2**20)
     (4, 2, None, None)
     """
-    if batch * example_bytes <= CACHED:
+    if batch * example_bytes <= CHUNK:
         return None
     fitting = [size for size in range(2, batch) if batch % size == 0]
-    small = [size for size in fitting if size * example_bytes <= CACHED]
+    small = [size for size in fitting if size * example_bytes <= CHUNK]
     return max(small) if small else min(fitting, default=None)
 
 

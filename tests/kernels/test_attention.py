@@ -60,7 +60,7 @@ def test_xla_equals_reference(shape, drops, masked):
 @pytest.mark.parametrize(("drops", "shaped"), list(itertools.product((False, True), (False, True))))
 def test_chunks_change_nothing(drops, shaped, monkeypatch):
     """Values and gradients, of what is shared by all examples too; dropout falls where it fell."""
-    monkeypatch.setattr(chunks, "CACHED", 1)
+    monkeypatch.setattr(chunks, "CHUNK", 1)
     query, key, value, mask = inputs((6, 5, 9, 4, 2, 3))
     draw = np.random.default_rng(1)
     shaping = {
@@ -83,7 +83,7 @@ def test_chunks_change_nothing(drops, shaped, monkeypatch):
 
 
 def test_on_a_cpu_no_array_of_all_weights_exists(monkeypatch):
-    monkeypatch.setattr(chunks, "CACHED", 1)
+    monkeypatch.setattr(chunks, "CHUNK", 1)
     query, key, value, mask = inputs((6, 5, 9, 4, 4, 3))
 
     def text(implementation):
