@@ -98,7 +98,7 @@ def with_head(fields: Fields, config: TransformerConfig, names: Collection[str],
     if "qa_outputs.weight" in names:
         outputs, sums_up, kind = 2, False, "ends"
     elif "ForMultipleChoice" in published_class(fields):
-        outputs, kind = 1, "choices"
+        outputs, sums_up, kind = 1, True, "choices"
     options = {"outputs": outputs, "pooling": "first" if sums_up else None, "pooler": sums_up, "kind": kind}
     return Architecture(EncoderForTask, dataclasses.replace(config, output=Output()), options)
 

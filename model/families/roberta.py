@@ -45,8 +45,7 @@ def read(fields: Fields, names: Collection[str]) -> Architecture:
     config = dataclasses.replace(bert.read_encoder(fields, norm_epsilon=1e-12), positions=positions)
     options = {"pooler": True} if has_pooler else {}
     if {"classifier.weight", "classifier.out_proj.weight", "qa_outputs.weight"} & set(names):
-        of_choices = "ForMultipleChoice" in bert.published_class(fields)
-        return bert.with_head(fields, config, names, sums_up=of_choices or "classifier.dense.weight" in names)
+        return bert.with_head(fields, config, names, sums_up="classifier.dense.weight" in names)
     if has_head:
         return Architecture(MaskedLanguageModel, config, {"next_sentence": False} | options)
     return Architecture(Encoder, dataclasses.replace(config, output=Output()), options)

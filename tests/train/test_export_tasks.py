@@ -20,7 +20,7 @@ from data.tasks.config import TaskData
 from data.tasks.sources import TaskFiles
 from data.tokenizers import load_tokenizer
 from model.encoder import MaskedLanguageModel
-from model.families import bert, distilbert, roberta
+from model.families import bert, distilbert, roberta, xlm_roberta
 from model.peft import BitFit, LoRA, PeftError, PrefixTuning, load_adapter
 from model.published import HubError
 from model.task_models import EncoderForTask
@@ -65,7 +65,7 @@ def stirred(model):
     )
 
 
-FAMILIES = {"bert": bert, "roberta": roberta, "distilbert": distilbert}
+FAMILIES = {"bert": bert, "roberta": roberta, "xlm-roberta": xlm_roberta, "distilbert": distilbert}
 HEADS = ("texts", "tokens", "answers", "choices")
 
 
