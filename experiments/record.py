@@ -44,7 +44,9 @@ def main() -> int:
 def name_of(folder: RunFolder) -> str:
     """The experiment of a run; RunError where there is no run."""
     folder.experiment()
-    return (folder.read("run.json") or {})["experiment"]
+    if (begun := folder.read("run.json")) is None:
+        raise RunError(f"{folder.path} has no run.json, which names its experiment; restore it")
+    return begun["experiment"]
 
 
 def over_seeds(folders: Sequence[RunFolder]) -> dict[str, Any]:

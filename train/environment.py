@@ -84,6 +84,7 @@ def for_others(environment: dict[str, Any]) -> dict[str, Any]:
     """
 
     def short(word: str) -> str:
+        # A path begins the word, or follows one of = : |. What begins with // is none: a URL has it.
         return re.sub(r"(?<![^=:|])(?:~|/(?!/))(?:[^|]*/)?", "", word)
 
     if "command" not in environment:
