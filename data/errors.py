@@ -1,5 +1,7 @@
 """What the data floor says when the user's input is at fault: one line, with the remedy."""
 
+from data.foreign import one_line
+
 
 class DataError(ValueError):
     """Bad input, told in one line: what is wrong, where, and what to do about it.
@@ -12,7 +14,7 @@ class DataError(ValueError):
     """
 
     def __init__(self, message: str):
-        super().__init__(" ".join(message.split()))
+        super().__init__(one_line(message))
 
 
 class NotPrepared(DataError):

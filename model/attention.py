@@ -73,6 +73,8 @@ class MultiHead:
     def __post_init__(self):
         if self.num_heads < 1:
             raise ValueError(f"num_heads={self.num_heads} must be at least 1")
+        if self.head_size is not None and self.head_size < 1:
+            raise ValueError(f"head_size={self.head_size} must be at least 1, or None")
         if self.num_kv_heads is not None and (self.num_kv_heads < 1 or self.num_heads % self.num_kv_heads):
             raise ValueError(
                 f"num_heads={self.num_heads} is not a multiple of num_kv_heads={self.num_kv_heads}; "

@@ -25,6 +25,7 @@ from model.rotary import Rotary
 from model.stack import Stack
 
 T = TypeVar("T")
+MOST, MOST_LAYERS = 2**31 - 1, 4_096  # of anything that a shape counts, and of layers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,11 +78,11 @@ class TransformerConfig:
 
     def __post_init__(self):
         for name, least in (("vocab_size", 0), ("hidden_size", 1), ("num_layers", 1), ("num_token_types", 0)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name}={getattr(self, name)} must be at least {least}")
+            if not least <= getattr(self, name) <= (most := largest(name)):
+                raise ValueError(f"{name}={getattr(self, name)} must be at least {least}, and at most {most}")
         for name in ("num_decoder_layers", "embedding_size"):
-            if (value := getattr(self, name)) is not None and value < 1:
-                raise ValueError(f"{name}={value} must be at least 1, or None")
+            if (value := getattr(self, name)) is not None and not 1 <= value <= (most := largest(name)):
+                raise ValueError(f"{name}={value} must be at least 1 and at most {most}, or None")
         for name in ("dropout_rate", "layer_drop_rate"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must lie in [0, 1)")
@@ -90,6 +91,15 @@ class TransformerConfig:
     def draw(self, role: Role, fan_in: int, fan_out: int) -> Initializer:
         """The initializer of a parameter by its role and sizes."""
         return self.initializer.draw(role, fan_in, fan_out, self.num_layers)
+
+
+def largest(name: str) -> int:
+    """The largest whole number that a field may have: tensors have axes of 31 bits, and no model thousands of layers.
+
+    >>> largest("num_hidden_layers"), largest("hidden_size")
+    (4096, 2147483647)
+    """
+    return MOST_LAYERS if name.endswith(("layer", "layers")) else MOST
 
 
 def to_json(value: Any) -> Any:

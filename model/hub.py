@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from model.foreign import explained, read_json
+from model.headers import Entry, read_header
 from model.published import HubError, several
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
@@ -28,8 +30,7 @@ class Tensors:
     def __init__(self, folder: Path):
         self.folder = folder
         self._file: dict[str, Path] = {}
-        self._shape: dict[str, tuple[int, ...]] = {}
-        self._kind: dict[str, str] = {}
+        self._entry: dict[str, Entry] = {}
         listed = self._listed()
         for path in sorted({*listed.values()} or {folder / WEIGHTS}):
             self._note(path)
@@ -46,15 +47,15 @@ class Tensors:
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Shape of a tensor."""
-        return self._shape[name]
+        return self._entry[name].shape
 
     def kind(self, name: str) -> str:
         """The type of a tensor's numbers in the words of the format, as F32."""
-        return self._kind[name]
+        return self._entry[name].kind
 
     def bytes(self, name: str) -> int:
         """Bytes of a tensor."""
-        return math.prod(self._shape[name]) * BYTES.get(self._kind[name], 1)
+        return math.prod(self.shape(name)) * BYTES.get(self.kind(name), 1)
 
     def read(self, name: str, box: tuple[slice, ...]) -> np.ndarray:
         """A part of a tensor. The file is opened for it alone: pages that stay mapped would count as memory in use."""
@@ -65,10 +66,15 @@ class Tensors:
         """Files by the names of their tensors, as an index lists them; nothing where there is but one file."""
         folder = self.folder
         if (folder / INDEX).is_file():
-            weight_map = read_json(folder / INDEX).get("weight_map")
+            weight_map = read_json(folder / INDEX, HubError).get("weight_map")
             if not isinstance(weight_map, dict) or not all(isinstance(file, str) for file in weight_map.values()):
                 raise HubError(f"{folder / INDEX} has no weight_map from tensors to files; copy it again")
-            files = {name: folder / Path(file).name for name, file in weight_map.items()}
+            if strange := sorted({file for file in weight_map.values() if not _is_plain(file)}):
+                raise HubError(
+                    f"{folder / INDEX} lists {several(strange)}, where only names of .safetensors files beside it may stand; "
+                    "put all files into one folder, and their names into the index"
+                )
+            files = {name: folder / file for name, file in weight_map.items()}
             if missing := sorted({path.name for path in files.values() if not path.is_file()}):
                 raise HubError(
                     f"{folder} lacks {several(missing)}, which its {INDEX} lists; copy the missing files too"
@@ -85,36 +91,28 @@ class Tensors:
         raise HubError(f"{folder} has no weights, neither {WEIGHTS} nor {INDEX}; copy them too")
 
     def _note(self, path: Path) -> None:
-        with opened(path) as file:
-            for name in file.keys():  # noqa: SIM118 (it is no mapping)
-                if name in self._file:
-                    raise HubError(f"{self.folder} has {name} in {self._file[name].name} and in {path.name}; keep one")
-                part = file.get_slice(name)
-                self._file[name], self._shape[name] = path, tuple(part.get_shape())
-                self._kind[name] = part.get_dtype()
+        for name, entry in read_header(path).items():
+            if name in self._file:
+                raise HubError(f"{self.folder} has {name} in {self._file[name].name} and in {path.name}; keep one")
+            self._file[name], self._entry[name] = path, entry
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[Any]:
-    """A safetensors file, its header checked against its size. HubError if it is damaged."""
-    from safetensors import SafetensorError, safe_open
+    """A safetensors file. HubError if it is damaged."""
+    from safetensors import safe_open
 
-    try:
-        with safe_open(path, "np") as file:
-            yield file
-    except SafetensorError as error:
-        raise HubError(f"{path} is truncated or damaged ({error}); copy it again") from error
+    with explained(path, HubError, said="is truncated or damaged"), safe_open(path, "np") as file:
+        yield file
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object, or HubError."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise HubError(f"{path} is not JSON ({error}); copy it again") from error
-    if not isinstance(value, dict):
-        raise HubError(f"{path} is not a JSON object; copy it again")
-    return value
+def _is_plain(file: str) -> bool:
+    """Whether an index may list this: the name of a file, and no way to another folder.
+
+    >>> _is_plain("model-00001-of-00002.safetensors"), _is_plain("../x.safetensors"), _is_plain("C:\\x.safetensors")
+    (True, False, False)
+    """
+    return file.endswith(".safetensors") and not set("/\\\0:") & set(file)
 
 
 def write_json(path: Path, value: Any) -> None:

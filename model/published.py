@@ -5,6 +5,7 @@ and a layout; the same row serves reading and writing, so that what is loaded an
 """
 
 import fnmatch
+import math
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +14,8 @@ from typing import Any
 import numpy as np
 from flax import nnx
 
-from model.config import TransformerConfig
+from model.config import TransformerConfig, largest
+from model.foreign import one_line
 from model.mlp import Activation
 
 LAYER = "{}"  # stands for the number of a layer in published names
@@ -23,6 +25,9 @@ class HubError(ValueError):
     """A published folder that cannot be read, or a model that cannot be published; one line with the remedy."""
 
     exit_code = 2
+
+    def __init__(self, message: str):
+        super().__init__(one_line(message))
 
 
 class CannotExpress(HubError):
@@ -140,16 +145,25 @@ class Fields:
         return self.values.get(name) is not None
 
     def take(self, name: str, default: Any, kind: type | None = None) -> Any:
-        """The value of a field, or `default` where it is absent or null; it must be of the default's kind, or of `kind`."""
+        """The value of a field, or `default` where it is absent or null; it must be of the default's kind, or of `kind`.
+
+        Whole numbers count something, so they lie between 0 and what `largest` says; others are finite.
+        """
         self._seen.add(name)
         value = self.values.get(name)
         if value is None:
             return default
         kind = type(default) if kind is None and default is not None else kind
-        if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        if kind is float and type(value) is int and abs(value) < 2**53:
             value = float(value)
         if kind is not None and (not isinstance(value, kind) or (kind is int and isinstance(value, bool))):
             self.problems.append(f"{name}={value!r} should be a {kind.__name__}")
+            return default
+        if kind is int and not 0 <= value <= largest(name):
+            self.problems.append(f"{name}={value} should lie between 0 and {largest(name)}")
+            return default
+        if kind is float and not math.isfinite(value):
+            self.problems.append(f"{name}={value} should be finite")
             return default
         return value
 

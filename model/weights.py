@@ -1,5 +1,6 @@
 """Published weights read: every tensor finds its parameter and every parameter its tensor, or one error names them all."""
 
+import math
 import re
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
@@ -14,7 +15,8 @@ from jax.sharding import Sharding
 
 from model.families.known import FAMILIES
 from model.filling import Box, fill
-from model.hub import BYTES, CONFIG, Tensors, read_json
+from model.foreign import read_json
+from model.hub import BYTES, CONFIG, Tensors
 from model.layout import Letters, layout
 from model.published import LAYER, Architecture, Family, Fields, HubError, Row, matches, several
 
@@ -66,9 +68,9 @@ def open_published(folder: str | Path, *, ignore: Collection[str] = ()) -> Publi
         raise HubError(f"there is no folder {folder}; name a published folder")
     if not (folder / CONFIG).is_file():
         raise HubError(f"{folder} has no {CONFIG}; name a folder as save_pretrained writes it")
-    values = read_json(folder / CONFIG)
+    values = read_json(folder / CONFIG, HubError)
     kind = values.get("model_type")
-    if kind not in FAMILIES:
+    if not isinstance(kind, str) or kind not in FAMILIES:
         raise HubError(f"{folder / CONFIG}: model_type={kind!r} is not known; known are {', '.join(FAMILIES)}")
     family = FAMILIES[kind]
     tensors = Tensors(folder)
@@ -82,7 +84,34 @@ def open_published(folder: str | Path, *, ignore: Collection[str] = ()) -> Publi
     if problems := fields.finish(family.model_type):
         raise HubError(f"{folder / CONFIG}: {'; '.join(problems)}")
     assert architecture is not None
+    if problems := implausible(architecture, tensors):
+        raise HubError(f"{folder / CONFIG} is of another model than the files beside it: {'; '.join(problems)}")
     return Published(folder, values, family, architecture, tensors, sources)
+
+
+def implausible(architecture: Architecture, tensors: Tensors) -> list[str]:
+    """Sizes that the tensors of the files cannot have, found before anything of these sizes is made.
+
+    Every layer has a tensor of its own, and every size is an axis, or a part of one, of some tensor that holds numbers.
+    """
+    config, shapes = architecture.config, [tensors.shape(name) for name in tensors]
+    longest = max((size for shape in shapes if math.prod(shape) for size in shape), default=0)
+    sizes = {
+        "vocab_size": config.vocab_size,
+        "hidden_size": config.hidden_size,
+        "heads times their size": config.attention.num_heads * config.attention.head_size_in(config.hidden_size),
+        "intermediate_size": 0 if config.mlp is None else config.mlp.intermediate_size,
+        "positions": getattr(config.positions, "max_length", 0),
+        "token types": config.num_token_types,
+        "buckets": getattr(config.positions, "num_buckets", 0),
+        "patch_size": 0 if config.patches is None else max(config.patches.patch_size, config.patches.num_channels),
+        "labels": architecture.options.get("outputs", 0),
+    }
+    problems = [
+        f"{name} is {size:,}, and the longest axis there {longest:,}" for name, size in sizes.items() if size > longest
+    ]
+    layers = max(config.num_layers, config.num_decoder_layers or 0)
+    return problems + ([f"{layers:,} layers, and {len(shapes):,} tensors"] if layers > len(shapes) else [])
 
 
 def read_model(published: Published, *, dtype: Any = "float32", placing: Placing | None = None) -> nnx.Module:

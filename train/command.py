@@ -68,7 +68,9 @@ def terminable() -> Iterator[None]:
 
 def say(error: Exception | str, code: int) -> int:
     """Print an error as one line."""
-    print("error: " + " ".join(str(error).split()), file=sys.stderr)
+    from data.foreign import one_line
+
+    print("error: " + one_line(error), file=sys.stderr)
     return code
 
 

@@ -105,7 +105,7 @@ def with_head(fields: Fields, config: TransformerConfig, names: Collection[str],
 
 def published_class(fields: Fields) -> str:
     """What a config.json calls the class of its model; empty where it does not say."""
-    return "".join(fields.take("architectures", [], list))
+    return "".join(map(str, fields.take("architectures", [], list)))
 
 
 def read_encoder(fields: Fields, norm_epsilon: float) -> TransformerConfig:

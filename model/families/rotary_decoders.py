@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from model.attention import MultiHead, Projection, Window
-from model.config import TransformerConfig
+from model.config import MOST, TransformerConfig
 from model.decoder import LanguageModel
 from model.initializers import Normal
 from model.mlp import GatedMLP
@@ -130,11 +130,14 @@ def read_rope(fields: Fields, max_length: int) -> Rotary:
     older, newer = fields.take("rope_scaling", None, dict), fields.take("rope_parameters", None, dict)
     rope = dict(newer if newer is not None else older or {})
     field = "rope_parameters" if newer is not None else "rope_scaling"
-    theta = float(rope.pop("rope_theta", None) or fields.take("rope_theta", 10_000.0, float))
-    fields.skip("rope_theta")
     fields.only(partial_rotary_factor=1.0)
+    if strange := [name for name, value in rope.items() if value is not None and not _fits(name, value)]:
+        fields.refuse(field, f"{', '.join(strange)} must be a word, true or false, or else a positive number")
+        return Rotary()
     kind = rope.pop("rope_type", rope.pop("type", "default"))
     rope.pop("type", None)
+    theta = float(rope.pop("rope_theta", None) or fields.take("rope_theta", 10_000.0, float))
+    fields.skip("rope_theta")
     if rope.pop("partial_rotary_factor", 1.0) not in (None, 1.0):
         fields.refuse(field, "partial_rotary_factor must be 1")
     if kind in ("yarn", "llama3"):
@@ -181,6 +184,15 @@ def write_rope(rotary: Rotary, family: str) -> dict[str, Any]:
     return said | {"rope_type": kind} | {name: value for name, value in values.items() if value is not None}
 
 
+def _fits(name: str, value: Any) -> bool:
+    """Whether an entry of rope_parameters is of the kind that its name asks for."""
+    if name in ("rope_type", "type"):
+        return isinstance(value, str)
+    if name == "truncate" or isinstance(value, bool):
+        return isinstance(value, bool) and name == "truncate"
+    return isinstance(value, int | float) and 0 < value < MOST
+
+
 YARN = {
     "factor": "factor",
     "original_max_position_embeddings": "original_length",
@@ -205,7 +217,7 @@ def read_window(fields: Fields, num_layers: int) -> Window | None:
     if kinds is None:
         kinds = ["sliding_attention" if used and layer >= first else "full_attention" for layer in range(num_layers)]
     words: dict[str, Any] = {"sliding_attention": "local", "full_attention": "global"}
-    if len(kinds) != num_layers or not set(kinds) <= set(words):
+    if len(kinds) != num_layers or not all(isinstance(kind, str) and kind in words for kind in kinds):
         fields.refuse("layer_types", f"it must be {num_layers} of {', '.join(words)}")
         return None
     pattern = tuple(words[kind] for kind in kinds)

@@ -14,6 +14,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from model.capture import LAYERS, no_such_site
+from model.foreign import one_line
 
 WORDS = ("lora", "ia3", "shift", "adapter", "prefix", "prompt")
 """The names under which added parameters hang on a module; no module of a model's own is called so."""
@@ -27,6 +28,9 @@ class PeftError(ValueError):
     """A tuning that does not fit its model, or a file; one line with the remedy."""
 
     exit_code = 2
+
+    def __init__(self, message: str):
+        super().__init__(one_line(message))
 
 
 class Found(NamedTuple):
