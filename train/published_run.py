@@ -1,5 +1,6 @@
 """A published folder in the place of a run: the experiment that scores it, and its scores on somebody's text or examples."""
 
+from dataclasses import replace
 from typing import Any
 
 from data.config import TextData
@@ -10,6 +11,7 @@ from data.tasks.choices import Answers, Classification, MultiLabel, MultipleChoi
 from data.tasks.config import TaskData
 from data.tasks.held_out import open_scored
 from data.tasks.sources import TaskFiles
+from data.tasks.tag_schemes import spelling_of
 from data.tokenizers import Tokenizer
 from data.tokenizers.choices import TokenizerJSON
 from model.decoder import LanguageModel
@@ -29,7 +31,9 @@ from train.pretrained import find_folder, load, longest
 from train.registry import Declared
 from train.sharding import MeshShape, check_batch, make_mesh
 from train.state import Built, Params, split_model, state_shapes
+from train.tag_metrics import doubtful_scheme
 from train.task_evaluator import TaskEvaluator
+from train.task_scores import predicted_tags
 
 # The objective by which each kind of model is scored.
 OBJECTIVES: dict[Any, Any] = {
@@ -101,20 +105,33 @@ def task_experiment(published: Published) -> Experiment:
 
 
 def tagging(labels: tuple[str, ...]) -> Tagging:
-    """The task of these tags, under the first scheme that knows all of them; words by themselves where none does."""
-    for scheme in ("BIO", "BIOES", "BMES", "IO"):
-        try:
-            return Tagging(labels=labels, scheme=scheme)
-        except DataError:
-            continue
-    return Tagging(labels=labels, scheme=None, metrics=("accuracy",))
+    """The task of these tags, whose scheme is found in the examples; words by themselves where they spell no spans."""
+    try:
+        spans = spelling_of(labels) is not None
+    except DataError:
+        spans = False
+    return Tagging(labels=labels) if spans else Tagging(labels=labels, scheme=None, metrics=("accuracy",))
 
 
 def evaluate_task(folder: str, experiment: Experiment, *, mesh: str = "") -> dict[str, float]:
-    """Every score of the task on the examples of `experiment.data.source`: those held out, or all where none are."""
+    """Every score of the task on the examples of `experiment.data.source`: those held out, or all where none are.
+
+    Labels do not say which of two schemes with the same letters a head writes its tags in. Where its answers clearly follow
+    another one than the examples, these are rewritten to it.
+    """
     built, params, tokenizer = built_from(folder, experiment, mesh)
-    examples = open_scored(experiment.task_data, tokenizer)
-    return TaskEvaluator(built, experiment, examples, tokenizer).full(params)
+    data = experiment.task_data
+    examples = open_scored(data, tokenizer)
+    evaluator = TaskEvaluator(built, experiment, examples, tokenizer)
+    if isinstance(data.task, Tagging) and data.task.scheme == "auto" and isinstance(examples.task, Tagging):
+        tags = predicted_tags(examples, evaluator.answers(params)["logits"])
+        if other := doubtful_scheme(tags, examples.task.scheme or "", examples.labels):
+            print(
+                f"the tags of {folder} follow {other}; --data.task.scheme {examples.task.scheme} scores them as they are"
+            )
+            examples = open_scored(replace(data, task=replace(data.task, scheme=other)), tokenizer)
+            evaluator = TaskEvaluator(built, experiment, examples, tokenizer)
+    return evaluator.full(params)
 
 
 def evaluate(folder: str, experiment: Experiment, *, mesh: str = "", most: int = WHOLE) -> dict[str, float]:

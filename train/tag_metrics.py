@@ -2,7 +2,7 @@
 
 `f1_strict` counts an entity only where its tags are well formed in the scheme (seqeval's mode "strict" with that scheme);
 `f1` is what conlleval and most papers give (seqeval's default mode): a tag I-PER behind no other PER begins an entity too. A
-tagger that writes I- for every B- has f1 1 and f1_strict 0 on IOB2.
+tagger that writes I- for every B- has f1 1 and f1_strict 0 on IOB2, and both 1 on IOB1.
 References: Tjong Kim Sang and De Meulder, CoNLL-2003; Nakayama, seqeval.
 """
 
@@ -10,22 +10,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from data.tasks.tag_schemes import GRAMMARS, NAMES, Spelling, Tag, fits, grammars_with, spans_of, spelling_of, tags_of
 from train.task_metrics import METRICS, MetricError, check_metrics, f1_score
 
-# Scheme -> the letters that open its tags, and the scheme of seqeval that is strict about it.
-SCHEMES = {
-    "IOB2": ("BI", "IOB2"),
-    "BIO": ("BI", "IOB2"),
-    "IOB1": ("IB", "IOB1"),
-    "IO": ("I", "IOB1"),
-    "IOE2": ("IE", "IOE2"),
-    "IOE1": ("IE", "IOE1"),
-    "IOBES": ("BIES", "IOBES"),
-    "BIOES": ("BIES", "IOBES"),
-    "BILOU": ("BILU", "IOBES"),
-    "BMES": ("BMES", "IOBES"),
-}
-SPELT = {"BILOU": {"L": "E", "U": "S"}, "BMES": {"M": "I"}}  # the same scheme as IOBES in other letters
+DOUBTFUL = 0.5  # a share of predicted tags that another scheme explains
 
 
 def tagging_scores(
@@ -33,14 +21,16 @@ def tagging_scores(
     targets: Sequence[Sequence[str]],
     scheme: str = "IOB2",
     metrics: Sequence[str] | None = None,
+    labels: Sequence[str] | None = None,
 ) -> dict[str, float]:
     """Precision, recall and f1 of entities over all texts together, strict and by default; of single tags, the share that is
     right and the mean f1 of those that occur.
 
     Args:
         predicted, targets: for each text the tags of its words, as "B-PER".
-        scheme: how tags spell entities: IOB2 (or BIO), IOB1, IO, IOE1, IOE2, IOBES (or BIOES), BILOU, or BMES (Chinese sets,
-            IOBES with M for I).
+        scheme: how tags spell entities, a name of data/tasks/tag_schemes.py: IOB2 (or BIO), IOB1, IO, IOE1, IOE2, IOBES (or
+            BIOES), BILOU, BMES, ...
+        labels: every tag that there is, where those of these texts do not show how tags are written.
 
     Raises:
         MetricError: unequal lengths, or tags that the scheme does not have, where the f1 of entities means nothing.
@@ -52,10 +42,10 @@ def tagging_scores(
     _check(predicted, targets)
     scores = {}
     if entities := [name for name in names if name not in ("accuracy", "macro_f1")]:
-        if scheme not in SCHEMES:
-            raise MetricError(f"no tagging scheme is called {scheme!r}; use {', '.join(SCHEMES)}")
-        spelt = [[_spelt(tags, scheme, text) for text, tags in enumerate(side)] for side in (predicted, targets)]
-        scores = _entities(spelt[0], spelt[1], SCHEMES[scheme][1], entities)
+        if scheme not in NAMES:
+            raise MetricError(f"no tagging scheme is called {scheme!r}; use {', '.join(NAMES)}")
+        ours, theirs = _read(predicted, targets, scheme, labels)
+        scores = _entities(ours, theirs, NAMES[scheme][0], entities)
     ours, theirs = ([tag for tags in side for tag in tags] for side in (predicted, targets))
     if "accuracy" in names:
         scores["accuracy"] = sum(one == other for one, other in zip(ours, theirs, strict=True)) / len(ours)
@@ -64,47 +54,81 @@ def tagging_scores(
     return {name: scores[name] for name in names}
 
 
-def scheme_of(tags: Sequence[str]) -> str | None:
-    """The likeliest scheme of a set of tags by their letters; None where they spell no entities, as parts of speech.
+def doubtful_scheme(predicted: Sequence[Sequence[str]], scheme: str, labels: Sequence[str]) -> str:
+    """The scheme that predicted tags follow where it clearly is not the one that they are scored in, else "".
 
-    IOB1 has the letters of IOB2, and IOE1 those of IOE2: name those.
-
-    >>> scheme_of(["O", "B-PER", "I-PER"]), scheme_of(["S-LOC", "B-LOC", "M-LOC", "E-LOC"]), scheme_of(["NN", "VB"])
-    ('IOB2', 'BMES', None)
+    >>> doubtful_scheme([["I-PER", "O", "I-LOC"]] * 9, "IOB2", ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"])
+    'IOB1'
     """
-    if not tags or not all(tag == "O" or tag[1:2] == "-" for tag in tags):
-        return None
-    letters = {tag[0] for tag in tags}
-    fitting = [name for name in ("IOB2", "IOE2", "IOBES", "BILOU", "BMES") if letters <= {"O", *SCHEMES[name][0]}]
-    return fitting[0] if fitting else None
+    spelling = spelling_of(labels)
+    if spelling is None or scheme not in NAMES:
+        return ""
+    read = [[spelling.read(tag) or Tag("O") for tag in tags] for tags in predicted]
+    letters = {tag.letter for label in labels if (tag := spelling.read(label))} - {"O"}
+    inside = sum(tag.letter != "O" for tags in read for tag in tags)
+    mine = fits(read, [NAMES[scheme][0]])[0]
+    best = fits(
+        read, [name for name in grammars_with(letters) if set(GRAMMARS[name].letters) == letters] or [mine.grammar]
+    )[0]
+    return best.grammar if mine.odd - best.odd > DOUBTFUL * inside else ""
 
 
-def _entities(ours: list, theirs: list, scheme: str, names: Sequence[str]) -> dict[str, float]:
-    from seqeval import scheme as schemes
+def _entities(ours: list[list[Tag]], theirs: list[list[Tag]], grammar: str, names: Sequence[str]) -> dict[str, float]:
     from seqeval.metrics.sequence_labeling import precision_recall_fscore_support
     from seqeval.metrics.v1 import precision_recall_fscore_support as strict
+    from seqeval.scheme import IOB2
+
+    kinds = {
+        kind: f"T{number}"
+        for number, kind in enumerate(sorted({t.kind for side in (ours, theirs) for x in side for t in x}))
+    }
+
+    def written(tags: list[Tag]) -> list[str]:
+        return [tag.letter if tag.letter == "O" else f"{tag.letter}-{kinds[tag.kind]}" for tag in tags]
 
     options = {"average": "micro", "zero_division": 0}
     found = {}
     if any(name.endswith("_strict") for name in names):
-        values = strict(theirs, ours, scheme=getattr(schemes, scheme), **options)
+        # Well-formed spans are the same in any scheme; seqeval knows some schemes only, IOE1 with faults.
+        good = [
+            [written(tags_of(spans_of(tags, grammar), len(tags), "IOB2")) for tags in side] for side in (theirs, ours)
+        ]
+        values = strict(*good, scheme=IOB2, **options)
         found |= dict(zip(("precision_strict", "recall_strict", "f1_strict"), values, strict=False))
     if any(not name.endswith("_strict") for name in names):
-        values = precision_recall_fscore_support(theirs, ours, **options)
+        values = precision_recall_fscore_support([written(x) for x in theirs], [written(x) for x in ours], **options)
         found |= dict(zip(("precision", "recall", "f1"), values, strict=False))
     return {name: float(found[name]) for name in names}
 
 
-def _spelt(tags: Sequence[str], scheme: str, text: int) -> list[str]:
-    spelling = SPELT.get(scheme, {})
-    for word, tag in enumerate(tags):
-        if tag != "O" and not (len(tag) > 2 and tag[1] == "-" and tag[0] in SCHEMES[scheme][0]):
-            letters = SCHEMES[scheme][0]
+def _read(
+    predicted: Sequence[Sequence[str]], targets: Sequence[Sequence[str]], scheme: str, labels: Sequence[str] | None
+) -> tuple[list[list[Tag]], list[list[Tag]]]:
+    """What the tags of both sides mean; MetricError for one that the scheme does not have."""
+    seen = {tag for side in (predicted, targets) for tags in side for tag in tags} | set(labels or ())
+    grammar, spelt = NAMES[scheme]
+    try:
+        spelling = spelling_of(seen)
+    except ValueError as error:
+        raise MetricError(str(error)) from error
+    spelling = spelling or Spelling("letter first")
+    letters = GRAMMARS[grammar].letters
+
+    def read(tag: str, text: int, word: int) -> Tag:
+        found = spelling.read(tag)
+        if found is None or found.letter not in "O" + letters:
+            shown = [spelt.get(letter, letter) for letter in letters]
             raise MetricError(
                 f"tag {tag!r} of word {word} of text {text} is none of {scheme}, whose tags are O and a letter of "
-                f"{letters} with a type, as {letters[0]}-PER; name another scheme, or the metric accuracy"
+                f"{''.join(shown)} with a type, as {shown[0]}-PER; name another scheme, or the metric accuracy"
             )
-    return [tag if tag == "O" else spelling.get(tag[0], tag[0]) + tag[1:] for tag in tags]
+        return found
+
+    ours, theirs = (
+        [[read(tag, text, word) for word, tag in enumerate(tags)] for text, tags in enumerate(side)]
+        for side in (predicted, targets)
+    )
+    return ours, theirs
 
 
 def _check(predicted: Sequence[Sequence[str]], targets: Sequence[Sequence[str]]) -> None:

@@ -59,12 +59,17 @@ def scores(held_out: TaskSet, answered: Answered) -> dict[str, float]:
 
 def of_tags(task: Tagging, held_out: TaskSet, logits: list[np.ndarray]) -> dict[str, float]:
     """Entities, strict and by default, and single tags; words behind the end of a row count as O."""
-    predicted = [row.argmax(-1) for row in logits]
-    tags, _ = word_tags(held_out.labels, held_out.extras["word_places"][: len(predicted)], predicted)
-    targets = [example["tags"] for example in held_out.examples[: len(predicted)]]
+    tags = predicted_tags(held_out, logits)
+    targets = [example["tags"] for example in held_out.examples[: len(tags)]]
     if task.scheme is None:
         return tagging_scores(tags, targets, metrics=["accuracy", "macro_f1"])
-    return tagging_scores(tags, targets, task.scheme)
+    return tagging_scores(tags, targets, task.scheme, labels=held_out.labels)
+
+
+def predicted_tags(held_out: TaskSet, logits: list[np.ndarray]) -> list[list[str]]:
+    """The tag of each word of the first examples, from the logits of their rows."""
+    predicted = [row.argmax(-1) for row in logits]
+    return word_tags(held_out.labels, held_out.extras["word_places"][: len(predicted)], predicted)[0]
 
 
 def of_answers(task: Answers, held_out: TaskSet, answered: Answered, count: int) -> dict[str, float]:

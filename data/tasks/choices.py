@@ -11,10 +11,13 @@ from typing import Literal, TypeAlias
 
 from data.errors import DataError
 from data.tasks.metric_names import check_metrics
+from data.tasks.tag_schemes import GRAMMARS, NAMES, spelling_of
 
 Names: TypeAlias = tuple[str, ...]
 
-SCHEMES = {"BIO": "BIO", "BIOES": "BIOES", "BMES": "BMESO", "IO": "IO"}  # the letters of each scheme
+SchemeName: TypeAlias = Literal[
+    "auto", "IOB1", "IOB2", "BIO", "IOE1", "IOE2", "IO", "IOBES", "BIOES", "BILOU", "BMES", "BMEWO", "BIOS", "IOBE"
+]
 LABELS_COLUMN: Names = ("label", "labels", "class")
 
 
@@ -84,14 +87,15 @@ class Tagging:
     """A tag for each word, put on its first sub-word (Devlin et al., arXiv:1810.04805, section 5.3).
 
     The words of an example are joined by `joiner` and tokenised as the text that they are; `joiner=""` for Chinese, where
-    each character is a word. `scheme` names what the first letter of a tag means: BIO, BIOES, BMES (and O), or IO; None
-    for tags that are no spans, such as parts of speech.
+    each character is a word. `scheme` says what the letters of tags mean (data/tasks/tag_schemes.py): "auto" finds it in the
+    training examples, and a part in another scheme than the task's is rewritten; None for tags that are no spans, such as
+    parts of speech.
     """
 
     words: Names = ("tokens", "words")
     tags: Names = ("ner_tags", "tags")
     labels: Names | None = None
-    scheme: Literal["BIO", "BIOES", "BMES", "IO"] | None = "BIO"
+    scheme: SchemeName | None = "auto"
     prefix: str = ""
     """What stands before each word of a file and is taken away, such as "en:"."""
     joiner: str = " "
@@ -102,9 +106,9 @@ class Tagging:
         _check_labels(self.labels, (), ())
         _check_named(words=self.words, tags=self.tags)
         if self.scheme is None and any(metric.startswith("f1") for metric in self.metrics):
-            raise DataError("seqeval scores spans, and tags without a scheme are none; name --data.task.scheme BIO, "
-                            "BIOES or BMES, or use the metric accuracy")  # fmt: skip
-        if self.scheme is not None and self.labels is not None:
+            raise DataError("seqeval scores spans, and tags without a scheme are none; name --data.task.scheme auto, "
+                            "or use the metric accuracy")  # fmt: skip
+        if self.scheme not in (None, "auto", "IO") and self.labels is not None:
             check_tags(self.labels, self.scheme)
 
 
@@ -227,17 +231,18 @@ Task: TypeAlias = (
 
 
 def check_tags(labels: Names, scheme: str) -> None:
-    """DataError for a tag that a scheme does not know; tags are O, or a letter, a hyphen and a type.
+    """DataError for a tag that a scheme does not know; tags are O, or a letter and a type with a mark between.
 
-    >>> check_tags(("O", "B-PER", "M-PER"), "BIO")
+    >>> check_tags(("O", "B-PER", "E-PER"), "BIO")
     Traceback (most recent call last):
-    data.errors.DataError: the tag M-PER does not belong to the scheme BIO (O, B-TYPE, I-TYPE); name another --data.task.scheme
+    data.errors.DataError: the tag E-PER does not belong to the scheme BIO (O, B-TYPE, I-TYPE); name another --data.task.scheme
     """
-    letters = SCHEMES[scheme]
+    grammar, letters = NAMES[scheme]
+    spelling = spelling_of(labels)
     for label in labels:
-        letter, hyphen, kind = label.partition("-")
-        if label != "O" and not (letter in letters and letter != "O" and len(letter) == 1 and hyphen and kind):
-            shape = ", ".join(["O", *(f"{letter}-TYPE" for letter in letters if letter != "O")])
+        tag = None if spelling is None else spelling.read(label)
+        if tag is None or tag.letter not in "O" + GRAMMARS[grammar].letters:
+            shape = ", ".join(["O", *(f"{letters.get(letter, letter)}-TYPE" for letter in GRAMMARS[grammar].letters)])
             raise DataError(f"the tag {label} does not belong to the scheme {scheme} ({shape}); name another "
                             "--data.task.scheme")  # fmt: skip
 

@@ -18,7 +18,6 @@ from data.tasks.choices import (
     Similarity,
     Tagging,
     Task,
-    check_tags,
     names_in,
 )
 from data.tasks.tables import Record, Table
@@ -68,8 +67,6 @@ def resolve_labels(task: Task, train: Sequence[Example], classes: Mapping[str, N
         if len(labels) < 2:
             raise DataError(f"the training examples have one label only ({', '.join(labels) or 'none'}); there is nothing to "
                             "tell apart: name another file, or another --data.task.label")  # fmt: skip
-    if isinstance(task, Tagging) and task.scheme is not None:
-        check_tags(labels, task.scheme)
     return replace(task, labels=labels)
 
 

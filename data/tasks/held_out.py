@@ -17,6 +17,7 @@ from data.tasks.generation import gather_references
 from data.tasks.many_segments import check_pairs
 from data.tasks.opened import OpenedTask, Say, TaskSet, task_set
 from data.tasks.reading import read_source
+from data.tasks.tag_resolution import in_one_scheme
 from data.tasks.tagging import check_prefix
 from data.tokenizers.interface import Tokenizer
 
@@ -80,6 +81,9 @@ def open_scored(data: TaskData, tokenizer: Tokenizer, say: Say = print) -> TaskS
         check_pairs(data.task, examples, examples, say)
     if isinstance(data.task, Generation):
         examples = gather_references(examples)
-    task = resolve_labels(data.task, examples, table.classes)
+    task = data.task
+    if isinstance(task, Tagging):
+        task, (examples,) = in_one_scheme(task, [examples], table.classes, say)
+    task = resolve_labels(task, examples, table.classes)
     named = with_names(task, examples[: data.valid_limit], table.classes)
     return task_set(task, named, tokenizer, data, say)

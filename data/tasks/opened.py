@@ -32,6 +32,7 @@ from data.tasks.many_segments import check_pairs, choice_rows, similar_rows
 from data.tasks.reading import read_source
 from data.tasks.rows import Rows, labelled_rows, pad_of
 from data.tasks.splitting import split_by_text, without_repeated
+from data.tasks.tag_resolution import in_one_scheme
 from data.tasks.tagging import check_prefix, lost_words, tagging_rows, word_tags
 from data.tokenizers.interface import Tokenizer
 
@@ -175,7 +176,10 @@ def open_task(data: TaskData, tokenizer: Tokenizer, say: Say = print, *, fetch: 
         valid = gather_references(valid)
     if isinstance(data.task, Similarity):
         check_pairs(data.task, train, valid, note)
-    task = resolve_labels(data.task, train, train_table.classes)
+    task = data.task
+    if isinstance(task, Tagging):
+        task, (train, valid) = in_one_scheme(task, [train, valid], train_table.classes, note)
+    task = resolve_labels(task, train, train_table.classes)
     train = _unrepeated(train, valid, data, note)[: data.train_limit]
     train, valid = (with_names(task, part, train_table.classes) for part in (train, valid[: data.valid_limit]))
     opened = OpenedTask(

@@ -94,29 +94,6 @@ def lost_words(word_places: Sequence[np.ndarray]) -> int:
     return int(sum(np.count_nonzero(places == LOST) for places in word_places))
 
 
-def spans_of(tags: Sequence[str], scheme: str) -> list[tuple[str, int, int]]:
-    """The spans that tags of a scheme make: (type, first word, word behind the last), by the letters alone.
-
-    A span begins at B or S, and also at an inside tag without a span of its type before it, as in the CoNLL evaluation.
-
-    >>> spans_of(["B-LOC", "E-LOC", "O", "S-PER"], "BMES"), spans_of(["B-LOC", "I-LOC", "B-LOC"], "BIO")
-    ([('LOC', 0, 2), ('PER', 3, 4)], [('LOC', 0, 2), ('LOC', 2, 3)])
-    """
-    found: list[tuple[str, int, int]] = []
-    open_kind, begin = "", 0
-    for place, tag in enumerate([*tags, OUTSIDE]):
-        letter, _, kind = tag.partition("-")
-        if open_kind and (letter in ("O", "B", "S") or kind != open_kind):
-            found.append((open_kind, begin, place))
-            open_kind = ""
-        if letter != "O" and not open_kind:
-            open_kind, begin = kind, place
-        if open_kind and letter in ("E", "S") and scheme in ("BIOES", "BMES"):
-            found.append((open_kind, begin, place + 1))
-            open_kind = ""
-    return found
-
-
 def check_prefix(task: Tagging, examples: Sequence[Example]) -> None:
     """DataError where every word has the mark of a language before it, as in WikiANN's files, and the task leaves it there."""
     if len(examples) < 2:

@@ -101,7 +101,7 @@ def test_choices_are_values_that_json_carries(kind):
         (lambda: Tagging(metrics=("matthews",)), "does not fit Tagging"),
         (lambda: Answers(metrics=()), "Answers has no metric; use exact_match or f1"),
         (lambda: Tagging(scheme=None), "tags without a scheme are none"),
-        (lambda: Tagging(labels=("O", "E-PER")), "the tag E-PER does not belong to the scheme BIO"),
+        (lambda: Tagging(labels=("O", "E-PER"), scheme="BIO"), "the tag E-PER does not belong to the scheme BIO"),
         (lambda: Classification(labels=("a", "a")), "name at least two, each once"),
         (lambda: Classification(labels=("a", "b"), answers=("good",)), "answers has 1 words for 2 labels"),
         (lambda: Classification(text=()), "text names no column"),

@@ -198,7 +198,7 @@ def test_a_class_without_training_examples_is_told_or_refused(write):
         ("a.jsonl", '{"label": 3, "text": "a"}\n', MultiLabel(), "labels that are neither a list nor a text (3)"),
         ("a.conll", "A B-X\nB O\n\nC\n", Tagging(), "a.conll line 4 has 1 of 2 columns ('C')"),
         ("a.conll", "A\tB-X\n\tO\n", Tagging(), "a.conll line 2 has an empty column"),
-        ("a.conll", "A B-X\nB E-X\n", Tagging(), "the tag E-X does not belong to the scheme BIO"),
+        ("a.conll", "A B-X\nB X\nC B-Y\n", Tagging(), "the tag X has no letter of a scheme"),
         ("a.conll", "A B-X\nB I-X\nC O\nD B-Y\n", Tagging(labels=("O", "B-X", "I-X")), "a.conll line 4 has the label 'B-Y'"),
         ("a.jsonl", '{"tokens": ["A"], "tags": ["O", "O"]}\n', Tagging(), "line 1 has 1 words and 2 tags, so tags are left over"),
         ("a.jsonl", '{"tokens": ["A", "B"], "tags": ["O"]}\n', Tagging(), "2 words and 1 tags, so words are left over"),

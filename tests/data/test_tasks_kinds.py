@@ -17,7 +17,7 @@ from data.tasks.config import TaskData
 from data.tasks.examples import Example
 from data.tasks.opened import TaskSet, open_task, task_set
 from data.tasks.sources import parse_task_source
-from data.tasks.tagging import LOST, spans_of, word_tags
+from data.tasks.tagging import LOST, word_tags
 from data.text_pairs import TextPairs
 from data.tokenizers import ByteBPE, Bytes, Characters, SentencePiece, WordPiece, Words, train_tokenizer
 
@@ -97,22 +97,6 @@ def test_chinese_words_are_characters():
     )  # fmt: skip
     assert found.extras["word_places"][0].tolist() == [1, 2, 3, 4]
     assert found.rows[0].labels["tag_targets"].tolist() == [0, 0, 0, 1, 2, 0]
-
-
-@pytest.mark.parametrize(
-    ("tags", "scheme", "spans"),
-    [
-        ("B-A I-A O B-A", "BIO", [("A", 0, 2), ("A", 3, 4)]),
-        ("B-A B-A I-B", "BIO", [("A", 0, 1), ("A", 1, 2), ("B", 2, 3)]),
-        ("I-A I-A O", "BIO", [("A", 0, 2)]),
-        ("B-A M-A E-A S-A", "BMES", [("A", 0, 3), ("A", 3, 4)]),
-        ("B-A I-A E-A E-A", "BIOES", [("A", 0, 3), ("A", 3, 4)]),
-        ("S-A S-A O B-B E-B", "BIOES", [("A", 0, 1), ("A", 1, 2), ("B", 3, 5)]),
-        ("O O", "BIO", []),
-    ],
-)
-def test_spans_of_each_scheme(tags, scheme, spans):
-    assert spans_of(tags.split(), scheme) == spans
 
 
 @given(st.lists(PIECES, min_size=1, max_size=40), st.data())

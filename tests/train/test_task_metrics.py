@@ -10,6 +10,7 @@ import sklearn.metrics as sk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data.tasks.tag_schemes import NAMES, Spelling, tags_of
 from train import answer_metrics as answers
 from train import tag_metrics as tags
 from train import task_metrics as metrics
@@ -206,7 +207,33 @@ def test_schemes_that_spell_the_same_entities_score_alike(scheme):
     true, seen = spelt[scheme]
     scores = tags.tagging_scores([seen], [true], scheme)
     assert scores["f1_strict"] == scores["f1"] == 0.5
-    assert tags.scheme_of([*true, *seen]) == {"BIO": "IOB2", "BIOES": "IOBES"}.get(scheme, scheme)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("mark", ["-", "_"])
+def test_a_perfect_tagger_scores_1_in_every_scheme(name, mark):
+    spans = [[("A", 0, 2), ("A", 2, 3), ("B", 4, 5)], [("B", 0, 3)]]
+    grammar, letters = NAMES[name]
+    for spelling in (
+        Spelling("letter first", mark),
+        Spelling("letter last", mark),
+        Spelling("letter first", mark, True),
+    ):
+        written = [[spelling.write(tag, letters) for tag in tags_of(one, 5, grammar)] for one in spans]
+        scores = tags.tagging_scores(written, written, name)
+        assert all(scores[name] == 1.0 for name in scores), (scores, written)
+        wrong = [written[0], written[1][::-1]]
+        assert 0 < tags.tagging_scores(wrong, written, name)["f1_strict"] < 1
+
+
+def test_predictions_in_another_scheme_are_noticed():
+    labels = ["O", "B-A", "I-A"]
+    ours, theirs = ([[f"{x.letter}-A" if x.letter != "O" else "O" for x in tags_of([("A", 0, 2), ("A", 3, 4)], 5, g)]] * 3
+                    for g in ("IOB1", "IOB2"))  # fmt: skip
+    assert tags.tagging_scores(ours, theirs)["f1_strict"] == 0.0
+    assert tags.doubtful_scheme(ours, "IOB2", labels) == "IOB1"
+    assert tags.doubtful_scheme(theirs, "IOB2", labels) == tags.doubtful_scheme(ours, "IOB1", labels) == ""
+    assert tags.doubtful_scheme([["O"]], "IOB2", labels) == ""
 
 
 def test_tags_without_beginnings():
