@@ -10,10 +10,9 @@ A scheme has its letters, the letters that may begin a span, those that may end 
 References: Ramshaw and Marcus, cmp-lg/9505040; Tjong Kim Sang and Veenstra, cs/9907006; Ratinov and Roth, W09-1119.
 """
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 from data.errors import DataError
 
@@ -21,6 +20,8 @@ OUTSIDE = "O"
 # What each letter of a tag means: M is the middle of BMES, L and U are the last and the only one of BILOU, W is a whole.
 MEANING = {"B": "B", "I": "I", "M": "I", "E": "E", "L": "E", "S": "S", "U": "S", "W": "S"}
 MARKS = "-_:/.|="
+Form: TypeAlias = Literal["letter first", "letter last", "letter only", "type only"]
+WITH_LETTERS: dict[Form, int] = {"letter first": 0, "letter last": -1, "letter only": 0}  # where the letter stands
 
 
 class Tag(NamedTuple):
@@ -74,7 +75,7 @@ NAMES: dict[str, tuple[str, dict[str, str]]] = {
 class Spelling:
     """How tags are written: letter and type in this order (B-PER) or the other (PER-B), the letter alone, the type alone."""
 
-    form: Literal["letter first", "letter last", "letter only", "type only"]
+    form: Form
     mark: str = "-"
     lower: bool = False
     outside: str = OUTSIDE
@@ -127,11 +128,11 @@ def spelling_of(tags: Iterable[str]) -> Spelling | None:
     outside = "o" if "o" in every and "O" not in every else OUTSIDE
     if not inside:
         return Spelling("letter first", outside=outside) if every else None
-    for form, place in (("letter first", 1), ("letter last", -2), ("letter only", None)):
+    for form, at in WITH_LETTERS.items():
         if all(Spelling(form).read(tag) for tag in inside):
-            letter = inside[0][{"letter first": 0, "letter last": -1, "letter only": 0}[form]]
-            return Spelling(form, "-" if place is None else inside[0][place], letter.islower(), outside)
-    for form in ("letter first", "letter last"):
+            mark = "-" if form == "letter only" else inside[0][1 if at == 0 else -2]
+            return Spelling(form, mark, inside[0][at].islower(), outside)
+    for form in WITH_LETTERS:
         read = [tag for tag in inside if Spelling(form).read(tag)]
         if 2 * len(read) > len(inside):
             odd = next(tag for tag in inside if tag not in read)
@@ -239,10 +240,9 @@ def name_of(grammar: str, tags: Iterable[str], spelling: Spelling) -> str:
     >>> name_of("IOBES", ["O", "B-X", "M-X", "S-X"], Spelling("letter first"))
     'BMES'
     """
-    places = {"letter first": 0, "letter last": -1, "letter only": 0}
-    if grammar != "IOBES" or spelling.form not in places:
+    if grammar != "IOBES" or spelling.form not in WITH_LETTERS:
         return grammar
-    letters = {tag[places[spelling.form]].upper() for tag in tags if not re.fullmatch("[Oo]", tag)}
+    letters = {tag[WITH_LETTERS[spelling.form]].upper() for tag in tags if tag not in ("O", "o")}
     for name, own in (("BILOU", "LU"), ("BMEWO", "W"), ("BMES", "M")):
         if letters & set(own):
             return name
