@@ -8,6 +8,7 @@
     loop        the loop's own time beside the step of bert_tiny
     pipeline    tokens/s of the data pipeline against the step of bert_tiny
     patching    a grid of activation patches against a loop of single patched forwards
+    revision    training steps and generation of this checkout against another one, named by --against
     start       seconds from the command to the first step of bert_small, cold and warm
 
 `python -m experiments.bench_finetune` compares fine-tuning with Hugging Face's Trainer, in scores and in speed.
@@ -34,6 +35,7 @@ BENCHES = {  # name: (module, function); the function's keyword arguments are it
     "loop": ("experiments.bench_loop", "bench_loop"),
     "pipeline": ("experiments.bench_loop", "bench_pipeline"),
     "patching": ("experiments.bench_patching", "bench_patching"),
+    "revision": ("experiments.bench_revision", "bench_revision"),
     "start": ("experiments.bench_start", "bench_start"),
 }
 
@@ -48,6 +50,7 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--rounds", type=positive, help="turns of each contestant")
     parser.add_argument("--steps", type=positive, help="steps in a turn")
     parser.add_argument("--loop", choices=("scan", "unroll"), help="how our layers are run")
+    parser.add_argument("--against", help="folder of another checkout of this project; for revision")
     parser.add_argument("--peer-python", help="interpreter with torch and transformers; default this one")
     options = vars(parser.parse_args(words))
     name, out = options.pop("name"), options.pop("out")
@@ -56,7 +59,13 @@ def main(words: list[str] | None = None) -> int:
     given = {option: value for option, value in options.items() if value is not None}
     if strange := sorted(set(given) - set(inspect.signature(bench).parameters)):
         parser.error(f"--{strange[0].replace('_', '-')} does not apply to {name}")
-    found = bench(**given)
+    parameters = inspect.signature(bench).parameters.values()
+    if missing := [p.name for p in parameters if p.default is p.empty and p.name not in given]:
+        parser.error(f"{name} needs --{missing[0].replace('_', '-')}")
+    try:
+        found = bench(**given)
+    except ValueError as error:
+        parser.error(str(error))
     write(name, found, out or RESULTS / f"bench_{name}.json")
     return 0
 

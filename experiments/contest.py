@@ -9,18 +9,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+ROOT = Path(__file__).parent.parent
+
 
 class Contestant:
     """A process that has its step ready and takes as many as it is asked for, when it is asked.
 
-    It runs `python -m MODULE WORDS...`, which ends in `serve`.
+    It runs `python -m MODULE WORDS...`, which ends in `serve`, with the packages of the checkout `root`.
     """
 
-    def __init__(self, python: str, module: str, *words: str):
+    def __init__(self, python: str, module: str, *words: str, root: Path = ROOT):
         environment = {**os.environ, "JAX_PLATFORMS": "cpu", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
         self._process = subprocess.Popen(
             [python, "-m", module, *words],
-            cwd=Path(__file__).parent.parent,
+            cwd=root,  # which comes first on the path of `python -m`
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from experiments import bench, bench_attention, bench_bert_step
+from experiments import bench, bench_attention, bench_bert_step, bench_revision
 from experiments.contest import Contestant
 from kernels.chunks import chunk_size
 
@@ -67,3 +67,21 @@ def test_contestants_of_attention_compute_the_same(monkeypatch):
     assert found["whole_over_chunked_at_160"] == pytest.approx(
         found["whole_ms_at_160"] / found["chunked_ms_at_160"], 0.02
     )
+
+
+def test_two_checkouts_race_with_their_own_packages(tmp_path, monkeypatch, capsys):
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments" / "contest.py").touch()
+    (tmp_path / "trivial.py").write_text(
+        "print('[]', flush=True)\nfor line in __import__('sys').stdin: print([0.5], flush=True)\n"
+    )
+    taken = bench_revision.run_race("trivial", (), 1, 2, {"there": tmp_path})
+    assert taken == {"there": [0.5, 0.5]}
+    with pytest.raises(RuntimeError, match=r"trivial loupe ended"):  # this checkout has no such module
+        bench_revision.run_race("trivial", (), 1, 1, {"here": bench_revision.ROOT})
+    with pytest.raises(SystemExit):
+        bench.main(["revision", "--against", str(tmp_path / "nowhere")])
+    assert "is no checkout of this project" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        bench.main(["revision"])
+    assert "revision needs --against" in capsys.readouterr().err
