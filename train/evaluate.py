@@ -17,7 +17,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from train import cli
 from train.command import InputError, configure_jax, run_command
@@ -71,7 +71,10 @@ def main() -> int:
 
         replace_text(place, json.dumps(scores, indent=2, ensure_ascii=False) + "\n")
     for key, value in scores.items():
-        print(f"{key:24} {value:,}" if isinstance(value, int) else f"{key:24} {value:.4f}")
+        print(
+            f"{key:24} "
+            + (value if isinstance(value, str) else f"{value:,}" if isinstance(value, int) else f"{value:.4f}")
+        )
     if place is not None:
         print(f"written to {place}")
     return 0
@@ -87,7 +90,7 @@ def in_words(argv: list[str]) -> bool:
         return bool({"tasks", "harness"} & set(cli.split(argv, EvaluateOptions)[0]))
 
 
-def score_run(request: cli.Request) -> tuple[dict[str, float], Path | None]:
+def score_run(request: cli.Request) -> tuple[dict[str, Any], Path | None]:
     """The scores of a run, and the file that they go to."""
     from train.run import Run
 
@@ -108,18 +111,21 @@ def score_run(request: cli.Request) -> tuple[dict[str, float], Path | None]:
     return run.evaluate(documents, data=request.experiment.data) | {"step": run.step}, place
 
 
-def score_task(run: "Run", request: cli.Request, other: bool) -> dict[str, float]:
-    """The scores of a fine-tuned run on its held-out examples, or on those of another source, with the labels of the run."""
+def score_task(run: "Run", request: cli.Request, other: bool) -> dict[str, Any]:
+    """The scores of a fine-tuned run on its held-out examples, or on those of another source, with the labels of the run; and how
+    they were counted."""
     if not other:
-        return run.evaluate()
-    from data.tasks.held_out import open_scored
+        evaluator, floors = run.task_evaluator(), run.folder.floors()
+    else:
+        from data.tasks.held_out import open_scored
 
-    with needed_data(request.name):
-        examples = open_scored(request.experiment.task_data, run.tokenizer)
-    return run.task_evaluator(examples).full(run.params)
+        with needed_data(request.name):
+            examples = open_scored(request.experiment.task_data, run.tokenizer)
+        evaluator, floors = run.task_evaluator(examples), {}
+    return evaluator.full(run.params) | floors | dict(evaluator.signatures)
 
 
-def score_published(request: cli.Request) -> tuple[dict[str, float], Path | None]:
+def score_published(request: cli.Request) -> tuple[dict[str, Any], Path | None]:
     """The scores of a published folder, and the file that they go to, if one was named."""
     from train.published_run import GLANCE, WHOLE, evaluate, evaluate_task
 

@@ -1,7 +1,8 @@
 """The evaluator: parameters scored on held-out documents, during training and after it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -25,6 +26,7 @@ class Evaluator:
     """Scores parameters on held-out documents, under each way of corrupting a row that the objective knows."""
 
     samples_file = "samples.json"  # what a run folder keeps of `samples`
+    signatures: Mapping[str, str] = MappingProxyType({})  # a loss needs no word on how it is counted
 
     def __init__(self, built: Built, experiment: Experiment, tokenizer: Tokenizer, documents: Documents):
         self._built, self._experiment, self._tokenizer, self._documents = built, experiment, tokenizer, documents

@@ -30,7 +30,9 @@ def finish(folder: RunFolder, loop: Loop, evaluator: Scorer, target: TrainState)
     loop.keep_maps(step)
     loop.save(step)
     loop.checkpoints.wait()
-    folder.write("scores.json", scores | {"step": step})
+    folder.write("scores.json", scores | dict(evaluator.signatures) | {"step": step})
+    for name, signature in evaluator.signatures.items():
+        loop.console.say(f"{name}: {signature}")
     folder.write(evaluator.samples_file, evaluator.samples(params))
     early = {"early": True} if loop.selector.exhausted else {}
     loop.tracker.event("done", step=step, valid_loss=scores["valid_loss"], **early)

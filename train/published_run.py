@@ -113,7 +113,7 @@ def tagging(labels: tuple[str, ...]) -> Tagging:
     return Tagging(labels=labels) if spans else Tagging(labels=labels, scheme=None, metrics=("accuracy",))
 
 
-def evaluate_task(folder: str, experiment: Experiment, *, mesh: str = "") -> dict[str, float]:
+def evaluate_task(folder: str, experiment: Experiment, *, mesh: str = "") -> dict[str, Any]:
     """Every score of the task on the examples of `experiment.data.source`: those held out, or all where none are.
 
     Labels do not say which of two schemes with the same letters a head writes its tags in. Where its answers clearly follow
@@ -131,7 +131,7 @@ def evaluate_task(folder: str, experiment: Experiment, *, mesh: str = "") -> dic
             )
             examples = open_scored(replace(data, task=replace(data.task, scheme=other)), tokenizer)
             evaluator = TaskEvaluator(built, experiment, examples, tokenizer)
-    return evaluator.full(params)
+    return evaluator.full(params) | dict(evaluator.signatures)
 
 
 def evaluate(folder: str, experiment: Experiment, *, mesh: str = "", most: int = WHOLE) -> dict[str, float]:

@@ -1,6 +1,6 @@
 """What the loop and the session ask of an evaluator."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
 from data.batch import Batch
@@ -12,6 +12,8 @@ class Scorer(Protocol):
 
     samples_file: str
     """What a run folder keeps of `samples`."""
+    signatures: Mapping[str, str]
+    """How the scores of `full` are counted, where their names do not say it: NAME_signature, as scores.json has it."""
 
     def quick(self, params: Params) -> dict[str, float]:
         """Scores on the first rows only: a look during training that costs little."""

@@ -147,7 +147,11 @@ def compare_runs(variants: Sequence[Variant]) -> dict[str, Any]:
     settings = {}
     for label in dict.fromkeys(run["setting"] for run in runs):
         mine = [run["scores"] for run in runs if run["setting"] == label]
-        names = [name for name in mine[0] if name not in NOT_SCORES and all(name in scores for scores in mine)]
+        names = [
+            name
+            for name in mine[0]
+            if name not in NOT_SCORES and all(isinstance(scores.get(name), int | float) for scores in mine)
+        ]
         settings[label] = {name: summed_up([scores[name] for scores in mine]) for name in names}
     return {"runs": runs, "settings": settings}
 

@@ -13,6 +13,7 @@ from data.tasks.choices import Classification, Generation
 from data.tasks.opened import TaskSet
 from data.tokenizers import Tokenizer
 from train.config import Experiment
+from train.metric_tokens import check_tokenizer
 from train.metrics import add_up, divide
 from train.objectives import Means, Measured
 from train.objectives.with_head import TaskObjective
@@ -22,7 +23,7 @@ from train.sharding import batch_sharding, gather_unstacked, place_batch
 from train.state import Built, Params
 from train.step import cast, make_measure
 from train.task_attributions import attributions
-from train.task_scores import Answered, label_targets, of_texts, scores
+from train.task_scores import Answered, counted_by, label_targets, of_texts, scores
 from train.writing import write
 
 TOGETHER = 32  # texts that are written at once
@@ -37,6 +38,9 @@ class TaskEvaluator:
     def __init__(self, built: Built, experiment: Experiment, held_out: TaskSet, tokenizer: Tokenizer):
         self._built, self.experiment, self.held_out, self.tokenizer = built, experiment, held_out, tokenizer
         self._placing = batch_sharding(built.mesh)
+        if isinstance(held_out.task, Generation):
+            check_tokenizer(held_out.task.metric_tokenizer)
+        self.signatures = signatures(counted_by(held_out))
         objective = experiment.objective
         predict = objective.predict if isinstance(objective, TaskObjective) else lambda model, batch: {}
         measure = make_measure(built.parts, objective, experiment.compute_dtype)
@@ -59,7 +63,9 @@ class TaskEvaluator:
         """Every score on every held-out example."""
         found = self._scores(params, None)
         if isinstance(self.held_out.task, Generation):
-            found |= of_texts(self.held_out, self.written(params))
+            written, counted = of_texts(self.held_out, self.written(params))
+            found |= written
+            self.signatures = signatures(counted)
         return found | {"held_out_examples": len(self.held_out)}
 
     def answers(self, params: Params, examples: TaskSet | None = None) -> Answered:
@@ -120,3 +126,8 @@ class TaskEvaluator:
                         if number != PADDING_ROW:
                             kept[number] = np.asarray(value, np.float32)
         return divide(add_up(seen)), found
+
+
+def signatures(counted: dict[str, str]) -> dict[str, str]:
+    """How scores were counted, under the names that stand beside them in scores.json."""
+    return {f"{name}_signature": text for name, text in counted.items()}

@@ -17,7 +17,7 @@ from data.tasks.choices import (
 )
 from data.tasks.opened import TaskSet
 from data.tasks.tagging import word_tags
-from train.answer_metrics import answer_scores, best_threshold, span_f1
+from train.answer_metrics import answer_scores, best_threshold, scoring_of, span_f1
 from train.tag_metrics import tagging_scores
 from train.task_metrics import classification_scores, multi_label_scores, regression_scores
 from train.text_metrics import generation_scores
@@ -83,12 +83,13 @@ def of_answers(task: Answers, held_out: TaskSet, answered: Answered, count: int)
     found = answers_of(task, examples, owner, extras, answered["start"], answered["end"])
     texts = [one.text(no_answer=task.no_answer, threshold=task.null_threshold) for one in found]
     golds = [[answer["text"] for answer in example["answers"]] for example in examples]
-    result = answer_scores(texts, golds)
+    scoring = scoring_of(task.scoring, golds)
+    result = answer_scores(texts, golds, scoring=scoring)
     if task.no_answer:
         spans = [one.text(no_answer=False) for one in found]
         differences = [min(one.difference, 1e9) for one in found]
-        best, threshold = best_threshold(spans, golds, differences, "f1")
-        result |= {"best_f1": best, "best_f1_threshold": threshold, "span_f1": span_f1(spans, golds)}
+        best, threshold = best_threshold(spans, golds, differences, "f1", scoring=scoring)
+        result |= {"best_f1": best, "best_f1_threshold": threshold, "span_f1": span_f1(spans, golds, scoring)}
     return result
 
 
@@ -101,12 +102,23 @@ def of_vectors(held_out: TaskSet, vectors: np.ndarray) -> dict[str, float]:
     return regression_scores(cosines, np.array(given, np.float32), ["spearman", "pearson"], "similarity")
 
 
-def of_texts(held_out: TaskSet, texts: list[str]) -> dict[str, float]:
-    """The scores of texts that were written for the first so many examples."""
+def of_texts(held_out: TaskSet, texts: list[str]) -> tuple[dict[str, float], dict[str, str]]:
+    """The scores of texts that were written for the first so many examples, and how they were counted."""
     assert isinstance(held_out.task, Generation)
     references = [example["references"] for example in held_out.examples[: len(texts)]]
     fitting = [name for name in held_out.task.metrics if name != "perplexity"]
-    return generation_scores(texts, references, fitting)[0]
+    return generation_scores(texts, references, fitting, tokenizer=held_out.task.metric_tokenizer)
+
+
+def counted_by(held_out: TaskSet) -> dict[str, str]:
+    """How the scores of tags and answers are counted: the scheme of the strict score, the script of answers."""
+    match held_out.task:
+        case Tagging(scheme=str(scheme)):
+            return {"f1_strict": f"scheme:{scheme}"}
+        case Answers(scoring=scoring):
+            golds = [[answer["text"] for answer in example["answers"]] for example in held_out.examples]
+            return {"f1": f"script:{scoring_of(scoring, golds)}"}
+    return {}
 
 
 def label_targets(rows: list[Any]) -> np.ndarray:

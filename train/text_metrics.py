@@ -2,22 +2,19 @@
 
 BLEU and chrF are out of 100, as they are published, and come with the signature without which the number means nothing. ROUGE and
 exact match are shares of 1. Every reference of a text counts: BLEU and chrF as sacrebleu has them, ROUGE as the
-best reference by f1, exact match as any.
+best reference by f1, exact match as any. A text that is its reference scores 1 (100) in every language.
 References: Post, arXiv:1804.08771; Popovic, W15-3049; Lin, W04-1013.
 """
 
 import math
-import re
-import unicodedata
 from collections.abc import Sequence
 
 from data.sentences import split_sentences
+from train.metric_tokens import bleu_tokenizer, characters, rouge_tokenizer, tokenize_by, unicode_words
 from train.task_metrics import METRICS, MetricError, check_metrics
 
 SACREBLEU = ("bleu", "chrf")
 ROUGE = ("rouge1", "rouge2", "rougeL", "rougeLsum")
-# How BLEU splits languages written without spaces; others by 13a. (ja-mecab needs a dictionary that is installed apart.)
-TOKENIZERS = {"zh": "zh", "ja": "char"}
 
 
 def generation_scores(
@@ -25,14 +22,14 @@ def generation_scores(
     references: Sequence[Sequence[str]],
     metrics: Sequence[str] | None = None,
     *,
-    language: str = "en",
+    tokenizer: str = "auto",
 ) -> tuple[dict[str, float], dict[str, str]]:
     """The scores of written texts, and how each was counted: sacrebleu's signatures, and the settings of ROUGE.
 
     Args:
         texts: what was written.
         references: for each text those that it is compared with, one or more; their number may differ.
-        language: two letters; decides BLEU's tokenizer and whether ROUGE takes stems (English only).
+        tokenizer: one of sacrebleu's by name, for BLEU and ROUGE; "auto" fits it to the script of the references.
 
     >>> scores, signatures = generation_scores(["the cat sat on the mat"], [["the cat sat on the mat"]])
     >>> round(scores["bleu"], 3), scores["rougeL"], signatures["bleu"].startswith("nrefs:1|case:mixed|eff:no|tok:13a")
@@ -42,26 +39,35 @@ def generation_scores(
     _check(texts, references)
     scores, signatures = {}, {}
     for name in (name for name in names if name in SACREBLEU):
-        scores[name], signatures[name] = sacrebleu_score(name, texts, references, language=language)
+        scores[name], signatures[name] = sacrebleu_score(name, texts, references, tokenizer=tokenizer)
     if asked := [name for name in names if name in ROUGE]:
-        scores |= rouge_scores(texts, references, asked, language=language)
-        stems = "yes" if language == "en" else "no"
-        signatures["rouge"] = (
-            f"stems:{stems}|tok:{'default' if language == 'en' else 'unicode'}|refs:best|mean|{_version('rouge-score')}"
-        )
+        scores |= rouge_scores(texts, references, asked, tokenizer=tokenizer)
+        used = rouge_tokenizer(tokenizer, (text for several in references for text in several))
+        stems = "yes" if used == "english" else "no"
+        signatures["rouge"] = f"stems:{stems}|tok:{used}|refs:best|mean|{_version('rouge-score')}"
     if "exact_match" in names:
         scores["exact_match"] = text_exact_match(texts, references)
     return {name: scores[name] for name in names}, signatures
 
 
 def sacrebleu_score(
-    name: str, texts: Sequence[str], references: Sequence[Sequence[str]], *, language: str = "en"
+    name: str, texts: Sequence[str], references: Sequence[Sequence[str]], *, tokenizer: str = "auto"
 ) -> tuple[float, str]:
-    """BLEU or chrF2 of a whole corpus, out of 100, and sacrebleu's signature."""
+    """BLEU or chrF2 of a whole corpus, out of 100, and sacrebleu's signature.
+
+    BLEU counts up to four tokens together. Where no reference has as many it would be 0 whatever was written, so the longer ones
+    are left out, as eff:yes in the signature says.
+    """
     from sacrebleu.metrics.bleu import BLEU
     from sacrebleu.metrics.chrf import CHRF
 
-    metric = BLEU(tokenize=TOKENIZERS.get(language, "13a")) if name == "bleu" else CHRF()
+    if name == "bleu":
+        every = [text for several in references for text in several]
+        metric = BLEU(tokenize=bleu_tokenizer(tokenizer, every))
+        if not any(len(metric.tokenizer(text).split()) >= metric.max_ngram_order for text in every):
+            metric = BLEU(tokenize=bleu_tokenizer(tokenizer, every), effective_order=True)
+    else:
+        metric = CHRF()
     most = max(len(several) for several in references)
     streams = [[several[at] if at < len(several) else None for several in references] for at in range(most)]
     score = metric.corpus_score(list(texts), streams).score  # pyright: ignore  (None: fewer references, as documented)
@@ -69,39 +75,36 @@ def sacrebleu_score(
 
 
 def rouge_scores(
-    texts: Sequence[str], references: Sequence[Sequence[str]], names: Sequence[str] = ROUGE, *, language: str = "en"
+    texts: Sequence[str], references: Sequence[Sequence[str]], names: Sequence[str] = ROUGE, *, tokenizer: str = "auto"
 ) -> dict[str, float]:
     """Mean f1 of n-grams (rouge1, rouge2) or longest common subsequences (rougeL; rougeLsum sentence by sentence).
 
-    rougeLsum takes the lines of a text for its sentences; a text of one line is cut into sentences first. The
-    tokenizer of rouge-score drops every letter that is not a to z, so texts of other languages are split at what
-    Unicode calls no letter, mark or number, Chinese and Japanese by character, and no stems are taken.
+    rougeLsum takes the lines of a text for its sentences; a text of one line is cut into sentences first. A reference of which
+    the tokenizer leaves nothing, as English does of other scripts, is compared in the words of any script, or in its characters.
+    One token has no pairs: there rouge2 is whether texts have the same tokens, but for English, where it is 0 as published.
     rouge-score still differs from ROUGE-1.5.5 in the third decimal.
     """
     from rouge_score.rouge_scorer import RougeScorer
 
-    english = language == "en"
-    scorer = RougeScorer(list(names), use_stemmer=english, tokenizer=None if english else UnicodeWords())
+    chosen = rouge_tokenizer(tokenizer, (text for several in references for text in several))
+    ways = [tokenize_by(chosen), unicode_words, characters]
+    scorers = [RougeScorer(list(names), tokenizer=_Tokenizer(way)) for way in ways]
     total = dict.fromkeys(names, 0.0)
     for text, several in zip(texts, references, strict=True):
-        found = scorer.score_multi([on_lines(reference) for reference in several], on_lines(text))
+        at = next((at for at, way in enumerate(ways) if any(map(way, several))), 0)
+        found = scorers[at].score_multi([on_lines(reference) for reference in several], on_lines(text))
         for name in names:
             total[name] += found[name].fmeasure
+        if "rouge2" in names and (at or chosen != "english") and (ours := ways[at](text)) and len(ours) < 2:
+            total["rouge2"] += any(ways[at](reference) == ours for reference in several)
     return {name: float(total[name] / len(texts)) for name in names}
 
 
-class UnicodeWords:
-    """A tokenizer for rouge-score: runs of letters, marks and numbers of any script; Han and kana one by one."""
+class _Tokenizer:
+    """What rouge-score asks of a tokenizer."""
 
-    def tokenize(self, text: str) -> list[str]:
-        """
-        >>> UnicodeWords().tokenize("Grüße, 你好!")
-        ['grüsse', '你', '好']
-        """
-        folded = unicodedata.normalize("NFKC", text).casefold()
-        spaced = re.sub(r"([\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff])", r" \1 ", folded)
-        kept = (letter if unicodedata.category(letter)[0] in "LMN" else " " for letter in spaced)
-        return "".join(kept).split()
+    def __init__(self, tokenize):
+        self.tokenize = tokenize
 
 
 def on_lines(text: str) -> str:

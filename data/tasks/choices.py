@@ -6,7 +6,7 @@ A column has several names where files disagree: of `("sentence", "content", "te
 """
 
 import string
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from data.errors import DataError
@@ -18,6 +18,11 @@ Names: TypeAlias = tuple[str, ...]
 SchemeName: TypeAlias = Literal[
     "auto", "IOB1", "IOB2", "BIO", "IOE1", "IOE2", "IO", "IOBES", "BIOES", "BILOU", "BMES", "BMEWO", "BIOS", "IOBE"
 ]
+# How answers and texts are scored is no part of what the data is, so it does not stand in the repr, nor in a fingerprint.
+AnswerScoring: TypeAlias = Literal[
+    "auto", "squad", "unicode", "cmrc2018", "mlqa-en", "mlqa-es", "mlqa-de", "mlqa-ar", "mlqa-vi", "mlqa-hi", "mlqa-zh"
+]
+MetricTokenizer: TypeAlias = Literal["auto", "13a", "intl", "zh", "char", "ja-mecab", "ko-mecab", "none"]
 LABELS_COLUMN: Names = ("label", "labels", "class")
 
 
@@ -137,6 +142,8 @@ class Answers:
     """Whether an answer that is not where the source says, or an empty question, is an error; otherwise it is left out of
     training, counted and told."""
     metrics: Names = ("exact_match", "f1")
+    scoring: AnswerScoring = field(default="auto", repr=False)
+    """Whose script counts exact match and f1; auto: CMRC 2018's for scripts that write no spaces, else SQuAD's."""
 
     def __post_init__(self):
         check_metrics("Answers", self.metrics)
@@ -212,6 +219,8 @@ class Generation:
     """Tokens of a target with its end; None: as many as a row has, or with one side half of it."""
     prompt: str | None = None
     metrics: Names = ("rouge1", "rouge2", "rougeL")
+    metric_tokenizer: MetricTokenizer = field(default="auto", repr=False)
+    """How BLEU and ROUGE split texts, by sacrebleu's names; auto fits the script of the references."""
 
     def __post_init__(self):
         check_metrics("Generation", self.metrics)

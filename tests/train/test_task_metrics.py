@@ -357,13 +357,96 @@ def test_rouge_takes_the_best_reference_and_sentences_for_lines():
     assert swapped["rougeLsum"] == 1.0 > swapped["rougeL"]
 
 
+LANGUAGES = {
+    "Chinese": "今天天气很好。我们出去玩吧。", "Japanese": "今日はとても良い天気です。", "Korean": "오늘은 날씨가 아주 좋습니다.",
+    "Thai": "วันนี้อากาศดีมาก", "Khmer": "ថ្ងៃនេះអាកាសធាតុល្អ", "Russian": "Сегодня очень хорошая погода.",
+    "Arabic": "الطقس جميل جدا اليوم", "Hindi": "आज मौसम बहुत अच्छा है।", "Greek": "Καιρός είναι πολύ καλός.",
+    "German": "Übermütige Bären äßen Öl.", "Tibetan": "བཀྲ་ཤིས་བདེ་ལེགས།", "English": "It is a very fine day.", "digits": "1 2 3 4 5",
+    "one word": "да", "one character": "好", "marks": "?!…", "emoji": "😀",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_text_that_is_its_reference_scores_all_there_is(language):
+    text = LANGUAGES[language]
+    scores, _ = texts.generation_scores([text] * 3, [[text]] * 3)
+    whole = {name: 100.0 if name in texts.SACREBLEU else 1.0 for name in scores}
+    assert scores == pytest.approx(whole), scores
+    other = LANGUAGES["English" if language != "English" else "Russian"]
+    assert (
+        texts.generation_scores([other] * 3, [[text]] * 3)[0]["rouge1"] < 0.1
+    )  # a full stop, where there are marks only
+    mixed = [text, *["The cat sat on the mat again."] * 40]  # one line of it among English ones
+    assert texts.rouge_scores(mixed, [[text] for text in mixed], ["rouge1", "rougeL"]) == {"rouge1": 1.0, "rougeL": 1.0}
+    if language not in ("marks", "emoji"):
+        assert answers.scoring_of("auto", [[text]]) in ("squad", "unicode", "cmrc2018")
+        found = answers.answer_scores([text + "."], [[text]], scoring=answers.scoring_of("auto", [[text]]))
+        assert set(found.values()) == {1.0}
+
+
 def test_other_languages_keep_their_letters_and_their_endings():
     chinese = [["今天天气很好。我们出去玩吧。"]]
-    scores, signatures = texts.generation_scores(["今天天气很好。"], chinese, language="zh")
+    scores, signatures = texts.generation_scores(["今天天气很好。"], chinese)
     assert "tok:zh" in signatures["bleu"] and 0 < scores["rouge1"] < 1 and scores["rouge2"] > 0
-    assert texts.rouge_scores(["läuft"], [["laufen"]], ["rouge1"], language="de") == {"rouge1": 0.0}
+    assert signatures["rouge"].startswith("stems:no|tok:unicode|")
+    assert texts.rouge_scores(["läuft"], [["laufen"]], ["rouge1"], tokenizer="intl") == {"rouge1": 0.0}
     assert texts.rouge_scores(["running"], [["runs"]], ["rouge1"]) == {"rouge1": 1.0}
-    assert texts.rouge_scores(["running"], [["runs"]], ["rouge1"], language="de") == {"rouge1": 0.0}
+    assert texts.rouge_scores(["running"], [["runs"]], ["rouge1"], tokenizer="intl") == {"rouge1": 0.0}
+    char = texts.generation_scores(["abc"], [["abd"]], tokenizer="char")
+    assert (
+        char[0]["rouge1"] == pytest.approx(2 / 3) and "tok:char" in char[1]["bleu"] and "tok:char" in char[1]["rouge"]
+    )
+
+
+def test_english_is_counted_as_rouge_score_and_sacrebleu_count_it():
+    from rouge_score.rouge_scorer import RougeScorer
+    from sacrebleu.metrics.bleu import BLEU
+
+    ours = ["The dogs' café was running well!", "A naive view, they said; nothing else mattered to them."]
+    golds = ["The dog's cafe runs very well.", "A naïve view, it was said: nothing else matters to anyone at all. " * 3]
+    scores, signatures = texts.generation_scores(
+        ours, [[gold] for gold in golds], ["bleu", "rouge1", "rouge2", "rougeL"]
+    )
+    scorer = RougeScorer(["rouge1", "rouge2", "rougeL"], use_stemmer=True)
+    theirs = [scorer.score(gold, our) for gold, our in zip(golds, ours, strict=True)]
+    for name in ("rouge1", "rouge2", "rougeL"):
+        assert scores[name] == pytest.approx(np.mean([one[name].fmeasure for one in theirs]))
+    assert scores["bleu"] == BLEU().corpus_score(ours, [golds]).score
+    assert "|tok:13a|" in signatures["bleu"] and "stems:yes|tok:english" in signatures["rouge"]
+
+
+def test_a_tokenizer_that_is_not_there_is_one_line():
+    pytest.importorskip("sacrebleu")
+    try:
+        import MeCab  # noqa: F401
+    except ImportError:
+        from train.metric_tokens import check_tokenizer
+
+        with pytest.raises(
+            metrics.MetricError, match=r"pip install 'sacrebleu\[ja\]', or use --data.task.metric_tokenizer char"
+        ):
+            check_tokenizer("ja-mecab")
+
+
+def test_answers_are_compared_as_their_language_asks():
+    assert (
+        answers.answer_scores(["北京。"], [["北京"]])["exact_match"] == 0.0
+    )  # SQuAD's script, which knows ASCII marks only
+    chinese = answers.answer_scores(["北京大学"], [["北京的大学。"]], scoring="cmrc2018")
+    assert chinese == {
+        "f1": pytest.approx(2 * 0.5 * 0.4 / 0.9),
+        "exact_match": 0.0,
+    }  # the longest common run: two of four, of five
+    assert answers.answer_scores(["das Haus"], [["Ein Haus!"]], scoring="mlqa-de")["exact_match"] == 1.0
+    assert answers.answer_scores(["北京大学"], [["大学北京"]], scoring="mlqa-zh")["f1"] == 1.0
+    assert answers.f1("«Москва»", "москва", scoring="unicode") == 1.0
+    assert (
+        answers.best_threshold(["北京。"], [["北京"]], [0.0], scoring="cmrc2018")[0]
+        == answers.span_f1(["北京。"], [["北京"]], "cmrc2018")
+        == 1
+    )
+    with pytest.raises(metrics.MetricError, match="no scoring of answers is called mlqa-xx"):
+        answers.exact_match("a", "a", scoring="mlqa-xx")
 
 
 def test_empty_texts_have_scores():
