@@ -6,7 +6,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from data.errors import DataError
@@ -46,16 +46,32 @@ def built_whole(folder: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def set_aside(folder: Path) -> None:
-    """Remove a folder that is not to be trusted, in one step for whoever looks for it meanwhile."""
+def inode(folder: Path) -> int | None:
+    """What tells a folder from another one that took its place; None where there is none."""
+    try:
+        return folder.stat().st_ino
+    except OSError:
+        return None
+
+
+def set_aside(folder: Path, judged: int | None = None) -> bool:
+    """Remove a folder that is not to be trusted, in one step for whoever looks for it meanwhile; whether it was there.
+
+    With the inode that it had when it was judged, one that somebody else has put in its place since is left there.
+    """
     removed = folder.parent / f".building-{folder.name}-{uuid.uuid4().hex[:8]}"
     try:
         folder.rename(removed)
+        if judged is not None and inode(removed) != judged:
+            with suppress(OSError):  # a third one came in between, of the same content
+                removed.rename(folder)
+                return False
     except FileNotFoundError:
-        return
+        return False
     except OSError as error:
         raise _told(error, folder.parent) from error
     shutil.rmtree(removed, ignore_errors=True)
+    return True
 
 
 def _told(error: OSError, folder: Path) -> DataError:

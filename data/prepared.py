@@ -1,7 +1,7 @@
 """A source made ready for training: tokenised once, split, and kept in the cache folder under a hash of its making.
 
     CACHE/prepared/python_docs-1f0c9a2b4d5e6f70/
-        meta.json              written last; names every file with its size, or the folder is not trusted
+        meta.json              written last; names every file with its size and checksums, or the folder is not trusted
         tokens-00000.array_record ...   lengths.npy   record_offsets.npy   sentence_ends.npy   sentence_offsets.npy
         held_out.npy           numbers of the held-out documents        held_out.jsonl.gz   their text
         unigram_counts.npy     of the training part                     tokenizer/
@@ -24,7 +24,8 @@ from typing import Any
 import numpy as np
 
 from data.building import FORMAT, Say, build
-from data.cache import built_whole, cache_folder, set_aside
+from data.cache import built_whole, cache_folder, inode, set_aside
+from data.checksums import checksums, damaged, note_verified
 from data.config import TextData
 from data.corpus import Corpus, open_corpora
 from data.documents import Layout, Part, StoredDocuments
@@ -105,7 +106,7 @@ def open_prepared(data: TextData, *, say: Say = print) -> Prepared:
 def _open_or_build(data: TextData, corpora: list[Corpus], say: Say, ask_first: bool = False) -> Prepared:
     slug = re.sub(r"[^A-Za-z0-9]+", "_", str(data.source)).strip("_")[:40]
     folder = cache_folder() / "prepared" / f"{slug}-{_key(data, corpora)}"
-    prepared = _trusted(folder)
+    prepared = _trusted(folder, say)
     if prepared is None:
         if large := next((corpus for corpus in corpora if corpus.large and ask_first), None):
             raise NotPrepared(f"{large.word} has not been tokenised yet, which takes a while", _arguments(data))
@@ -120,12 +121,19 @@ def _build(data: TextData, corpora: list[Corpus], folder: Path, say: Say) -> Pre
     started = time.monotonic()
     with built_whole(folder) as building:
         meta = build(building, data, corpora, say)
+        for before, after in zip(corpora, open_corpora(data.source), strict=True):
+            if before.fingerprint != after.fingerprint:
+                raise DataError(
+                    f"{before.word} changed while it was read; run the command again once it stays as it is"
+                )
         files = {str(p.relative_to(building)): p.stat().st_size for p in sorted(building.rglob("*")) if p.is_file()}
+        meta |= {"files": files, "checksums": checksums(building)}
+        note_verified(building, files)
         with (building / "meta.json").open("w", encoding="utf-8") as file:
-            json.dump(meta | {"files": files}, file, indent=1)
+            json.dump(meta | {"meta_checksum": _meta_checksum(meta)}, file, indent=1)
             file.flush()
             os.fsync(file.fileno())
-    prepared = _trusted(folder)
+    prepared = _trusted(folder, say)
     if prepared is None:
         raise DataError(f"{folder} vanished or changed while it was built; run the command again")
     train = prepared.train
@@ -149,17 +157,33 @@ def _key(data: TextData, corpora: list[Corpus]) -> str:
     return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _trusted(folder: Path) -> Prepared | None:
-    """The prepared folder, if it is there and each of its files is as long as it was when it was finished."""
+def _trusted(folder: Path, say: Say) -> Prepared | None:
+    """The prepared folder, if it is there and its files are what they were when it was finished; else it is removed, and that is
+    said."""
+    judged = inode(folder)
+    if judged is None:
+        return None
     try:
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-        whole = all((folder / name).stat().st_size == size for name, size in meta["files"].items())
-    except (OSError, ValueError, KeyError):
-        whole = False
-    if whole:
+        stored = meta.pop("meta_checksum", None)
+        if stored is None:
+            reason = "it was made by an earlier version, without checksums"
+        elif stored != _meta_checksum(meta):
+            reason = "meta.json is not as it was written"
+        else:
+            name = damaged(folder, meta["files"], meta["checksums"])
+            reason = name and f"{name} is not as it was written"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        reason = f"it cannot be read: {error}"
+    if not reason:
         return Prepared(folder, meta)
-    set_aside(folder)  # damaged after it was built, if it is there at all
+    if set_aside(folder, judged):
+        say(f"{folder} is not used, as {reason}; it is made again")
     return None
+
+
+def _meta_checksum(meta: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(meta, sort_keys=True).encode()).hexdigest()
 
 
 def _arguments(data: TextData) -> tuple[str, ...]:

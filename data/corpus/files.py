@@ -136,29 +136,37 @@ def is_jsonl(path: Path) -> bool:
 
 
 class _DigestMemory:
-    """Hashes of file contents, remembered by path, size and time, so that a large corpus is not hashed at each start."""
+    """Hashes of file contents, so that a large corpus is not hashed at each start.
+
+    A file is known again by its path, inode, size, and the times of its last change: that of its content, which anybody may set,
+    and that of its inode, which nobody can. One that changed while it was read, or so lately that it may change again within
+    the clock's resolution, is not remembered.
+    """
 
     def __init__(self):
         self.path = cache_folder() / "file_digests.json"
         try:
-            self.known = json.loads(self.path.read_text())
-        except (OSError, ValueError):
+            stored = json.loads(self.path.read_text())
+            self.known = stored["files"] if stored["checksum"] == _checksum(stored["files"]) else {}
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             self.known = {}
         self.changed = False
 
     def digest(self, path: Path) -> str:
-        status = path.stat()
-        key = f"{path.resolve()} {status.st_size} {status.st_mtime_ns}"
-        if key not in self.known:
-            try:
-                with path.open("rb") as file:
-                    found = hashlib.file_digest(file, "sha256").hexdigest()
-            except PermissionError as error:
-                raise DataError(f"{path} may not be read; change its permissions with chmod") from error
-            if time.time() - status.st_mtime < FRESH_SECONDS:
-                return found
-            self.known[key], self.changed = found, True
-        return self.known[key]
+        place = str(path.resolve())
+        try:
+            with path.open("rb") as file:
+                before = _identity(file.fileno())
+                known = self.known.get(place)
+                if known is not None and known[0] == before:
+                    return known[1]
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+                after = _identity(file.fileno())
+        except PermissionError as error:
+            raise DataError(f"{path} may not be read; change its permissions with chmod") from error
+        if before == after and time.time_ns() - max(before[-2:]) > FRESH_SECONDS * 10**9:
+            self.known[place], self.changed = [before, found], True
+        return found
 
     def save(self) -> None:
         if not self.changed:
@@ -166,7 +174,16 @@ class _DigestMemory:
         try:  # only a memory: a cache that cannot be written costs a second hashing, no more
             self.path.parent.mkdir(parents=True, exist_ok=True)
             temporary = self.path.with_suffix(f".{os.getpid()}")
-            temporary.write_text(json.dumps(self.known))
+            temporary.write_text(json.dumps({"checksum": _checksum(self.known), "files": self.known}))
             temporary.replace(self.path)
         except OSError:
             pass
+
+
+def _identity(file: int) -> list[int]:
+    status = os.fstat(file)
+    return [status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+
+
+def _checksum(files: dict) -> str:
+    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()

@@ -13,7 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.cache import built_whole
+from data import checksums
+from data.building import build
+from data.cache import built_whole, inode, set_aside
 from data.config import TextData
 from data.documents import RECORD_TOKENS, Piece
 from data.errors import DataError, NotPrepared
@@ -218,16 +220,94 @@ def test_a_killed_preparer_leaves_nothing_that_is_trusted(tmp_path, monkeypatch)
     assert not left.exists()
 
 
-def test_a_damaged_folder_is_built_again(tmp_path, monkeypatch):
+def damage(path: Path, how: str, place: int | None = None) -> None:
+    """Cut a file, or flip one bit of it and leave its size and its time of change as they were."""
+    content, status = bytearray(path.read_bytes()), path.stat()
+    if how == "cut":
+        path.write_bytes(content[:-7])
+        return
+    content[len(content) // 2 if place is None else place] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+@pytest.mark.parametrize("how", ["cut", "flip"])
+def test_a_damaged_folder_is_built_again_and_that_is_said(how, tmp_path, monkeypatch):
     monkeypatch.setenv("LOUPE_CACHE", str(tmp_path))
     data = TextData(Synthetic(40), Bytes(), row_length=16)
     folder = open_prepared(data).folder
-    before = open_prepared(data).fingerprint
-    for name in ("tokens-00000.array_record", "meta.json", "lengths.npy"):
-        path = folder / name
-        path.write_bytes(path.read_bytes()[:-7])
-        assert open_prepared(data).fingerprint == before
-        assert path.stat().st_size > 0
+    before = open_prepared(data)
+    read = before.fingerprint, before.valid_texts(), before.train.ids(3).tolist()
+    names = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    assert {"tokens-00000.array_record", "meta.json", "held_out.npy"} <= set(map(str, names))
+    for name in names:
+        damage(folder / name, how)
+        heard: list[str] = []
+        again = open_prepared(data, say=heard.append)
+        assert (again.fingerprint, again.valid_texts(), again.train.ids(3).tolist()) == read, name
+        assert name.name in heard[0] or "cannot be read" in heard[0], heard
+        assert "it is made again" in heard[0]
+        assert open_prepared(data, say=heard.append).folder == folder and len(heard) < 7
+
+
+def test_a_folder_of_an_earlier_version_is_made_again(tmp_path, monkeypatch):
+    monkeypatch.setenv("LOUPE_CACHE", str(tmp_path))
+    data = TextData(Synthetic(40), Bytes(), row_length=16)
+    folder = open_prepared(data).folder
+    meta = json.loads((folder / "meta.json").read_text())
+    for name in ("checksums", "meta_checksum"):
+        del meta[name]
+    (folder / "meta.json").write_text(json.dumps(meta))
+    heard: list[str] = []
+    assert open_prepared(data, say=heard.append).fingerprint == meta["fingerprint"]
+    assert "without checksums" in heard[0]
+
+
+def test_large_files_are_read_whole_once_they_changed_and_else_by_samples(tmp_path, monkeypatch):
+    monkeypatch.setattr(checksums, "BLOCK", 16)
+    monkeypatch.setattr(checksums, "WHOLE", 100)
+    (tmp_path / "small").write_bytes(b"s" * 40)
+    (tmp_path / "large").write_bytes(os.urandom(10_000))
+    sizes, stored = {"small": 40, "large": 10_000}, checksums.checksums(tmp_path)
+    checksums.note_verified(tmp_path, sizes)
+    read: list[int] = []
+    blocks = checksums._blocks
+    monkeypatch.setattr(checksums, "_blocks", lambda path, numbers: read.append(len(numbers)) or blocks(path, numbers))
+    assert checksums.damaged(tmp_path, sizes, stored) == "" and sorted(read) == [3, checksums.SAMPLED]
+    read.clear()
+    os.utime(tmp_path / "large")  # copied, perhaps: read whole once, and then by samples again
+    assert checksums.damaged(tmp_path, sizes, stored) == checksums.damaged(tmp_path, sizes, stored) == ""
+    assert read == [3, 625, 3, checksums.SAMPLED]
+    damage(tmp_path / "large", "flip", 7_777)
+    assert checksums.damaged(tmp_path, sizes, stored) == "large"
+    (tmp_path / checksums.VERIFIED).write_text("[")
+    assert checksums.damaged(tmp_path, sizes, stored) == "large"
+
+
+def test_a_folder_that_took_the_place_of_a_judged_one_stays(tmp_path):
+    folder = tmp_path / "made"
+    folder.mkdir()
+    judged = inode(folder)
+    folder.rename(tmp_path / "old")
+    folder.mkdir()
+    (folder / "new").touch()
+    assert not set_aside(folder, judged) and (folder / "new").is_file()
+    assert set_aside(folder, inode(folder)) and not folder.exists()
+
+
+def test_text_that_changes_while_it_is_read_is_not_kept(tmp_path, monkeypatch):
+    monkeypatch.setenv("LOUPE_CACHE", str(tmp_path / "cache"))
+    path = tmp_path / "a.txt"
+    path.write_text("One text.\n\nAnother text.\n\nA third.\n" * 20)
+
+    def changed(*arguments):
+        path.write_text(path.read_text().replace("third", "fourth"))
+        return build(*arguments)
+
+    monkeypatch.setattr("data.prepared.build", changed)
+    with pytest.raises(DataError, match="changed while it was read"):
+        open_prepared(TextData(Files(str(path)), Bytes(), row_length=16))
+    assert not list((tmp_path / "cache" / "prepared").iterdir())
 
 
 def test_the_held_out_file_is_deterministic_and_enough(prepared, tmp_path):
