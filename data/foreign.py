@@ -4,6 +4,7 @@ The packages model and data may not import each other, so each has this file; a 
 """
 
 import contextlib
+import itertools
 import json
 import os
 import re
@@ -12,14 +13,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 MOST_BYTES = 32 << 20  # of a JSON file; the values of one take up to 25 times as much memory
 DEPTH = 100  # of lists and objects in each other
 DIGITS = 100  # of a number; the longest in published files has 31
 LINE, WORD = 1_200, 300  # characters of a message, and of a word in it
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 _NOT_BRACKETS = bytes(code for code in range(256) if code not in b"[]{}")
+_STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 _KINDS = {dict: "object", list: "list"}
 _JOINERS = "\u200c\u200d"  # they belong to the spelling of words, and to emoji
 
@@ -141,8 +141,8 @@ def _depth(raw: bytes) -> int:
     """How deep lists and objects lie in each other, or a number that is not more than DEPTH and not less than that."""
     if (most := raw.count(b"[") + raw.count(b"{")) <= DEPTH:
         return most
-    brackets = np.frombuffer(_STRING.sub(b"", raw).translate(None, _NOT_BRACKETS), np.uint8)
-    return int(np.cumsum(np.where(brackets & 2, 1, -1), dtype=np.int64).max(initial=0))  # [ and { have that bit
+    brackets = _STRING.sub(b"", raw).translate(None, _NOT_BRACKETS)
+    return max(itertools.accumulate(_STEPS[code] for code in brackets), default=0)
 
 
 def _bounded(digits: str) -> str:

@@ -5,14 +5,16 @@ import io
 import json
 import os
 import shutil
+import zlib
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from data.corpus import open_corpora
 from data.documents import MemoryDocuments
 from data.errors import DataError
+from data.foreign import decode_json
 from data.sentences import encode_documents, text_bytes
 from data.sources import Source
 from data.tokenizers import Tokenizer
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from data.prepared import Prepared
 
 HELD_OUT = "held_out.jsonl.gz"
+MOST_BYTES = 256 << 20  # of held-out text
 
 
 def write_held_out(prepared: "Prepared", folder: str | Path) -> Path:
@@ -61,15 +64,23 @@ def write_texts(folder: Path, texts: Sequence[str]) -> None:
     (folder / HELD_OUT).write_bytes(buffer.getvalue())
 
 
+def read_lines(path: Path) -> list[Any]:
+    """The values of a gzipped file with one JSON value a line; ValueError for more text than a held-out part has."""
+    with gzip.open(path, "rb") as file:
+        content = file.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise ValueError(f"it holds more than {MOST_BYTES:,} bytes of text")
+    return [decode_json(line) for line in content.split(b"\n") if line]
+
+
 def read_texts(folder: str | Path) -> list[str]:
     """The texts of a held-out file."""
     path = Path(folder) / HELD_OUT
     try:
-        with gzip.open(path, "rt", encoding="utf-8") as file:
-            return [json.loads(line)["text"] for line in file.read().split("\n") if line]
+        return [str(line["text"]) for line in read_lines(path)]
     except FileNotFoundError as error:
         raise DataError(
             f"there is no {HELD_OUT} in {folder}; name a run folder, or a text with --data.source"
         ) from error
-    except (OSError, EOFError, ValueError, KeyError) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError, zlib.error) as error:
         raise DataError(f"{path} is damaged ({error}); name a text with --data.source") from error

@@ -7,7 +7,7 @@ said by the name of its tensor, and that names, shapes and sizes are bounded by 
 
 import math
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 from model.foreign import MOST_BYTES, decode_json, explained
 from model.published import HubError
@@ -73,6 +73,6 @@ def _checked(header: dict[str, Any], size: int) -> dict[str, Entry]:
     return entries
 
 
-def _sizes(values: Any) -> bool:
+def _sizes(values: Any) -> TypeGuard[list[int]]:
     """Whether a value is a list of numbers that count something."""
     return isinstance(values, list) and all(type(value) is int and value >= 0 for value in values)

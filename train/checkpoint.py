@@ -23,6 +23,8 @@ import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint._src.path import atomicity
 
+from data.errors import DataError
+from data.foreign import read_json
 from train.state import TrainState
 
 MANIFEST = "loupe_manifest.json"
@@ -228,12 +230,12 @@ def rank_of(metrics: dict[str, Any]) -> float:
 def check_manifest(folder: Path) -> str | None:
     """What is wrong with a checkpoint folder, or None when every file is as it was written."""
     try:
-        manifest = json.loads((folder / MANIFEST).read_text())
-    except FileNotFoundError:
+        manifest = read_json(folder / MANIFEST, DataError)
+    except DataError:
+        if (folder / MANIFEST).exists():
+            return "unreadable manifest"
         return "no manifest" if folder.is_dir() else "no such checkpoint"
-    except (OSError, ValueError):
-        return "unreadable manifest"
-    if not isinstance(manifest, dict) or not manifest:
+    if not manifest or not all(isinstance(entry, list) and len(entry) == 2 for entry in manifest.values()):
         return "unreadable manifest"
     for name, (size, digest) in manifest.items():
         path = folder / name
@@ -253,8 +255,8 @@ def mend_scores(checkpoints: Path) -> None:
     """
     for path in checkpoints.glob("*/metrics/metrics"):
         try:
-            json.loads(path.read_text())
-        except ValueError:
+            read_json(path, DataError)
+        except DataError:
             with contextlib.suppress(OSError):  # somebody else's run is only read
                 path.write_text("{}")
 

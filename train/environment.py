@@ -13,6 +13,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from data.errors import DataError
+from data.foreign import read_json
 from train.lines import replace_text
 
 ENVIRONMENT_FILE = "environment.json"
@@ -60,10 +62,12 @@ def write_environment(run_dir: str | Path, **extra: Any) -> dict[str, Any]:
     path = Path(run_dir) / ENVIRONMENT_FILE
     found = describe_environment(**extra)
     try:
-        before = json.loads(path.read_text(encoding="utf-8"))
-        found["earlier"] = [*before.pop("earlier", []), before]
-    except (OSError, ValueError, AttributeError, TypeError):
+        before = read_json(path, DataError)
+    except DataError:
         found["earlier"] = []
+    else:
+        earlier = before.pop("earlier", [])
+        found["earlier"] = [*(earlier if isinstance(earlier, list) else []), before]
     replace_text(path, json.dumps(found, indent=2, ensure_ascii=False) + "\n")
     return found
 

@@ -6,7 +6,6 @@ that stands in the way by its name; nothing is written then.
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -38,7 +37,9 @@ def main(words: list[str] | None = None) -> int:
     if not (options.run / "config.json").is_file():
         raise InputError(f"{options.run} is not a run folder (it has no config.json); give the folder of a run")
     configure_jax()
-    from model.hub import CONFIG, check_new, read_json
+    from model.foreign import read_json
+    from model.hub import CONFIG, check_new
+    from model.published import HubError
     from train.pretrained import is_published, save
     from train.run import Run
     from train.state import parameter_count
@@ -52,7 +53,7 @@ def main(words: list[str] | None = None) -> int:
 
         return tell_adapter(run, save_run_adapter(run, options.to))
     folder = save(run, options.to, family=options.family)
-    fields = read_json(folder / CONFIG)
+    fields = read_json(folder / CONFIG, HubError)
     (kind,) = fields["architectures"]
     print(
         f"{run.folder.path} after step {run.step}, {parameter_count(run.params):,} parameters, "
@@ -69,7 +70,9 @@ def main(words: list[str] | None = None) -> int:
 
 def tell_adapter(run: Any, folder: Path) -> int:
     """Say what was written, and how it is opened."""
-    fields = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    from model.foreign import read_json
+
+    fields = read_json(folder / "adapter_config.json", InputError)
     kept = fields["modules_to_save"]
     beside = f" with {', '.join(kept)}" if kept else ""
     print(f"{run.folder.path} after step {run.step}: the {fields['peft_type']} adapter{beside} in {folder}:")

@@ -20,6 +20,8 @@ from typing import Any
 
 import numpy as np
 
+from data.foreign import decode_json
+
 METRICS_FILE = "metrics.jsonl"
 WRITE_OUT_SECONDS = 1.0  # lines wait in memory at most so long: `tail -f` stays alive, a step costs no system call
 TIMING_FIELDS = frozenset({"time", "seconds", "mfu"})
@@ -128,10 +130,10 @@ def parse(raw: bytes) -> dict[str, Any] | None:
     ({'step': 3, 'loss': 1.5}, None, None)
     """
     try:
-        line = json.loads(raw) if raw.endswith(b"\n") else None
-    except (ValueError, RecursionError):
+        line = decode_json(raw) if raw.endswith(b"\n") else None
+    except ValueError:
         return None
-    return line if isinstance(line, dict) and type(line.get("step")) is int else None
+    return line if isinstance(line, dict) and type(line.get("step")) is int and 0 <= line["step"] < 2**63 else None
 
 
 def cut_after(path: Path, step: int) -> None:

@@ -20,7 +20,6 @@ Attributions are integrated gradients of the log-probability of the predicted cl
 mistakes are enough, since the report shows the surest ones only. `surest_mistakes` says which.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,9 +28,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from data.errors import DataError
+from data.foreign import read_json
 from train.task_metrics import log_softmax
 
 FILE = "predictions.json"
+MOST_BYTES = 256 << 20
 DIGITS = 5  # of probabilities and attributions
 
 
@@ -66,7 +68,7 @@ class Predictions:
     def read(cls, folder: str | Path) -> "Predictions | None":
         """The predictions of a run folder; None where there are none, or the file is not what it should be."""
         try:
-            value = json.loads((Path(folder) / FILE).read_text(encoding="utf-8"))
+            value = read_json(Path(folder) / FILE, DataError, most=MOST_BYTES)
             labels, examples = tuple(map(str, value["labels"])), value["examples"]
             targets = np.array([int(one["target"]) for one in examples], np.int64)
             predicted = np.array([int(one["predicted"]) for one in examples], np.int64)
@@ -74,7 +76,7 @@ class Predictions:
             texts = [
                 (str(text),) if isinstance(text := one["text"], str) else tuple(map(str, text)) for one in examples
             ]
-        except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        except (ValueError, KeyError, TypeError, OverflowError):
             return None
         fits = len(targets) > 0 and probabilities.shape == (len(targets), len(labels))
         numbers = np.concatenate([targets, predicted])

@@ -12,7 +12,8 @@ from data.tokenizers import Tokenizer
 from model.decoder import LanguageModel
 from model.encoder import Encoder, MaskedLanguageModel
 from model.encoder_decoder import EncoderDecoder
-from model.hub import read_json
+from model.foreign import read_json
+from model.published import HubError
 from model.ragged import GenerationError, places
 from train.objectives import NextToken, PrefixLM, SpanCorruption
 from train.pretrained import Opened
@@ -68,15 +69,20 @@ def manner_of(opened: Opened) -> Manner:
     if opened.pretrained is not None:
         folder, fields = opened.pretrained.folder, dict(opened.pretrained.fields)
         if (folder / "generation_config.json").is_file():
-            fields |= {k: v for k, v in read_json(folder / "generation_config.json").items() if v is not None}
+            fields |= {k: v for k, v in read_json(folder / "generation_config.json", HubError).items() if v is not None}
         stops = fields.get("eos_token_id")
-        stops = ends if stops is None else tuple(stops) if isinstance(stops, list) else (int(stops),)
+        stops = ends if stops is None else tuple(stops) if isinstance(stops, list) else (stops,)
+        start = fields.get("decoder_start_token_id")
+        if strange := [index for index in (*stops, start or 0) if type(index) is not int or not 0 <= index < 2**31]:
+            raise HubError(
+                f"{folder} has {strange[0]!r} for eos_token_id or decoder_start_token_id, which are ids of tokens; mend its "
+                "config.json and generation_config.json"
+            )
         around = tokenizer.encode("", special_tokens=True)
         around = tuple(int(index) for index in around if two_sided or int(index) not in (*stops, special.sep))
         if not two_sided:
             return Manner(opening=around, stops=stops)
-        start = fields.get("decoder_start_token_id")
-        start = start_of_target(special) if start is None else int(start)
+        start = start_of_target(special) if start is None else start
         return Manner(closing=around, stops=stops, start=start)
     objective = opened.run.experiment.objective if opened.run is not None else None
     if two_sided:

@@ -1,7 +1,6 @@
 """What a run folder says of its run, read without complaint: missing files are empty, strange lines are left out."""
 
 import hashlib
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,6 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
+from data.errors import DataError
+from data.foreign import read_json
 from train.lines import read_metrics
 
 Line = dict[str, Any]
@@ -116,10 +117,9 @@ class Record:
 def load(path: Path, kind: type) -> Any:
     """The JSON value of a file if it is of this kind, else an empty one."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        return read_json(path, DataError, kind=kind)
+    except DataError:
         return kind()
-    return value if isinstance(value, kind) else kind()
 
 
 def number(value: Any) -> float | None:

@@ -7,7 +7,6 @@ Listing reads the syntax trees only, so that it answers before JAX is imported.
 import ast
 import importlib
 import importlib.util
-import json
 import sys
 import traceback
 from dataclasses import dataclass
@@ -15,6 +14,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from data.errors import DataError
+from data.foreign import read_json
 from train.suggest import nearest
 
 TASKS = "tasks"  # the folder of the experiments that fine-tune
@@ -159,9 +160,11 @@ def from_config(path: Path) -> Declared:
     from train.config import Experiment
 
     try:
-        value = from_json(Experiment, json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path}: {error}") from error
+        value = from_json(Experiment, read_json(path, DataError))
+    except DataError:
+        raise
+    except ValueError as error:
+        raise DataError(f"{path}: {error}") from error
     name = path.parent.resolve().name if path.name == "config.json" else path.stem
     return Declared(name, value, f"As written in {path}.")
 
@@ -183,7 +186,6 @@ def is_published(path: str | Path) -> bool:
     """Whether a path is a published folder, one whose config.json says its `model_type`, or the name of one on the hub."""
     config = Path(path).expanduser() / "config.json"
     try:
-        values = json.loads(config.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return on_hub(path)
-    return isinstance(values, dict) and "model_type" in values
+        return "model_type" in read_json(config, DataError)
+    except DataError:
+        return not config.exists() and on_hub(path)

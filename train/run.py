@@ -26,6 +26,7 @@ from flax import nnx
 
 from data.config import TextData
 from data.documents import Documents
+from data.foreign import one_line, read_json
 from data.held_out import open_held_out
 from data.tasks.held_out import open_held_out_task
 from data.tasks.opened import TaskSet
@@ -36,6 +37,7 @@ from train.checkpoint import Checkpoints, Keep, Restored
 from train.config import Experiment
 from train.evaluator import Evaluator
 from train.inspectable import Inspectable
+from train.record import number
 from train.registry import is_published
 from train.sharding import MeshShape, check_batch, make_mesh
 from train.state import Built, Params, build
@@ -61,6 +63,9 @@ class RunError(ValueError):
     """A run folder that is not what it should be; the message is one line with the remedy."""
 
     exit_code = 2
+
+    def __init__(self, message: str):
+        super().__init__(one_line(message))
 
 
 class RunFolder:
@@ -108,13 +113,7 @@ class RunFolder:
         path = self / name
         if not path.is_file():
             return None
-        try:
-            value = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise RunError(f"{path} is not JSON ({error}); restore it, or name another --run-dir") from error
-        if not isinstance(value, dict):
-            raise RunError(f"{path} is not a JSON object; restore it, or name another --run-dir")
-        return value
+        return read_json(path, RunError, remedy="restore it, or name another --run-dir")
 
     def write(self, name: str, value: Any) -> None:
         """Replace a JSON file: a reader sees the old one or the new one, whole."""
@@ -124,7 +123,12 @@ class RunFolder:
 
     def floors(self) -> dict[str, float]:
         """What counting alone scores on the held-out documents, as it was taken when the run began."""
-        return (self.read("data.json") or {}).get("floors", {})
+        floors = (self.read("data.json") or {}).get("floors")
+        return {
+            name: value
+            for name, value in (floors if isinstance(floors, dict) else {}).items()
+            if number(value) is not None
+        }
 
     def experiment(self) -> Experiment:
         """The experiment that ran here. RunError if this is no run folder or was written by another version."""

@@ -6,10 +6,12 @@ import gzip
 import io
 import json
 import os
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
 from data.errors import DataError
+from data.held_out import read_lines
 from data.tasks.choices import Classification, Generation, MultiLabel, Similarity, Tagging, Task
 from data.tasks.config import TaskData
 from data.tasks.examples import Example, examples_of, resolve_labels, with_names
@@ -44,14 +46,15 @@ def read_held_out_task(folder: str | Path) -> tuple[dict, list[Example]]:
     """What `write_held_out_task` wrote: its first line, and the examples."""
     path = Path(folder) / HELD_OUT_TASK
     try:
-        with gzip.open(path, "rt", encoding="utf-8") as file:
-            head, *lines = [json.loads(line) for line in file.read().split("\n") if line]
+        head, *lines = read_lines(path)
+        if not isinstance(head, dict):
+            raise TypeError("its first line is no object")
         return head, [Example({k: v for k, v in line.items() if k != "place"}, line["place"]) for line in lines]
     except FileNotFoundError as error:
         raise DataError(
             f"there is no {HELD_OUT_TASK} in {folder}; name a run folder, or a source with --data.source"
         ) from error
-    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, zlib.error) as error:
         raise DataError(f"{path} is damaged ({error}); name a source with --data.source") from error
 
 
@@ -63,7 +66,12 @@ def open_held_out_task(folder: str | Path, data: TaskData, tokenizer: Tokenizer,
         raise DataError(f"{Path(folder) / HELD_OUT_TASK} is of {head.get('task')}, not of {type(task).__name__}; name the run "
                         "folder that this task was trained in")  # fmt: skip
     if isinstance(task, Classification | MultiLabel | Tagging):
-        task = replace(task, labels=tuple(head["labels"]))
+        labels = head.get("labels")
+        if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+            raise DataError(
+                f"{Path(folder) / HELD_OUT_TASK} does not name its labels; name a source with --data.source"
+            )
+        task = replace(task, labels=tuple(labels))
     return task_set(task, examples, tokenizer, data, say)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from data.errors import DataError
+from data.foreign import read_json
 from data.tokenizers.choices import ByteBPE
 from data.tokenizers.library import LibraryTokenizer, gpt2_bytes, read_tokenizer_json, read_utf8
 from data.tokenizers.settings import Settings
@@ -87,12 +88,8 @@ def byte_pairs(
 def read_vocabulary_and_merges(path: Path) -> tuple[dict[str, int], list[tuple[str, str]]]:
     """The two files of a byte-level BPE; merges.txt has the name of vocab.json but for that word."""
     beside = path.with_name(path.name.replace("vocab.json", "merges.txt"))
-    content = read_utf8(path)
-    try:
-        vocabulary = json.loads(content)
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path} is not JSON ({error.msg} at line {error.lineno}); copy the file again") from error
-    numbers = list(vocabulary.values()) if isinstance(vocabulary, dict) else []
+    vocabulary = read_json(path, DataError, remedy="copy the file again")
+    numbers = list(vocabulary.values())
     if not numbers or not all(type(number) is int and number >= 0 for number in numbers):
         raise DataError(f"{path} is not a vocabulary, one object from each piece to its number; copy the file again")
     if not beside.is_file():

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from data.errors import DataError
+from data.foreign import read_json
 from data.tokenizers.frames import Located, located
 from data.tokenizers.interface import BERT, SPECIAL_TOKENS, SpecialIds, Template, Tokenizer
 from data.tokenizers.words import ALONE, BEGINS, CLOSED, OPEN, WordTable, code_text
@@ -58,7 +59,7 @@ class PlainTokenizer(Tokenizer):
     def load(folder: str | Path) -> "PlainTokenizer":
         path = Path(folder) / FILE
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = read_json(path, DataError, remedy="copy it again from its run")
             kind, specials = content["kind"], content.get("specials", True)
             known = {
                 "bytes": ByteTokenizer,

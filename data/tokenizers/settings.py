@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from data.errors import DataError
+from data.foreign import read_json
 
 CONFIG = "tokenizer_config.json"
 ROLE_NAMES = ("pad", "unk", "cls", "sep", "mask", "bos", "eos")
@@ -68,13 +69,7 @@ def _object(path: Path) -> dict[str, Any]:
     """A file with one JSON object, empty where there is no such file."""
     if not path.is_file():
         return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is not JSON ({error}); copy it again, or remove it") from error
-    if not isinstance(content, dict):
-        raise DataError(f"{path} is not a JSON object; copy it again, or remove it")
-    return content
+    return read_json(path, DataError, remedy="copy it again, or remove it")
 
 
 def _content(token: Any, folder: Path) -> str | None:

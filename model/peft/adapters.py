@@ -8,7 +8,9 @@ import numpy as np
 from flax import nnx
 
 from model.config import choice_name
-from model.hub import PICKLES, new_folder, opened, read_json, save_tensors, write_json
+from model.foreign import read_json
+from model.headers import read_header
+from model.hub import BYTES, PICKLES, new_folder, opened, save_tensors, write_json
 from model.peft.ada_lora import AdaLoRA
 from model.peft.attaching import Peft, added_paths
 from model.peft.ia3 import IA3
@@ -19,6 +21,7 @@ from model.peft.places import Asked, Tensors
 from model.peft.prompt import PromptTuning
 from model.peft.sites import PeftError
 from model.peft.vector_layout import prompt_adapter, read_prompt, read_rescaling, rescaling_adapter
+from model.published import several
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
@@ -90,10 +93,12 @@ def load_adapter(model: nnx.Module, folder: str | Path) -> Loaded:
     folder = Path(folder).expanduser()
     fields, tensors = open_adapter(folder)
     kind = fields.get("peft_type")
-    if kind not in READERS:
+    if not isinstance(kind, str) or kind not in READERS:
         raise PeftError(f"{folder / CONFIG}: peft_type={kind!r} is not known; known are {', '.join(READERS)}")
     inner = base_of(model)
-    kept = [name for name in fields.get("modules_to_save") or []]
+    kept = fields.get("modules_to_save") or []
+    if not isinstance(kept, list) or not all(isinstance(name, str) and name for name in kept):
+        raise PeftError(f"{folder / CONFIG}: modules_to_save={kept!r} should be a list of names")
     heads = {
         name.removeprefix(ROOT): tensor
         for name, tensor in tensors.items()
@@ -119,9 +124,11 @@ def open_adapter(folder: Path) -> tuple[dict[str, Any], Tensors]:
             else "copy it too"
         )
         raise PeftError(f"{folder} has no {WEIGHTS}; {said}")
+    fields, header = read_json(folder / CONFIG, PeftError), read_header(folder / WEIGHTS)
+    if strange := [f"{name} of {entry.kind}" for name, entry in header.items() if entry.kind not in BYTES]:
+        raise PeftError(f"{folder / WEIGHTS} holds {several(strange)}, not {', '.join(BYTES)}; save it again with peft")
     with opened(folder / WEIGHTS) as file:
-        tensors = {name: np.asarray(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
-    return read_json(folder / CONFIG), tensors
+        return fields, {name: np.asarray(file.get_tensor(name)) for name in header}
 
 
 READERS = {"LORA": read_low_rank, "IA3": read_rescaling, "PROMPT_TUNING": read_prompt}

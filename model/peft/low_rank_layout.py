@@ -6,7 +6,6 @@ the other, B has theirs as blocks; alpha grows with the rank, so that s stays. I
 
 import collections
 import math
-import re
 from typing import Any
 
 import jax.numpy as jnp
@@ -17,6 +16,7 @@ from model.peft.ada_lora import AdaLoRA
 from model.peft.attaching import attach
 from model.peft.lora import LoRA, LowRank, lengths
 from model.peft.naming import ROOT, Base, Part, map_of, published_name, read, sides_of, write
+from model.peft.patterns import Patterns
 from model.peft.places import Asked, Tensors, acts, check, place, put, sites_of, tuned_maps
 from model.peft.sites import PeftError, at
 
@@ -98,14 +98,18 @@ def read_low_rank(model: nnx.Module, base: Base, asked: Asked, tensors: Tensors)
         raise PeftError(f"bias={asked.fields['bias']!r} changes weights of the base; only 'none' is supported")
     stabilised, decomposed = asked.take("use_rslora", False), asked.take("use_dora", False)
     alpha, usual = float(asked.take("lora_alpha", 8.0)), asked.take("r", 8)
-    alphas = asked.take("alpha_pattern", {})
+    patterns = Patterns(asked.take("alpha_pattern", {}))
     asked.take("rank_pattern", {})  # the ranks are those of the tensors
     dropped = float(asked.take("lora_dropout", 0.0))
     asked.finish()
     words = ("lora_A.weight", "lora_B.weight", *(("lora_magnitude_vector",) if decomposed else ()))
     found = place(model, base, tensors, words)
+    for name, _, theirs in found:
+        if theirs["lora_A.weight"].ndim != 2 or not len(theirs["lora_A.weight"]):
+            raise PeftError(f"{name}.lora_A.weight has shape {theirs['lora_A.weight'].shape}, not (rank, inputs)")
     choice = LoRA(
-        rank=usual,
+        # Where every map has a rank of its own in rank_pattern, r may be any number.
+        rank=min(usual, max(len(theirs["lora_A.weight"]) for _, _, theirs in found)),
         alpha=alpha,
         dropout=dropped,
         sites=sites_of(model, [part for _, part, _ in found]),
@@ -132,19 +136,9 @@ def read_low_rank(model: nnx.Module, base: Base, asked: Asked, tensors: Tensors)
         a, b = read(sides.a, theirs["lora_A.weight"], sizes), read(sides.b, theirs["lora_B.weight"][mine], sizes)
         put(low.a, part.layer, np.pad(a, [(0, 0)] * (a.ndim - 1) + [(0, room)]))
         put(low.b, part.layer, np.pad(b, [(0, room)] + [(0, 0)] * (b.ndim - 1)))
-        own = pattern_value(alphas, name, alpha)
+        own = patterns.value(name, alpha)
         put(low.scale, part.layer, np.float32(own / (math.sqrt(rank) if stabilised else rank)))
         if decomposed:
             check(name, theirs, {"lora_magnitude_vector": (outputs,)})
             put(low.magnitude, part.layer, read(sides.outputs, theirs["lora_magnitude_vector"][mine], sides.sizes))
     return tuned, choice
-
-
-def pattern_value(patterns: dict[str, Any], name: str, default: float) -> float:
-    """The value of the first pattern, an expression for the end of a name, that a module's name meets.
-
-    >>> pattern_value({"attn.c_attn": 4.0}, "transformer.h.0.attn.c_attn", 8.0)
-    4.0
-    """
-    met = (value for pattern, value in patterns.items() if re.match(rf"(.*\.)?({pattern})$", name))
-    return float(next(met, default))

@@ -39,8 +39,12 @@ class Asked:
         value = self.fields.get(name)
         if value is None:
             return default
-        if not isinstance(value, (int, float) if isinstance(default, float) else type(default)):
+        is_number = isinstance(default, int | float) and not isinstance(default, bool)
+        kind = (int, float) if isinstance(default, float) else type(default)
+        if not isinstance(value, kind) or (is_number and isinstance(value, bool)):
             raise PeftError(f"{name}={value!r} should be a {type(default).__name__}")
+        if is_number and not 0 <= value < 2**31:
+            raise PeftError(f"{name}={value!r} should lie between 0 and {2**31 - 1}")
         return value
 
     def finish(self) -> None:
@@ -48,7 +52,7 @@ class Asked:
         strange = {
             name: value
             for name, value in self.fields.items()
-            if name not in self.seen and value not in (None, False, "", [], {})
+            if name not in self.seen and value is not None and value not in (False, "", [], {})
         }
         if strange:
             said = ", ".join(f"{name}={value!r}" for name, value in strange.items())
