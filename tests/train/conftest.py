@@ -231,7 +231,7 @@ class Child:
     patience = 240  # seconds, on a busy machine
 
     def __init__(self, *words: str | Path, module: str = "train.pretrain", devices: int = 1, **environment: str):
-        flags = f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0"
+        flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}"
         self._folder = tempfile.TemporaryDirectory()
         self._said = {name: Path(self._folder.name) / name for name in ("output", "errors")}
         with self._said["output"].open("w") as output, self._said["errors"].open("w") as errors:
