@@ -1,16 +1,15 @@
 """Local text files, read in a fixed order; whatever is wrong with one is told with its place."""
 
 import glob
-import gzip
 import hashlib
 import json
 import os
 import time
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 from data.cache import cache_folder
+from data.corpus.lines import lines, parse_json
 from data.errors import DataError
 from data.sources import Files
 
@@ -95,11 +94,7 @@ def objects(path: Path, fields: list[str]) -> Iterator[tuple[int, list[str]]]:
     for number, line in lines(path):
         if not line or line.isspace():
             continue
-        try:
-            content = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise DataError(f"{path} line {number} is not JSON ({error.msg} at column {error.colno}); a .jsonl file has "
-                            "one object a line") from error  # fmt: skip
+        content = parse_json(line, f"{path} line {number}", "a .jsonl file has one object a line")
         for field in fields:
             if not isinstance(content, dict) or not isinstance(content.get(field), str):
                 has = f"it has {', '.join(map(str, content))}" if isinstance(content, dict) else "it is not an object"
@@ -108,27 +103,6 @@ def objects(path: Path, fields: list[str]) -> Iterator[tuple[int, list[str]]]:
                                 f"field{'s' if len(fields) == 2 else ''}, as in {said}")  # fmt: skip
         # Lone surrogates are not text.
         yield number, [content[field].encode("utf-8", "replace").decode() for field in fields]
-
-
-def lines(path: Path, ends: bool = False) -> Iterator[tuple[int, str]]:
-    """Numbered lines, with their `ends` or without; a byte-order mark is dropped, what is not UTF-8 named by its byte."""
-    offset = 0
-    try:
-        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
-            for number, raw in enumerate(file, start=1):
-                try:
-                    line = raw.decode("utf-8")
-                except UnicodeDecodeError as error:
-                    where = f"at byte {offset + error.start} (line {number})"
-                    raise DataError(f"{path} is not UTF-8 {where}; convert it, for instance with: "
-                                    f"iconv -f ISO-8859-1 -t UTF-8 {path} > new.txt") from error  # fmt: skip
-                offset += len(raw)
-                line = line.removeprefix("\ufeff") if number == 1 else line
-                yield number, line if ends else line.rstrip("\r\n")
-    except (gzip.BadGzipFile, zlib.error, EOFError) as error:
-        raise DataError(f"{path} is not a whole gzip file ({error}); copy it again, or name it without .gz") from error
-    except PermissionError as error:
-        raise DataError(f"{path} may not be read; change its permissions with chmod") from error
 
 
 def is_jsonl(path: Path) -> bool:

@@ -6,6 +6,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 from data.corpus import files
+from data.corpus.lines import lines
 from data.errors import DataError
 from data.sentences import PAIR
 from data.sources import Pairs
@@ -48,7 +49,7 @@ def _numbered(paths: list[Path], source: Pairs) -> Iterator[tuple[str, list[str]
         for number, sides in files.objects(paths[0], source.fields.split(">")):
             yield f"{paths[0]} line {number}", sides
     else:
-        for number, line in files.lines(paths[0]):
+        for number, line in lines(paths[0]):
             columns = line.split("\t")
             if len(columns) != 2:
                 raise DataError(f"{paths[0]} line {number} has {len(columns)} columns, not a source and a target; separate "
@@ -58,9 +59,9 @@ def _numbered(paths: list[Path], source: Pairs) -> Iterator[tuple[str, list[str]
 
 def _parallel(first: Path, second: Path) -> Iterator[tuple[str, list[str]]]:
     number = 0
-    for one, two in zip_longest(files.lines(first), files.lines(second)):
+    for one, two in zip_longest(lines(first), lines(second)):
         if one is None or two is None:
-            more = sum(1 for _ in files.lines(second if one is None else first))
+            more = sum(1 for _ in lines(second if one is None else first))
             lengths = (number, more) if one is None else (more, number)
             raise DataError(f"{first} has {lengths[0]} lines and {second} has {lengths[1]}; parallel files have one text a "
                             "line, equally many")  # fmt: skip

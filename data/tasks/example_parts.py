@@ -106,12 +106,13 @@ def words_and_tags(record: "Record", words: Sequence[str], tags: Sequence[str]) 
     for names, role in ((words, "words"), (tags, "tags")):
         found = value(record, names, role)
         if isinstance(found, str):
-            found = found.split()
+            found = re.split("[ \t]+", found.strip(" \t\r\n"))
         if not isinstance(found, list | tuple) or not found:
             raise DataError(
                 f"{record.place} has no list of {role} but {found!r}; write a list, or words with spaces between"
             )
-        lists.append([spelling(item) for item in found])
+        # Only what separates columns is taken from a word: a space that does not break may be all of it.
+        lists.append([str(item).strip(" \t\r\n") if isinstance(item, str) else spelling(item) for item in found])
     if len(lists[0]) != len(lists[1]):
         more = "tags" if len(lists[1]) > len(lists[0]) else "words"
         raise DataError(f"{record.place} has {len(lists[0])} words and {len(lists[1])} tags, so {more} are left over; write "

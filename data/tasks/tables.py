@@ -10,10 +10,12 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from data.corpus import files
+from data.corpus.lines import lines, parse_json
 from data.errors import DataError
 from data.tasks.nested import squad_records
 from data.tasks.word_columns import tagged_sentences
 
+csv.field_size_limit(2**31 - 1)  # a cell may be a book; the module's own limit is 131,072 characters
 KINDS = ".tsv, .csv, .jsonl, .json, .conll, .bio or .txt"
 
 
@@ -88,20 +90,20 @@ def _rows(
 
 def _tab_separated(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Cells between tabs; quotation marks are text like any other."""
-    return ((number, line.split("\t")) for number, line in files.lines(path) if line.strip())
+    return ((number, line.split("\t")) for number, line in lines(path) if line.strip())
 
 
 def _comma_separated(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Cells between commas, quoted where they hold commas, line ends or doubled quotation marks."""
     last = 0
 
-    def lines() -> Iterator[str]:
+    def counted() -> Iterator[str]:
         nonlocal last
-        for number, line in files.lines(path, ends=True):
+        for number, line in lines(path, ends=True):
             last = number
             yield line
 
-    reader, begin = csv.reader(lines(), strict=True), 1
+    reader, begin = csv.reader(counted(), strict=True), 1
     while True:
         try:
             cells = next(reader)
@@ -116,14 +118,10 @@ def _comma_separated(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def _objects(path: Path) -> Iterator[tuple[dict[str, Any], str]]:
-    for number, line in files.lines(path):
+    for number, line in lines(path):
         if not line.strip():
             continue
-        try:
-            content = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise DataError(f"{path} line {number} is not JSON ({error.msg} at column {error.colno}); a .jsonl file has "
-                            "one object a line") from error  # fmt: skip
+        content = parse_json(line, f"{path} line {number}", "a .jsonl file has one object a line")
         if not isinstance(content, dict):
             raise DataError(f"{path} line {number} is no object; a .jsonl file has one object a line")
         yield content, f"{path} line {number}"
@@ -131,15 +129,11 @@ def _objects(path: Path) -> Iterator[tuple[dict[str, Any], str]]:
 
 def _document(path: Path) -> Iterator[tuple[dict[str, Any], str]]:
     """One JSON document: articles of SQuAD's form, or a list of objects."""
-    text = "".join(line for _, line in files.lines(path, ends=True))
+    text = "".join(line for _, line in lines(path, ends=True))
     try:
-        content = json.loads(text)
-    except json.JSONDecodeError as error:
-        if error.msg == "Extra data":  # an object a line, under the name of the whole
-            return _objects(path)
-        raise DataError(
-            f"{path} line {error.lineno} is not JSON ({error.msg} at column {error.colno}); mend it there"
-        ) from error
+        content = parse_json(text, str(path), "mend it there", numbered=True)
+    except json.JSONDecodeError:  # extra data: an object a line, under the name of the whole
+        return _objects(path)
     listed = content.get("data") if isinstance(content, dict) else content
     if not isinstance(listed, list) or not all(isinstance(item, dict) for item in listed):
         raise DataError(f"{path} is neither of SQuAD's form nor a list of objects; write one object a line, as .jsonl")
@@ -155,7 +149,7 @@ def _lines(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[dict[str, Any
         pattern = f"{{{pattern}}}"
     parts = re.split(r"\{(\w+)\}", pattern)
     compiled = re.compile("".join(f"(?P<{p}>.+?)" if number % 2 else re.escape(p) for number, p in enumerate(parts)))
-    for number, line in files.lines(path):
+    for number, line in lines(path):
         if line.strip():
             found = compiled.fullmatch(line)
             if found is None:
@@ -174,12 +168,12 @@ def _parallel(parts: list[list[Path]], columns: Sequence[str]) -> Iterator[Recor
     if len({len(part) for part in parts}) > 1:
         raise DataError("parallel globs match different numbers of files; name the files one by one")
     for paths in zip(*parts, strict=True):
-        for lines in zip_longest(*(files.lines(path) for path in paths)):
-            if None in lines:
-                sizes = ", ".join(f"{path} {sum(1 for _ in files.lines(path))}" for path in paths)
+        for row in zip_longest(*(lines(path) for path in paths)):
+            if None in row:
+                sizes = ", ".join(f"{path} {sum(1 for _ in lines(path))}" for path in paths)
                 raise DataError(f"parallel files differ in their lines ({sizes}); line n of each belongs together")
             yield Record(
-                {name: line for name, (_, line) in zip(names, lines, strict=True)}, f"{paths[0]} line {lines[0][0]}"
+                {name: line for name, (_, line) in zip(names, row, strict=True)}, f"{paths[0]} line {row[0][0]}"
             )
 
 

@@ -1,0 +1,148 @@
+"""Lines of a local file: UTF-8, or UTF-16 and UTF-32 with their mark; LF, CR LF, or CR alone. What is none of it is told."""
+
+import gzip
+import json
+import re
+import zlib
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from pathlib import Path
+from typing import IO, Any
+
+from data.errors import DataError
+
+DIGITS = 100  # of a whole number in JSON
+DEPTH = 900  # of lists and objects in each other
+LOOK = 64 * 2**10  # bytes at the beginning of a file by which it is judged
+MARKS = (  # of UTF-32 before UTF-16, whose mark it begins with
+    (b"\xff\xfe\0\0", "UTF-32"),
+    (b"\0\0\xfe\xff", "UTF-32"),
+    (b"\xff\xfe", "UTF-16"),
+    (b"\xfe\xff", "UTF-16"),
+)
+PACKED = (
+    (b"\x1f\x8b", "gzip", "name it with .gz at its end"),
+    (b"PK\x03\x04", "a zip archive (or .xlsx)", "unpack it, or save the sheet as .csv"),
+    (b"BZh", "bzip2", "unpack it with bunzip2"),
+    (b"\xfd7zXZ\0", "xz", "unpack it with unxz"),
+    (b"\x28\xb5\x2f\xfd", "Zstandard", "unpack it with unzstd"),
+    (b"PAR1", "Parquet", "write it as .jsonl"),
+)
+
+
+def lines(path: Path, ends: bool = False) -> Iterator[tuple[int, str]]:
+    """Numbered lines, with their `ends` or without; a byte-order mark is dropped, what is not UTF-8 named by its byte.
+
+    Nothing else ends a line: form feeds, U+0085, U+2028 and their like are part of it. A carriage return does where the file has
+    no line feed, or only one at its end.
+    """
+    try:
+        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
+            numbered = enumerate(_by_carriage_returns(_decoded(path, file)), start=1)
+            yield from numbered if ends else ((number, line.rstrip("\r\n")) for number, line in numbered)
+    except (gzip.BadGzipFile, zlib.error, EOFError) as error:
+        raise DataError(f"{path} is not a whole gzip file ({error}); copy it again, or name it without .gz") from error
+    except PermissionError as error:
+        raise DataError(f"{path} may not be read; change its permissions with chmod") from error
+
+
+def parse_json(text: str, place: str, form: str, *, numbered: bool = False) -> Any:
+    """The value of a JSON text at a place; DataError with that place, or in a text of many lines with the `numbered` line.
+
+    json.JSONDecodeError, as it is, for extra data, which callers may know what to do with.
+    """
+    try:
+        return _DECODER.decode(text)
+    except json.JSONDecodeError as error:
+        if numbered and error.msg == "Extra data":
+            raise
+        at = f"{place} line {error.lineno}" if numbered else place
+        column = "" if numbered else f" at column {error.colno}"
+        raise DataError(f"{at} is not JSON ({error.msg}{column}); {form}") from error
+    except (ValueError, RecursionError) as error:
+        what = "lists or objects lie too deep in each other" if isinstance(error, RecursionError) else str(error)
+        at = f"{place} line {1 + text.count(chr(10), 0, _offence(text))}" if numbered else place
+        raise DataError(f"{at} holds JSON that is not read ({what}); mend that line, or remove it") from error
+
+
+def _decoded(path: Path, file: Any) -> Iterator[str]:
+    head = file.read(LOOK)
+    file.seek(0)
+    if found := next(((name, remedy) for mark, name, remedy in PACKED if head.startswith(mark)), None):
+        raise DataError(f"{path} is no text but {found[0]}; {found[1]}")
+    if marked := next((name for mark, name in MARKS if head.startswith(mark)), None):
+        return _wide(path, file, marked)
+    if (wide := _unmarked(head)) is not None:
+        raise DataError(f"{path} is no UTF-8 but looks like {wide}; convert it with: "
+                        f"iconv -f {wide} -t UTF-8 {path} > new.txt" if wide else
+                        f"{path} is no text but has bytes that are 0; name a file of text")  # fmt: skip
+    return _utf_8(path, file)
+
+
+def _wide(path: Path, file: IO[bytes], encoding: str) -> Iterator[str]:
+    """Lines of a file that says by its mark what it is; such files are held in memory whole."""
+    try:
+        text = file.read().decode(encoding)
+    except UnicodeError as error:
+        raise DataError(f"{path} begins as {encoding} does, and is not ({error}); copy it again") from error
+    yield from re.findall("[^\n]*\n|[^\n]+", text)
+
+
+def _utf_8(path: Path, file: Iterable[bytes]) -> Iterator[str]:
+    offset = 0
+    for number, raw in enumerate(file, start=1):
+        try:
+            line = raw.decode("utf-8")
+        except UnicodeDecodeError as error:
+            where = f"at byte {offset + error.start} (line {number})"
+            raise DataError(f"{path} is not UTF-8 {where}; convert it from what it is in (ISO-8859-1 or CP1252 for western "
+                            "Europe, CP1251 for Cyrillic, GB18030 or BIG5 for Chinese, SHIFT_JIS for Japanese), as with: "
+                            f"iconv -f ISO-8859-1 -t UTF-8 {path} > new.txt") from error  # fmt: skip
+        offset += len(raw)
+        yield line.removeprefix("\ufeff") if number == 1 else line
+
+
+def _unmarked(head: bytes) -> str | None:
+    """UTF-16 or UTF-32 without a mark, by where its zeros lie; "" for what has zeros in no such order, None for few of them."""
+    if 20 * head.count(0) < len(head) or not head:
+        return None
+    zeros = [head[at::4].count(0) / max(1, len(head[at::4])) for at in range(4)]
+    if min(zeros[2:]) > 0.9 and zeros[0] < 0.5:
+        return "UTF-32LE"
+    if min(zeros[:2]) > 0.9 and zeros[3] < 0.5:
+        return "UTF-32BE"
+    even, odd = zeros[0] + zeros[2], zeros[1] + zeros[3]
+    return "UTF-16LE" if odd > 4 * even else "UTF-16BE" if even > 4 * odd else ""
+
+
+def _by_carriage_returns(found: Iterator[str]) -> Iterator[str]:
+    """The lines, those of a file without line feeds cut behind its carriage returns."""
+    first = next(found, None)
+    if first is None:
+        return
+    second = next(found, None)
+    if second is None and "\r" in first.rstrip("\r\n"):
+        yield from re.findall("[^\r]*\r\n?|[^\r]+", first)
+        return
+    yield from chain([first], [] if second is None else [second], found)
+
+
+def _offence(text: str) -> int:
+    """Where a JSON text has its first number that is too long, or lies too deep; only asked once it is refused."""
+    if found := re.search(rf"\d{{{DIGITS + 1}}}", text):
+        return found.start()
+    depth = 0
+    for found in re.finditer(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', text):
+        depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(found[0], 0)
+        if depth > DEPTH:
+            return found.start()
+    return 0
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > DIGITS:
+        raise ValueError(f"a number of {len(digits):,} digits, more than {DIGITS}")
+    return int(digits)
+
+
+_DECODER = json.JSONDecoder(parse_int=_integer)
