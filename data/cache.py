@@ -12,11 +12,20 @@ from pathlib import Path
 from data.errors import DataError
 
 STALE_SECONDS = 24 * 3600
+under_way: set[Path] = set()  # temporary folders of this process
 
 
 def cache_folder() -> Path:
     """LOUPE_CACHE, or ~/.cache/loupe: everything in it can be built again."""
-    return Path(os.environ.get("LOUPE_CACHE") or "~/.cache/loupe").expanduser()
+    folder = user_path(os.environ.get("LOUPE_CACHE") or "~/.cache/loupe")
+    if folder.parts[:1] == ("~",):
+        raise DataError("there is no home folder to keep the cache in; name another folder with LOUPE_CACHE")
+    return folder
+
+
+def user_path(text: str | os.PathLike) -> Path:
+    """A path as a user wrote it: a leading ~ that the shell has not replaced, as in '--run-dir=~/x', is their home folder."""
+    return Path(os.path.expanduser(text))
 
 
 @contextmanager
@@ -27,6 +36,7 @@ def built_whole(folder: Path) -> Iterator[Path]:
     who build the same at once, the first to finish wins; both built the same content.
     """
     temporary = folder.parent / f".building-{folder.name}-{uuid.uuid4().hex[:8]}"
+    under_way.add(temporary)
     try:
         temporary.mkdir(parents=True)
         _sweep(folder.parent)
@@ -43,6 +53,13 @@ def built_whole(folder: Path) -> Iterator[Path]:
             raise
         raise _told(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), folder.parent) from error
     finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        under_way.discard(temporary)
+
+
+def remove_under_way() -> None:
+    """Remove what is being built, where the process is about to end."""
+    for temporary in under_way:
         shutil.rmtree(temporary, ignore_errors=True)
 
 

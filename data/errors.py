@@ -1,6 +1,21 @@
 """What the data floor says when the user's input is at fault: one line, with the remedy."""
 
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
 from data.foreign import one_line
+
+
+@contextlib.contextmanager
+def named(path: Path) -> Iterator[None]:
+    """A disk that is full, or breaks, while a file is being written does not say which file: inside, errors do."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 class DataError(ValueError):

@@ -1,9 +1,11 @@
 """Loader workers: started where nothing can reach them, and ended with whoever started them."""
 
 import multiprocessing
+import multiprocessing.resource_tracker
 import multiprocessing.util  # its exit handler waits for children: ours must come after it, so that they run before
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -83,12 +85,12 @@ class WorkerStart:
 def _workers_environment():
     """While workers are started: no accelerator for them, and no signal to stop before `WorkerStart` has run.
 
-    Children inherit both from the moment they start, which is sooner than any code of ours runs in them.
+    Children inherit both from the moment they start, which is sooner than any code of ours runs in them. Signals are blocked
+    in this thread and those that it starts, not ignored: one that comes meanwhile still reaches this process.
     """
     platforms = os.environ.get("JAX_PLATFORMS")
-    in_main_thread = threading.current_thread() is threading.main_thread()
-    stops = (signal.SIGINT, signal.SIGTERM) if in_main_thread else ()  # only the main thread may set handlers
-    handlers = [signal.signal(number, signal.SIG_IGN) for number in stops]
+    _start_tracker()
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
     os.environ["JAX_PLATFORMS"] = "cpu"
     try:
         yield
@@ -97,5 +99,14 @@ def _workers_environment():
             del os.environ["JAX_PLATFORMS"]
         else:
             os.environ["JAX_PLATFORMS"] = platforms
-        for number, handler in zip(stops, handlers, strict=True):
-            signal.signal(number, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def _start_tracker() -> None:
+    """Start Python's tracker of shared memory now: with the first worker it would unblock the signals again. Where this process
+    ends all at once, it clears away what is left without a warning."""
+    sys.warnoptions.append("ignore:resource_tracker:UserWarning")
+    try:
+        multiprocessing.resource_tracker.ensure_running()
+    finally:
+        sys.warnoptions.pop()

@@ -31,7 +31,7 @@ from typing import Any
 
 from experiments.bench import RESULTS, positive, write
 from experiments.contest import torch_versions
-from train.command import InputError, configure_jax, run_command
+from train.command import InputError, configure_jax, start
 from train.memory import keep_freed_memory
 
 
@@ -253,4 +253,4 @@ def speed(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main))
+    start(main)

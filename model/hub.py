@@ -4,9 +4,12 @@ Nothing of a file is held longer than it is used: tensors are read in parts, and
 files is the business of model/weights.py.
 """
 
+import glob
 import json
 import math
 import os
+import platform
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -122,7 +125,7 @@ def write_json(path: Path, value: Any) -> None:
 
 def check_new(path: str | Path) -> Path:
     """The path, at which a folder may be written: nothing is there yet, or a folder that is empty. HubError otherwise."""
-    path = Path(path).expanduser()
+    path = Path(os.path.expanduser(path))
     if path.is_file() or (path.is_dir() and any(path.iterdir())):
         raise HubError(f"{path} is there already and is not empty; name a new folder, or remove it yourself")
     return path
@@ -131,9 +134,38 @@ def check_new(path: str | Path) -> Path:
 def new_folder(path: str | Path) -> Path:
     """A folder beside `path` to be filled before it takes that name; HubError if something is at `path` already."""
     path = check_new(path)
-    temporary = path.with_name(f".{path.name}-{os.getpid()}")
+    temporary = temporary_of(path)
+    for left in (*abandoned(path), temporary):
+        shutil.rmtree(left, ignore_errors=True)
     temporary.mkdir(parents=True)
     return temporary
+
+
+def temporary_of(path: str | Path) -> Path:
+    """Where this process writes what is to lie at `path`: the name says who writes, so that what a kill leaves can be told."""
+    path = Path(os.path.expanduser(path))
+    return path.with_name(f".{path.name}.loupe-{platform.node()}-{os.getpid()}")
+
+
+def abandoned(path: Path) -> list[Path]:
+    """What processes of this machine that are no more have left of writing to `path`."""
+    found = []
+    for left in path.parent.glob(glob.escape(f".{path.name}.loupe-{platform.node()}-") + "*"):
+        number = left.name.rpartition("-")[2]
+        if number.isdecimal() and left.is_dir() and not left.is_symlink() and not runs(int(number)):
+            found.append(left)
+    return found
+
+
+def runs(number: int) -> bool:
+    """Whether there is a process of that number."""
+    try:
+        os.kill(number, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return True
 
 
 def write_tensors(folder: Path, tensors: Iterable[tuple[str, np.ndarray]], *, file_bytes: int = FILE_BYTES) -> None:

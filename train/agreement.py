@@ -6,6 +6,7 @@ from typing import Any
 
 from model.config import choice_name
 from train.config import Experiment
+from train.diverging import REMEDIES, last_good
 from train.lines import read_metrics
 from train.options import FinetuneOptions, RunOptions
 from train.run import RunError, RunFolder
@@ -22,7 +23,8 @@ def agree(folder: RunFolder, experiment: Experiment, request) -> Experiment:
         )
     old = folder.experiment()
     experiment = experiment.as_begun(old, request.given)
-    if refusals := resume_refusals(old, experiment):
+    diverged = last_good(read_metrics(folder.path)) is not None
+    if refusals := resume_refusals(old, experiment, REMEDIES if diverged else ()):
         raise RunError(
             f"--run-dir {folder.path} holds a run that differs in {'; '.join(refusals)}; "
             "repeat the command that began it, or name another folder"
@@ -42,14 +44,15 @@ def compare(old: Any, new: Any, may_change: Collection[str] = ()) -> list[str]:
     ]
 
 
-def resume_refusals(old: Experiment, new: Experiment) -> list[str]:
+def resume_refusals(old: Experiment, new: Experiment, may_change: Collection[str] = ()) -> list[str]:
     """One line for each field that stands in the way of going on with the run of `old` as `new`; empty if nothing does.
 
-    The number of steps may change where the learning rate does not depend on it. Mesh, tracking and logging may always
+    `may_change` are fields that may differ: what is advised to a run that has diverged. The number of steps may change where the
+    learning rate does not depend on it. Mesh, tracking and logging may always
     change: they are options of the run, not fields of the experiment.
     """
     schedule = choice_name(type(new.optimizer.schedule))
-    lines = compare(old, new, {"steps", "accelerator_steps"})
+    lines = compare(old, new, {"steps", "accelerator_steps", *may_change})
     if old.steps != new.steps and (new.optimizer.schedule.depends_on_steps or old.optimizer.schedule.depends_on_steps):
         lines.append(f"steps: was {old.steps}, now {new.steps} (the {schedule} schedule is drawn over all steps)")
     elif old.steps != new.steps and new.selection.average is not None:

@@ -179,14 +179,14 @@ class Checkpoints:
             raise CheckpointError(f"no usable checkpoint ({named}); give another --run-dir to start afresh")
         return None
 
-    def set_aside(self, step: int) -> Path:
-        """Rename a damaged checkpoint, so that its step can be written again and nothing is lost."""
+    def set_aside(self, step: int, word: str = "damaged") -> Path:
+        """Rename a checkpoint that is damaged, or else of no use, so that its step can be written again and nothing is lost."""
         source = self.folder / str(step)
-        aside = source.with_name(f"damaged-{step}")
+        aside = source.with_name(f"{word}-{step}")
         number = 1
         while aside.exists():
             number += 1
-            aside = source.with_name(f"damaged-{step}-{number}")
+            aside = source.with_name(f"{word}-{step}-{number}")
         source.rename(aside)
         self._manager.reload()
         return aside

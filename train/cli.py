@@ -9,6 +9,7 @@ A flag may be written `--a.b VALUE`, `--a.b=VALUE` or `a.b=VALUE`, with hyphens 
 
 import contextlib
 import dataclasses
+import os
 import re
 import sys
 import typing
@@ -26,6 +27,7 @@ from train.suggest import nearest
 
 FLAG = re.compile(r"--[A-Za-z_][\w.-]*(=|$)")
 ASSIGNMENT = re.compile(r"[A-Za-z_][\w.-]*=")
+PATHS = ("run_dir", "init", "out")  # options that may begin with ~
 SWITCH_VALUES = ("true", "false", "flags", "json", "none")
 
 
@@ -122,7 +124,7 @@ def parse_folder(
             raise ValueError(f"which run? python -m train.{command} RUN_DIR")
         if len(positional) > 1:
             raise ValueError(f"unexpected argument {positional[1]!r} after the run folder; flags begin with --")
-        folder = positional[0].rstrip("/")
+        folder = str(Path(os.path.expanduser(positional[0])))
         if published is not None and is_published(folder):
             return dataclasses.replace(answer(command, published(folder), flags, options), folder=folder)
         if not (Path(folder) / "config.json").is_file():
@@ -174,10 +176,10 @@ def parse_model(argv: Sequence[str], *, command: str, options: type, texts: Sequ
             raise ValueError(
                 f"unexpected argument {positional[1]!r}; quote a text that has spaces, and name flags with --"
             )
-        path = positional[0].rstrip("/") or "/"
-        if not Path(path).expanduser().exists() and (path.count("/") != 1 or path.startswith((".", "~", "/", "runs/"))):
+        path = os.path.expanduser(positional[0].rstrip("/") or "/")
+        if not Path(path).exists() and (path.count("/") != 1 or path.startswith((".", "~", "/", "runs/"))):
             raise ValueError(f"there is no folder {path}; give a run folder, or a published folder")
-        if Path(path).expanduser().exists() and not (Path(path).expanduser() / "config.json").is_file():
+        if Path(path).exists() and not (Path(path) / "config.json").is_file():
             raise ValueError(f"{path} is neither a run folder nor a published one (it has no config.json); name one")
         values = read_options(options, flags, path)
         several = {n: tuple(found) if isinstance(fields[n].default, tuple) else found[-1] for n, found in raw.items()}
@@ -286,6 +288,8 @@ def read_options(kind: type[Options], texts: dict[str, str | None], name: str) -
             text = "flags"
         default = next(field.default for field in dataclasses.fields(kind) if field.name == path)
         values[path] = read(f"--{path.replace('_', '-')}", text, kinds[path], default)
+        if path in PATHS and isinstance(values[path], str):
+            values[path] = os.path.expanduser(values[path])
     if "run_dir" in kinds and values.get("run_dir") is None:
         values["run_dir"] = f"runs/{name}"
     if values.get("mesh"):

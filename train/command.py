@@ -1,14 +1,16 @@
 """What every command does around its work: errors as one line, exit codes, and JAX set up once."""
 
-import contextlib
 import errno
-import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
+import traceback
+from collections.abc import Callable
+from typing import NoReturn
 
-from train.signals import EXIT_CODES
+from data.cache import cache_folder, remove_under_way
+from data.errors import DataError
+from data.foreign import one_line
+from train import signals, streams
 
 BAD_INPUT, FAILED = 2, 1
 NOT_WRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
@@ -20,30 +22,68 @@ class InputError(ValueError):
     exit_code = BAD_INPUT
 
 
-class Terminated(KeyboardInterrupt):
-    """SIGTERM before there is anything to save: like Ctrl-C, with the other exit code."""
+def start(main: Callable[[], int]) -> NoReturn:
+    """The whole life of a command's process: `if __name__ == "__main__": start(main)`.
+
+    Signals and streams are set up before anything else, and the end is one that cannot fail: see train/signals.py.
+    """
+    signals.listen()
+    streams.set_up()
+
+    def whole() -> int:
+        try:
+            code = main()
+        except SystemExit as ended:
+            code = code_of(ended)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return code
+
+    try:
+        with signals.released(remove_under_way):
+            code = run_command(whole)
+    except BaseException:
+        traceback.print_exc()
+        code = FAILED
+    signals.leave(code)
+
+
+def code_of(ended: SystemExit) -> int:
+    """The exit code that a SystemExit stands for; a text is said, as Python does."""
+    if ended.code is None or isinstance(ended.code, int):
+        return ended.code or 0
+    streams.warn(str(ended.code))
+    return FAILED
 
 
 def run_command(main: Callable[[], int]) -> int:
     """Call `main` and turn what it raises into one line on stderr and an exit code.
 
-    2: bad input, nothing was begun. 1: work was under way. 130 or 75: Ctrl-C or SIGTERM before there was anything to save.
-    An error that nobody foresaw keeps its traceback: it is a defect of ours.
+    2: bad input, nothing was begun. 1: work was under way. 130: Ctrl-C in a program that handles it as Python does. 141:
+    whoever read standard output has gone, which is no error. An error that nobody foresaw keeps its traceback: it is a defect
+    of ours.
     """
-    from data.errors import DataError
-
     try:
-        with terminable():
-            return main()
+        return main()
     except DataError as error:
         return say(error, BAD_INPUT)
-    except KeyboardInterrupt as error:
-        print("stopped before there was anything to save; repeat the command to go on", file=sys.stderr)
-        return EXIT_CODES[signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT]
+    except KeyboardInterrupt:
+        streams.warn(signals.STOPPED)
+        return signals.EXIT_CODES[signal.SIGINT]
     except OSError as error:
+        name = error.filename
+        if isinstance(error, BrokenPipeError) and name in (streams.OUTPUT, streams.ERRORS):
+            streams.discard(sys.stdout)
+            return streams.BROKEN_PIPE
         if error.errno not in NOT_WRITABLE:
             raise
-        return say(f"cannot write{f' {error.filename}' if error.filename else ''}: {error.strerror}; "
+        if name == streams.OUTPUT:
+            streams.discard(sys.stdout)
+            return say(
+                f"cannot write standard output: {error.strerror}; give it another place, then repeat the command",
+                FAILED,
+            )
+        return say(f"cannot write{f' {name}' if name else ''}: {error.strerror}; "
                    "free some space or mend its permissions, then repeat the command", FAILED)  # fmt: skip
     except Exception as error:
         code = getattr(error, "exit_code", None)
@@ -52,25 +92,9 @@ def run_command(main: Callable[[], int]) -> int:
         return say(error, code)
 
 
-@contextlib.contextmanager
-def terminable() -> Iterator[None]:
-    """While active, SIGTERM ends the command as Ctrl-C does, with everything closed on the way out."""
-
-    def end(number, frame):
-        raise Terminated
-
-    before = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
 def say(error: Exception | str, code: int) -> int:
     """Print an error as one line."""
-    from data.foreign import one_line
-
-    print("error: " + one_line(error), file=sys.stderr)
+    streams.warn("error: " + one_line(error))
     return code
 
 
@@ -78,6 +102,5 @@ def configure_jax() -> None:
     """Keep compiled programs between runs, beside the prepared data."""
     import jax
 
-    folder = Path(os.environ.get("LOUPE_CACHE", Path.home() / ".cache" / "loupe")) / "compiled"
-    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "compiled"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)

@@ -6,9 +6,8 @@ code is 0 where all are equal, 1 where one differs, which is named, and 2 for ba
 """
 
 import argparse
-import sys
 
-from train.command import InputError, configure_jax, run_command
+from train.command import InputError, configure_jax, start
 
 
 def main(words: list[str] | None = None) -> int:
@@ -61,4 +60,4 @@ def report(found, tolerance: float) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main))
+    start(main)

@@ -7,6 +7,7 @@ nothing to clean up.
 
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, Self, TextIO
@@ -17,6 +18,7 @@ from rich.live import Live
 from rich.text import Text
 
 from train.progress import SCORES, Progress, duration, number, plain_line, sparkline
+from train.streams import give_up
 
 LIVE_SECONDS = 0.25
 NOTEBOOK_SECONDS = 1.0
@@ -39,11 +41,12 @@ class View(Protocol):
 class Console:
     """The display of a run, made by `Console.open`; a context manager. A stream that breaks silences it, no more."""
 
-    def __init__(self, view: View, progress: Progress):
+    def __init__(self, view: View, progress: Progress, stream: TextIO | None = None):
         self._view = view
+        self._stream = stream
         self._progress = progress
         self._due = float("-inf")
-        self._busy = False
+        self._drawing = threading.Lock()
         self._waiting: list[str] = []
 
     @classmethod
@@ -65,7 +68,7 @@ class Console:
         """
         stream = stream or sys.stdout  # which is None in a program without any console
         progress = Progress(title, total_steps, start_step, start_step, clock, clock())
-        return cls(choose_view(stream) if enabled and stream is not None else Silent(), progress)
+        return cls(choose_view(stream) if enabled and stream is not None else Silent(), progress, stream)
 
     def expect(self, total_steps: int) -> None:
         """Another number of steps than the run was opened with."""
@@ -90,14 +93,14 @@ class Console:
         self._attempt(lambda: self._view.draw(self._progress))
 
     def say(self, text: str) -> None:
-        """A sentence that stays. A signal handler may call it: in the middle of a drawing the sentence waits for its end."""
+        """A sentence that stays. Any thread and a signal handler may call it: in the middle of a drawing it waits for its end."""
         self._waiting.append(text)
         self._attempt(lambda: None)
 
     def close(self) -> None:
         """Draw once more and leave the terminal as it was. Closing twice is harmless."""
         view = self._view
-        self._attempt(lambda: view.close(self._progress))
+        self._attempt(lambda: view.close(self._progress), patience=1.0)
         self._view = Closed(view)
 
     def __enter__(self) -> Self:
@@ -106,21 +109,22 @@ class Console:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _attempt(self, action: Callable[[], None]) -> None:
-        if self._busy:
+    def _attempt(self, action: Callable[[], None], patience: float = 0.0) -> None:
+        if not self._drawing.acquire(timeout=patience):
             return
-        self._busy = True
         try:
             action()
             while self._waiting:
                 self._view.say(self._waiting[0])
                 self._waiting.pop(0)
-        except (OSError, ValueError):  # a closed pipe or terminal: the run is worth more than its display
+        except (OSError, ValueError) as error:  # a closed pipe or terminal: the run is worth more than its display
             self._view = Silent()
+            if self._stream is sys.stdout and isinstance(error, OSError):
+                give_up(error)
         except RuntimeError:  # a signal arrived while something else was writing to the stream: said a moment later
             pass
         finally:
-            self._busy = False
+            self._drawing.release()
 
 
 class Silent:

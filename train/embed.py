@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from train import cli
-from train.command import configure_jax, run_command
+from train.command import configure_jax, start
 from train.memory import keep_freed_memory
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def main() -> int:
     options = request.options
     if not options.text:
         raise EmbedError("which text? add --text TEXT, in quotes; as often as there are texts")
-    out = None if options.out is None else Path(options.out).expanduser()
+    out = None if options.out is None else Path(options.out)
     if out is not None and out.suffix != ".npy":
         raise EmbedError(f"--out {out} does not end with .npy, which is what is written; name FILE.npy")
     if out is not None and out.exists():
@@ -162,4 +162,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main))
+    start(main)

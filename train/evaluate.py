@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from train import cli
-from train.command import InputError, configure_jax, run_command
+from train.command import InputError, configure_jax, start
 from train.memory import keep_freed_memory
 from train.options import Options
 from train.registry import Declared, is_published
@@ -164,4 +164,4 @@ def needed_data(experiment: str) -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main))
+    start(main)

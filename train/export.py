@@ -6,11 +6,13 @@ that stands in the way by its name; nothing is written then.
 """
 
 import argparse
-import sys
+import shutil
 from pathlib import Path
 from typing import Any
 
-from train.command import InputError, configure_jax, run_command
+from data.cache import user_path
+from train.command import InputError, configure_jax, start
+from train.signals import released
 
 
 def main(words: list[str] | None = None) -> int:
@@ -18,8 +20,8 @@ def main(words: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m train.export", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("run", metavar="RUN_DIR", type=Path, help="the run folder")
-    parser.add_argument("--to", metavar="DIR", type=Path, required=True, help="a new folder, or an empty one")
+    parser.add_argument("run", metavar="RUN_DIR", type=user_path, help="the run folder")
+    parser.add_argument("--to", metavar="DIR", type=user_path, required=True, help="a new folder, or an empty one")
     parser.add_argument("--step", metavar="N", type=int, help="the checkpoint of this step instead of the newest")
     parser.add_argument(
         "--family",
@@ -37,16 +39,25 @@ def main(words: list[str] | None = None) -> int:
     if not (options.run / "config.json").is_file():
         raise InputError(f"{options.run} is not a run folder (it has no config.json); give the folder of a run")
     configure_jax()
-    from model.foreign import read_json
-    from model.hub import CONFIG, check_new
-    from model.published import HubError
-    from train.pretrained import is_published, save
-    from train.run import Run
-    from train.state import parameter_count
+    from model.hub import check_new, temporary_of
+    from train.pretrained import is_published
 
     if is_published(options.run):
         raise InputError(f"{options.run} is a published folder already; give the folder of a run")
     check_new(options.to)
+    with released(lambda: shutil.rmtree(temporary_of(options.to), ignore_errors=True)):
+        return export(options)
+
+
+def export(options: argparse.Namespace) -> int:
+    """Write the folder, and say what lies in it."""
+    from model.foreign import read_json
+    from model.hub import CONFIG
+    from model.published import HubError
+    from train.pretrained import save
+    from train.run import Run
+    from train.state import parameter_count
+
     run = Run.open(options.run, step=options.step)
     if options.adapter:
         from train.adapters import save_run_adapter
@@ -93,4 +104,4 @@ def list_files(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main))
+    start(main)

@@ -10,7 +10,7 @@ import sys
 import time
 
 from train import cli
-from train.command import InputError, configure_jax, run_command
+from train.command import InputError, configure_jax, start
 from train.memory import keep_freed_memory
 from train.options import FinetuneOptions
 
@@ -67,4 +67,4 @@ def settled(request: cli.Request) -> cli.Request:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main))
+    start(main)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from train import cli
-from train.command import configure_jax, run_command
+from train.command import configure_jax, start
 from train.memory import keep_freed_memory
 
 DRAWING = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
@@ -187,4 +187,4 @@ def _say(line: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main))
+    start(main)

@@ -5,11 +5,11 @@ compared in one page, and so is one text at several checkpoints of a run (--step
 """
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
-from train.command import configure_jax, run_command
+from data.cache import user_path
+from train.command import configure_jax, start
 
 
 def main(words: list[str] | None = None) -> int:
@@ -20,7 +20,7 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("model", metavar="RUN_OR_DIR", help="a run folder, or a published one")
     parser.add_argument("texts", metavar="TEXT", nargs="*", help="what is read; several are compared")
     parser.add_argument("--target", metavar="TEXT", help="what the decoder of an encoder-decoder reads")
-    parser.add_argument("--out", metavar="FILE", type=Path, default=Path("maps.html"), help="the page; maps.html")
+    parser.add_argument("--out", metavar="FILE", type=user_path, default=Path("maps.html"), help="the page; maps.html")
     parser.add_argument(
         "--kind", choices=("encoder", "decoder", "cross"), help="whose attention, where there are several"
     )
@@ -64,4 +64,4 @@ def numbers(text: str) -> list[int]:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main))
+    start(main)

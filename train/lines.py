@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from data.errors import named
 from data.foreign import decode_json
 
 METRICS_FILE = "metrics.jsonl"
@@ -163,11 +164,15 @@ def cut_after(path: Path, step: int) -> None:
 def replace_text(path: Path, text: str) -> None:
     """Write a text file at one stroke: readers see the old one or the new one, never half."""
     fresh = path.with_name(path.name + ".new")
-    with open(fresh, "w", encoding="utf-8", errors="replace") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(fresh, path)
+    try:
+        with named(path), open(fresh, "w", encoding="utf-8", errors="replace") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(fresh, path)
+    except BaseException:
+        fresh.unlink(missing_ok=True)
+        raise
 
 
 def sync_folder(folder: Path) -> None:

@@ -18,6 +18,8 @@ from data.batch import Batch
 from data.pipeline import TrainStream
 from train.checkpoint import Checkpoints, fault_point
 from train.console import Console
+from train.diverging import EVENT, Diverged, good_steps
+from train.lines import read_metrics
 from train.scorer import Scorer
 from train.selection import Selection, Selector
 from train.sharding import place_batch
@@ -27,12 +29,6 @@ from train.tracking import Tracker
 from train.watching import Watch
 
 IN_FLIGHT = 2
-
-
-class Diverged(RuntimeError):
-    """The guard skipped too many steps in a row; the message names the step, the examples and the last good checkpoint."""
-
-    exit_code = 1
 
 
 class Sent(NamedTuple):
@@ -196,14 +192,26 @@ class Loop:
             f"updated; examples {ids[0]}..{ids[-1]} of epoch {epochs[0]} (all in metrics.jsonl)"
         )
         if skips_in_a_row >= self.max_skips:
-            self.checkpoints.wait()
-            good = self.checkpoints.steps()
-            where = f"checkpoint {self.checkpoints.folder / str(good[-1])}" if good else "none was saved yet"
+            where = self._last_good(sent.step)
             raise Diverged(
                 f"{skips_in_a_row} steps in a row were not finite, the last is step {sent.step} with examples "
                 f"{ids[0]}..{ids[-1]} of epoch {epochs[0]} (all in metrics.jsonl); last good state: {where}; "
-                "lower optimizer.schedule.peak, lengthen its warmup_steps, or raise guard.max_skips"
+                "lower optimizer.schedule.peak, lengthen its warm-up, or raise guard.max_skips, and repeat the command to go on "
+                "from there"
             )
+
+    def _last_good(self, step: int) -> str:
+        """Record which checkpoint is the last good one, and say it."""
+        self.checkpoints.wait()
+        self.tracker.flush()
+        steps = self.checkpoints.steps()
+        good = good_steps(steps, read_metrics(self.checkpoints.folder.parent))
+        self.tracker.event(EVENT, step=step, good=good[-1] if good else 0)
+        bad = [one for one in steps if not good or one > good[-1]]
+        but = f" (not {', '.join(map(str, bad))}, where the loss was far above its best)" if bad else ""
+        if good:
+            return f"checkpoint {self.checkpoints.folder / str(good[-1])}{but}"
+        return f"the beginning{but}" if bad else "none was saved yet"
 
     def _profile(self, step: int | None) -> None:
         """Start or stop the profiler before the step after `step`; None: the loop has ended."""

@@ -6,7 +6,7 @@ Tokenises the source once into the cache; training opens it from there. Small so
 import sys
 
 from train import cli
-from train.command import run_command
+from train.command import start
 from train.options import Options
 
 
@@ -39,4 +39,4 @@ def prepare_task(experiment) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main))
+    start(main)

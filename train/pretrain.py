@@ -7,7 +7,7 @@ import sys
 import time
 
 from train import cli
-from train.command import configure_jax, run_command
+from train.command import configure_jax, start
 from train.memory import keep_freed_memory
 
 
@@ -27,4 +27,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main))
+    start(main)

@@ -7,6 +7,7 @@ bert.outputs(input_ids=ids[None])["last_hidden_state"]
 save(bert, "my/bert")                               # a folder that transformers opens
 """
 
+import os
 import shutil
 import sys
 from collections.abc import Collection
@@ -213,7 +214,7 @@ def save(model: Any, path: str | Path, *, tokenizer: Tokenizer | None = None, fa
                 max_length=places.max_length if isinstance(places, LearnedPositions) else None,
                 token_types=config.num_token_types > 1,
             )
-        target = Path(path).expanduser()
+        target = Path(os.path.expanduser(path))
         return temporary.replace(target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -252,7 +253,7 @@ def token_ids(tokenizer: Tokenizer, two_sided: bool, objective: Any = None) -> d
 
 def find_folder(path: str | Path) -> Path:
     """The folder of that name, or the one that the hub has under it, downloaded where `huggingface_hub` is installed."""
-    folder = Path(path).expanduser()
+    folder = Path(os.path.expanduser(path))
     if not on_hub(path):
         return folder
     try:

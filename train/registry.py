@@ -7,6 +7,7 @@ Listing reads the syntax trees only, so that it answers before JAX is imported.
 import ast
 import importlib
 import importlib.util
+import os
 import sys
 import traceback
 from dataclasses import dataclass
@@ -87,7 +88,7 @@ def listing() -> str:
 
 def find(text: str) -> Entry | Path:
     """What `--exp=TEXT` means: an experiment of the house, or a file of one's own. ValueError with the nearest name."""
-    path = Path(text).expanduser()
+    path = Path(os.path.expanduser(text))
     if path.suffix in (".py", ".json") or len(path.parts) > 1:
         if path.is_dir() and (path / "config.json").is_file():
             return path / "config.json"
@@ -184,7 +185,7 @@ def on_hub(path: str | Path) -> bool:
 
 def is_published(path: str | Path) -> bool:
     """Whether a path is a published folder, one whose config.json says its `model_type`, or the name of one on the hub."""
-    config = Path(path).expanduser() / "config.json"
+    config = Path(os.path.expanduser(path)) / "config.json"
     try:
         return "model_type" in read_json(config, DataError)
     except DataError:

@@ -25,6 +25,8 @@ from train.report_attention import lead as attention_lead
 from train.report_words import words_of
 
 REPORT_FILE = "report.html"
+MADE_OF = ("metrics.jsonl", "scores.json", "samples.json", "predictions.json")  # what changes as a run goes on
+FINISHED = '<span class="pill done">finished</span>'
 MOST_MARKS = 100
 
 
@@ -105,8 +107,8 @@ def heading(record: Record) -> str:
     """Name, state, and a sentence about what was trained on what."""
     last = record.events[-1]["event"] if record.events else ""
     state, kind = ("finished", "done") if record.is_done else ("under way", "")
-    if not record.is_done and last == "stop":
-        state, kind = "stopped", "stopped"
+    if not record.is_done and last in ("stop", "diverged"):
+        state, kind = "stopped" if last == "stop" else last, "stopped"
     settings = flatten(record.config)
     size = [settings.get(f"model.{name}") for name in ("num_layers", "hidden_size")]
     words = [f"A transformer of {size[0]} layers, {size[1]} wide" if all(size) else "A transformer"]

@@ -24,8 +24,10 @@ from typing import TYPE_CHECKING, Any, overload
 
 from flax import nnx
 
+from data.cache import user_path
 from data.config import TextData
 from data.documents import Documents
+from data.errors import named
 from data.foreign import one_line, read_json
 from data.held_out import open_held_out
 from data.tasks.held_out import open_held_out_task
@@ -72,7 +74,7 @@ class RunFolder:
     """Paths and small files of a run folder. Nothing in it is ever deleted, and files are replaced atomically."""
 
     def __init__(self, path: str | Path):
-        self.path = Path(path)
+        self.path = user_path(path)
 
     def __truediv__(self, name: str) -> Path:
         return self.path / name
@@ -118,8 +120,9 @@ class RunFolder:
     def write(self, name: str, value: Any) -> None:
         """Replace a JSON file: a reader sees the old one or the new one, whole."""
         temporary = self / f".{name}.{os.getpid()}"
-        temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        temporary.replace(self / name)
+        with named(self / name):
+            temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+            temporary.replace(self / name)
 
     def floors(self) -> dict[str, float]:
         """What counting alone scores on the held-out documents, as it was taken when the run began."""

@@ -21,6 +21,7 @@ from train.lines import replace_text
 from train.run import RunFolder
 from train.selection import FALLING
 from train.several import Variant, changed, compare_runs, comparison_page, train_variant
+from train.streams import tell
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def train_search(request: Any, started: float) -> int:
         trial = study.ask()
         fields = {path: proposed(trial, path, among) for path, among in space.items()}
         variant = Variant(fields, request.experiment.seed, parent / f"trial-{number}")
-        print(f"trial {number} of {request.options.trials}: {variant.label}, into {variant.folder}", flush=True)
+        tell(f"trial {number} of {request.options.trials}: {variant.label}, into {variant.folder}")
         if code := train_variant(request, variant, changed(request, variant), started):
             return code
         scores = RunFolder(variant.folder).read("scores.json") or {}
@@ -68,7 +69,7 @@ def train_search(request: Any, started: float) -> int:
         replace_text(parent / "comparison.json", json.dumps(compared, indent=2, ensure_ascii=False) + "\n")
         replace_text(parent / "comparison.html", comparison_page(request.name, compared))
     best = variants[study.best_trial.number]
-    print(f"the best {metric} of {len(variants)} trials is {study.best_value:.4f}: {best.label}, in {best.folder}")
+    tell(f"the best {metric} of {len(variants)} trials is {study.best_value:.4f}: {best.label}, in {best.folder}")
     return 0
 
 

@@ -17,14 +17,15 @@ from data.errors import DataError, NotPrepared
 from data.tokenizers import Tokenizer
 from model.config import to_json
 from train import cli
-from train.agreement import agree, agreed_fresh, agreed_init, is_finished
+from train.agreement import agree, agreed_fresh, agreed_init, compare, is_finished
 from train.checkpoint import Checkpoints, Keep, Restored
 from train.command import configure_jax
 from train.compiling import compile_step
 from train.config import Experiment
 from train.console import Console
+from train.diverging import Diverged, last_good
 from train.environment import write_environment
-from train.finishing import closing_line, finish
+from train.finishing import closing_line, finish, mend_report, settle
 from train.loop import Loop
 from train.material import Material, open_material
 from train.options import FinetuneOptions, RunOptions
@@ -35,6 +36,7 @@ from train.sharding import MeshShape, batch_sharding, check_batch, make_mesh
 from train.signals import Stop
 from train.starting import first_state
 from train.state import Built, TrainState, build, parameter_count
+from train.streams import tell
 from train.tracking import Tracker, read_metrics
 from train.watching import Watch
 
@@ -58,7 +60,8 @@ def train_run(request, started: float) -> int:
         if folder.exists():
             experiment = agree(folder, experiment, request)
             if is_finished(folder, experiment):
-                print(closing_line(folder, folder.read("scores.json") or {}, experiment) + " (finished before)")
+                mend_report(folder)
+                tell(closing_line(folder, folder.read("scores.json") or {}, experiment) + " (finished before)")
                 return 0
         console = stack.enter_context(Console.open(experiment.steps, title=request.name, enabled=is_first_process()))
         console.say(f"{request.name} on {describe_devices()}, into {folder.path}")
@@ -69,7 +72,8 @@ def train_run(request, started: float) -> int:
         built = build(experiment, mesh)
         checkpoints = Checkpoints(folder.path, Keep(options.keep_last, 1, options.keep_every, options.keep == "log"))
         stack.callback(checkpoints.close)
-        restored = restore(checkpoints, built.target, console)
+        changes = changed_after_diverging(folder, experiment)
+        restored = restore(checkpoints, built.target, console, last_good(read_metrics(folder.path)))
         step = 0 if restored is None else restored.step
         if drawn and restored is None:
             console.say(f"only shape and vocabulary are those of {init}: all weights are drawn from the seed")
@@ -101,7 +105,10 @@ def train_run(request, started: float) -> int:
         if restored is not None:
             tracker.event("resume", step=step)
             console.say(f"resuming after step {step}")
-        stop = stack.enter_context(Stop(console.say))
+        if changes:
+            tracker.event("changed", step=step, fields=changes)
+            console.say(f"changed since it diverged: {'; '.join(changes)}")
+        stop = Stop(console.say)
         evaluator = material.evaluator(built, experiment, folder)
         watch = open_watch(
             folder, experiment, built, evaluator, tokenizer, options
@@ -130,18 +137,26 @@ def train_run(request, started: float) -> int:
             watch=watch,
         )
         console.say(f"first step {time.perf_counter() - started:.0f} s after the start")
-        code = loop.run()
-        if code is None:
-            scores = finish(folder, loop, evaluator, built.target)
+        with stop:  # outside of it there is nothing to save, and a signal ends the command at once
+            try:
+                if loop.run() is None:
+                    settle(loop, built.target)
+            except Diverged:
+                tracker.close("failed")
+                write_report(folder.path, say=console.say)
+                raise
+        stream.close()
+        if (code := stop.requested) is None:
+            scores = finish(folder, loop, evaluator)
             tracker.close("done")
             console.close()
-            print(closing_line(folder, scores, experiment))
+            tell(closing_line(folder, scores, experiment))
             return 0
         tracker.event("stop", step=int(loop.state.step))
         tracker.close("stopped")
-        write_report(folder.path)
+        write_report(folder.path, say=console.say)
         console.close()
-        print(f"stopped and saved after step {int(loop.state.step)}; to go on: {command_again(request.command)}")
+        tell(f"stopped and saved after step {int(loop.state.step)}; to go on: {command_again(request.command)}")
         return code
 
 
@@ -206,8 +221,19 @@ def begin(folder: RunFolder, experiment: Experiment, request, material: Material
     folder.write("config.json", to_json(experiment))
 
 
-def restore(checkpoints: Checkpoints, target: TrainState, console: Console) -> Restored | None:
-    """The newest usable checkpoint; damaged ones are set aside by name and said."""
+def changed_after_diverging(folder: RunFolder, experiment: Experiment) -> list[str]:
+    """What a command changes in a run that has diverged; empty for any other run."""
+    if not folder.exists() or last_good(read_metrics(folder.path)) is None:
+        return []
+    return compare(folder.experiment(), experiment)
+
+
+def restore(checkpoints: Checkpoints, target: TrainState, console: Console, good: int | None = None) -> Restored | None:
+    """The newest usable checkpoint; damaged ones are set aside by name and said, and those behind the last good one of a run
+    that has diverged."""
+    for step in [] if good is None else [step for step in checkpoints.steps() if step > good]:
+        aside = checkpoints.set_aside(step, "diverged")
+        console.say(f"checkpoint {step} was written as the run diverged; moved to {aside}")
     restored = checkpoints.restore(target)
     for step, reason in restored.damaged if restored else ():
         console.say(

@@ -27,6 +27,7 @@ from train.page import page
 from train.progress import SCORES
 from train.run import RunFolder
 from train.session import train_run
+from train.streams import tell
 
 NOT_SCORES = ("step", "held_out_examples", "held_out_targets", "held_out_documents")
 
@@ -56,14 +57,14 @@ def train_several(request: Any, started: float) -> int:
     # A mistaken field is told before anything is trained.
     experiments = [changed(request, variant) for variant in variants]
     for number, (variant, experiment) in enumerate(zip(variants, experiments, strict=True), 1):
-        print(f"{number} of {len(variants)}: {variant.label}, seed {variant.seed}, into {variant.folder}", flush=True)
+        tell(f"{number} of {len(variants)}: {variant.label}, seed {variant.seed}, into {variant.folder}")
         if code := train_variant(request, variant, experiment, started):
             return code
     compared = compare_runs(variants)
     replace_text(parent / "comparison.json", json.dumps(compared, indent=2, ensure_ascii=False) + "\n")
     replace_text(parent / "comparison.html", comparison_page(request.name, compared))
-    print(table_text(compared))
-    print(f"{parent / 'comparison.html'} compares them")
+    tell(table_text(compared))
+    tell(f"{parent / 'comparison.html'} compares them")
     return 0
 
 

@@ -10,7 +10,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from train.tracking import comparable_lines
+from train.lines import comparable_lines
+from train.signals import released
+from train.streams import tell
 
 STEPS = 24  # taken when the command says no --steps: enough for kills before, between and after checkpoints
 
@@ -25,26 +27,32 @@ def verify_resume(request) -> int:
     steps = request.experiment.steps if "steps" in request.given else STEPS
     every = max(2, steps // 4)
     words += ["--steps", str(steps), "--checkpoint-every", str(every), "--evaluate-every", str(every)]
-    kill_at = random.SystemRandom().randint(1, steps)
     folder = Path(tempfile.mkdtemp(prefix="loupe-verify-"))
+    with released(lambda: shutil.rmtree(folder, ignore_errors=True)):
+        return compare_killed(request.command, words, steps, folder)
+
+
+def compare_killed(command: str, words: list[str], steps: int, folder: Path) -> int:
+    """The three runs in `folder`, and what comes of them; the exit code."""
+    kill_at = random.SystemRandom().randint(1, steps)
     undisturbed, disturbed = folder / "undisturbed", folder / "disturbed"
-    print(f"1/3 undisturbed: {steps} steps", flush=True)
-    if (code := child(request.command, words, undisturbed)) != 0:
+    tell(f"1/3 undisturbed: {steps} steps")
+    if (code := child(command, words, undisturbed)) != 0:
         print(f"error: the undisturbed run ended with {code}", file=sys.stderr)
         return 1
-    print(f"2/3 killed at step {kill_at}", flush=True)
-    if (code := child(request.command, words, disturbed, fault=f"step:{kill_at}")) != -signal.SIGKILL:
+    tell(f"2/3 killed at step {kill_at}")
+    if (code := child(command, words, disturbed, fault=f"step:{kill_at}")) != -signal.SIGKILL:
         print(f"error: the run that was to be killed ended with {code}", file=sys.stderr)
         return 1
-    print("3/3 resumed", flush=True)
-    if (code := child(request.command, words, disturbed)) != 0:
+    tell("3/3 resumed")
+    if (code := child(command, words, disturbed)) != 0:
         print(f"error: the resumed run ended with {code}", file=sys.stderr)
         return 1
     if differences := compare_runs(undisturbed, disturbed):
         print(f"error: not bit for bit: {'; '.join(differences)}; see {folder}", file=sys.stderr)
         return 1
     shutil.rmtree(folder)
-    print(f"bit for bit equal after a kill at step {kill_at}: parameters, optimizer, {steps} batches, metrics lines")
+    tell(f"bit for bit equal after a kill at step {kill_at}: parameters, optimizer, {steps} batches, metrics lines")
     return 0
 
 
@@ -52,7 +60,9 @@ def child(command_name: str, words: list[str], run_dir: Path, fault: str = "") -
     """Run the training command in a process of its own; returns its exit code, negative for a signal."""
     command = [sys.executable, "-m", f"train.{command_name}", *words, "--run-dir", str(run_dir)]
     environment = os.environ | ({"LOUPE_FAULT": fault} if fault else {})
-    return subprocess.run(command, env=environment, stdout=subprocess.DEVNULL).returncode
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+    with released(process.kill):
+        return process.wait()
 
 
 def compare_runs(one: Path, other: Path) -> list[str]:

@@ -1,5 +1,7 @@
 """An adapter as a folder that `peft` reads and writes: adapter_config.json and adapter_model.safetensors."""
 
+import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -68,9 +70,12 @@ def save_adapter(
         **fields,
     }
     temporary = new_folder(folder)
-    write_json(temporary / CONFIG, fields)
-    save_tensors(temporary / WEIGHTS, tensors | heads)
-    return temporary.rename(Path(folder).expanduser())
+    try:
+        write_json(temporary / CONFIG, fields)
+        save_tensors(temporary / WEIGHTS, tensors | heads)
+        return temporary.rename(Path(os.path.expanduser(folder)))
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def written(model: nnx.Module, choice: Peft, base: Base) -> tuple[dict[str, Any], Tensors]:
@@ -90,7 +95,7 @@ def written(model: nnx.Module, choice: Peft, base: Base) -> tuple[dict[str, Any]
 
 def load_adapter(model: nnx.Module, folder: str | Path) -> Loaded:
     """Attach the adapter of a folder to the model that it was trained on. PeftError, one line, for what does not fit."""
-    folder = Path(folder).expanduser()
+    folder = Path(os.path.expanduser(folder))
     fields, tensors = open_adapter(folder)
     kind = fields.get("peft_type")
     if not isinstance(kind, str) or kind not in READERS:

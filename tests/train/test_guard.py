@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from train.diverging import good_steps
 from train.lines import read_metrics
 from train.objectives import MaskedLM
 from train.run import Run
@@ -78,3 +79,44 @@ def test_a_rate_that_is_far_too_high_is_caught(trained):
     assert code == 1 and err.startswith("error: 2 steps in a row were not finite")
     assert "last good state: none was saved yet; lower optimizer.schedule.peak" in err
     assert len(events(folder, "skip")) == 2
+
+
+@pytest.mark.slow
+def test_what_is_advised_after_diverging_is_accepted_and_leads_to_the_end(trained):
+    """The rate is so high that the last checkpoint is finite and of no use; the advice is followed to the letter."""
+    words = ("--steps", "16", "--guard.max-skips", "2", "--checkpoint-every", "2", "--keep-last", "20")
+    high = ("--optimizer.schedule.name", "warmup_stable_decay", "--optimizer.schedule.warmup_steps", "8")
+    high += ("--optimizer.schedule.decay_steps", "1", "--optimizer.clip-norm", "none")
+    code, out, err, folder = trained(*words, *high, "--optimizer.schedule.peak", "1e28")
+    assert code == 1 and err.startswith("error: 2 steps in a row were not finite"), out + err
+    (line,) = events(folder, "diverged")
+    assert "repeat the command to go on from there" in err and "far above its best" in err
+    assert ("diverged" in (folder / "report.html").read_text()) and "under way" not in (
+        folder / "report.html"
+    ).read_text()
+    refused = trained(*words, *high, "--optimizer.schedule.peak", "1e-3", "--seed", "1")
+    assert refused[0] == 2 and "differs in seed" in refused[2] and "peak" not in refused[2]  # nothing else may change
+    code, out, err, _ = trained(*words, *high, "--optimizer.schedule.peak", "1e-3")
+    assert code == 0 and err == "", out + err
+    assert "changed since it diverged: optimizer.schedule.peak: was 1e+28, now 0.001" in out
+    assert events(folder, "changed") and not events(folder, "diverged")
+    moved = {path.name for path in (folder / "checkpoints").glob("diverged-*")}
+    assert moved == {f"diverged-{step}" for step in (2, 4, 6, 8, 10, 12) if line["good"] < step <= line["step"]} & moved
+    late = trained(*words, *high, "--optimizer.schedule.peak", "1e-4")
+    assert (
+        late[0] == 2 and "optimizer.schedule.peak: was 0.001" in late[2]
+    )  # a run that has not diverged stays what it is
+
+
+def lines_of(*losses):
+    return [{"step": step, "loss": loss, "batch_hash": ""} for step, loss in enumerate(losses, 1)]
+
+
+def test_a_good_checkpoint_is_near_the_best():
+    sound = [8.0, 7.0, 6.0, 5.5, 5.2, 5.1, 5.0, 5.0]
+    assert good_steps([2, 8], lines_of(*sound)) == [2, 8]
+    assert good_steps([8], lines_of(*sound, 30.0)) == []  # step 9 saw what step 8 had made of the parameters
+    assert good_steps([2, 8, 12], lines_of(*sound, 5.0, 30.0, 1e9, 1e18, 1e29, None, None)) == [2, 8]
+    assert good_steps([8], lines_of(*sound, None, None)) == []  # the step after it saw nothing finite
+    assert good_steps([4], lines_of(*sound[:4], 1e29, None)) == []  # what step 4 made of the parameters is no use
+    assert good_steps([1], lines_of(1e29)) == [1] and good_steps([3], []) == []

@@ -13,6 +13,7 @@ import pytest
 
 import train.checkpoint
 import train.loop
+import train.report
 import train.session
 from train.lines import comparable_lines, read_metrics
 from train.verify import compare_runs, digests
@@ -188,16 +189,26 @@ def test_record_is_whole(stories):
             assert isinstance(json.loads(line), dict)
 
 
-def test_stop_during_the_closing_evaluation_still_finishes(here, tmp_path, monkeypatch):
-    finish = train.session.finish
-
+def test_a_stop_as_the_last_step_ends_leaves_the_closing_evaluation_to_the_next_command(here, tmp_path, monkeypatch):
     def interrupted(*arguments):
-        os.kill(os.getpid(), signal.SIGINT)
-        return finish(*arguments)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return settle(*arguments)
 
-    monkeypatch.setattr(train.session, "finish", interrupted)
+    settle = train.session.settle
+    with monkeypatch.context() as patched:
+        patched.setattr(train.session, "settle", interrupted)
+        ended = here("--run-dir", tmp_path, "--steps", "4")
+    assert ended.code == 75 and ended.errors == "" and "stopped and saved after step 4" in ended.output, ended
+    assert not (tmp_path / "scores.json").exists()
+
+    def cut(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:  # nothing is left to save in the closing evaluation itself
+        patched.setattr(train.session, "finish", cut)
+        assert here("--run-dir", tmp_path, "--steps", "4").code == 130
     ended = here("--run-dir", tmp_path, "--steps", "4")
-    assert ended.code == 0 and ended.errors == "", ended
+    assert ended.code == 0 and "resuming after step 4" in ended.output, ended
     assert read_metrics(tmp_path)[-1]["event"] == "done" and (tmp_path / "scores.json").is_file()
 
 
@@ -214,6 +225,31 @@ def test_failed_save_is_told_before_the_next(here, tmp_path, monkeypatch):
     assert ended.errors.startswith("error: the checkpoint under way could not be written: [Errno 5] Input/output error")
     assert 100 <= read_metrics(tmp_path)[-1]["step"] < 200
     assert [path.name for path in (tmp_path / "checkpoints").iterdir() if path.name.isdigit()] == []
+
+
+def test_the_report_of_a_finished_run_is_mended(here, tmp_path, monkeypatch):
+    """A full disk at the report is said, and not exit code 0; the command again writes what is missing or came too early."""
+    report = tmp_path / "report.html"
+
+    def full(*arguments):
+        raise OSError(28, "No space left on device", str(report))
+
+    words = ("--run-dir", tmp_path, "--steps", "4")
+    with monkeypatch.context() as patched:
+        patched.setattr(train.report, "replace_text", full)
+        ended = here(*words)
+        assert ended.code == 1 and ended.errors.count("\n") == 1, ended
+        assert str(report) in ended.errors and "No space left" in ended.errors and "finished and saved" in ended.errors
+        assert read_metrics(tmp_path)[-1]["event"] == "done"
+        assert here(*words).code == 1  # still full
+    assert here(*words).code == 0
+    assert train.report.FINISHED in report.read_text()
+    report.write_text("<p>under way</p>")  # killed between the last line and the report
+    assert here(*words).code == 0 and train.report.FINISHED in report.read_text()
+    os.utime(report, (1e9, 1e9))
+    assert here(*words).code == 0 and report.stat().st_mtime > 1e9  # older than what it tells of
+    written = report.stat().st_mtime_ns
+    assert here(*words).code == 0 and report.stat().st_mtime_ns == written
 
 
 def slow(facts):
