@@ -105,7 +105,7 @@ def made_ready(folder: Path, exp: str, only: set[str]) -> list[Target]:
         Target("inspect", ("train.inspect", run, TEXT, "--out", "{new}")),
     ]  # fmt: skip
     chosen = [target for target in targets if not only or target.name in only]
-    if any(run in target.words or f"--init={run}" in target.words for target in chosen) or not only:
+    if not all(target.cold for target in chosen):  # prepared data, compiled programs, and a run to work on
         started(("train.pretrain", f"--exp={exp}", *small, *run_of), folder, folder / "cache").wait()
     return chosen
 
