@@ -17,6 +17,7 @@ class Stream(io.TextIOWrapper):
     """A standard stream: its errors say that it was this one, and what its encoding lacks is escaped (`\\xe9`), not raised."""
 
     said = ""
+    failed: OSError | None = None  # argparse drops what a write raises: it is raised again when the command ends
 
     def write(self, text: str, /) -> int:
         with self._named():
@@ -25,6 +26,8 @@ class Stream(io.TextIOWrapper):
     def flush(self) -> None:
         with self._named():
             super().flush()
+            if self.failed is not None:
+                raise self.failed
 
     @contextlib.contextmanager
     def _named(self) -> Iterator[None]:
@@ -32,6 +35,7 @@ class Stream(io.TextIOWrapper):
             yield
         except OSError as error:
             error.filename = self.said
+            self.failed = error
             raise
 
 
@@ -79,4 +83,6 @@ def discard(stream: Any) -> None:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
         os.close(nowhere)
+        if isinstance(stream, Stream):
+            stream.failed = None
         stream.flush()

@@ -25,6 +25,10 @@ def much():
         print("line")
     return 0
 
+def argparse():  # which drops what a write raises
+    import argparse
+    argparse.ArgumentParser(description="word " * 5_000).parse_args(["--help"])
+
 def goes_on():
     for _ in range(10_000):
         tell("line")
@@ -65,8 +69,9 @@ def test_lists_are_cut_quietly(run, words):
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
-def test_a_full_standard_output_is_named(run):
-    ended = run("{program} > /dev/full", "much")
+@pytest.mark.parametrize("how", ["much", "argparse"])
+def test_a_full_standard_output_is_named(run, how):
+    ended = run("{program} > /dev/full", how)
     assert ended.returncode == 1
     assert (
         ended.stderr.startswith("error: cannot write standard output: No space left") and ended.stderr.count("\n") == 1
