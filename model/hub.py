@@ -9,6 +9,7 @@ import json
 import math
 import os
 import platform
+import re
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -199,8 +200,15 @@ def write_tensors(folder: Path, tensors: Iterable[tuple[str, np.ndarray]], *, fi
 
 
 def save_tensors(path: Path, tensors: dict[str, np.ndarray]) -> None:
-    """Write tensors into one safetensors file."""
+    """Write tensors into one safetensors file. OSError, with its name, where the disk does not take it."""
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     # The library writes the memory of an array as it lies: one that is not contiguous would come out permuted, silently.
-    save_file({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, path, metadata={"format": "pt"})
+    whole = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+    try:
+        save_file(whole, path, metadata={"format": "pt"})
+    except SafetensorError as error:  # "... I/O error: No space left on device (os error 28)"
+        if (number := re.search(r"\(os error (\d+)\)", str(error))) is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error

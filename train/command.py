@@ -13,7 +13,7 @@ from data.foreign import one_line
 from train import signals, streams
 
 BAD_INPUT, FAILED = 2, 1
-NOT_WRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+NOT_WRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 class InputError(ValueError):
@@ -71,7 +71,7 @@ def run_command(main: Callable[[], int]) -> int:
         streams.warn(signals.STOPPED)
         return signals.EXIT_CODES[signal.SIGINT]
     except OSError as error:
-        name = error.filename
+        name = error.filename2 or error.filename  # of a copy the second is what is written
         if isinstance(error, BrokenPipeError) and name in (streams.OUTPUT, streams.ERRORS):
             streams.discard(sys.stdout)
             return streams.BROKEN_PIPE

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from data.errors import named
 from train import cli
 from train.command import configure_jax, start
 from train.memory import keep_freed_memory
@@ -152,7 +153,7 @@ def main() -> int:
     opened = open_any(request.path, step=options.step, mesh=options.mesh)
     vectors = embed(opened, options.text, options.pooling, normalize=options.normalize)
     if out is not None:
-        with out.open("xb") as file:
+        with named(out), out.open("xb") as file:
             np.save(file, vectors)
         print(f"{len(vectors)} x {vectors.shape[1]} float32 written to {out}")
         return 0

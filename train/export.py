@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from data.cache import user_path
+from data.errors import named
 from train.command import InputError, configure_jax, start
 from train.signals import released
 
@@ -45,7 +46,7 @@ def main(words: list[str] | None = None) -> int:
     if is_published(options.run):
         raise InputError(f"{options.run} is a published folder already; give the folder of a run")
     check_new(options.to)
-    with released(lambda: shutil.rmtree(temporary_of(options.to), ignore_errors=True)):
+    with named(options.to), released(lambda: shutil.rmtree(temporary_of(options.to), ignore_errors=True)):
         return export(options)
 
 

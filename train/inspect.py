@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from data.cache import user_path
+from data.errors import named
 from train.command import configure_jax, start
 
 
@@ -49,7 +50,8 @@ def main(words: list[str] | None = None) -> int:
             title = f"step {step}" if options.step and len(options.step) > 1 else text
             maps.append(seen.maps(options.kind, title=title).part(options.layers, options.heads))
     view = AttentionView(*maps, title=f"{model.name}: {options.texts[0]}")
-    path = view.save(options.out)
+    with named(options.out):
+        path = view.save(options.out)
     print(f"{view!r} in {path}, {path.stat().st_size:,} bytes; open it in a browser")
     return 0
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import jax
 
-from data.errors import DataError, NotPrepared
+from data.errors import DataError, NotPrepared, named
 from data.tokenizers import Tokenizer
 from model.config import to_json
 from train import cli
@@ -56,6 +56,7 @@ def train_run(request, started: float) -> int:
     folder.create()
     with contextlib.ExitStack() as stack:
         stack.enter_context(folder.locked())
+        stack.enter_context(named(folder.path))
         init, drawn = agreed_init(folder, options), agreed_fresh(folder, options)
         if folder.exists():
             experiment = agree(folder, experiment, request)

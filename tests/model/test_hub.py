@@ -2,10 +2,14 @@
 
 import os
 import platform
+import resource
 import subprocess
 import sys
 
-from model.hub import new_folder, temporary_of
+import numpy as np
+import pytest
+
+from model.hub import new_folder, save_tensors, temporary_of
 
 
 def test_what_a_killed_writer_left_is_swept(tmp_path):
@@ -31,3 +35,15 @@ def test_the_same_process_may_write_again(tmp_path):
     first = new_folder(tmp_path / "[1]")
     (first / "half").touch()
     assert list(new_folder(tmp_path / "[1]").iterdir()) == []
+
+
+def test_a_full_disk_names_the_file(tmp_path):
+    path = tmp_path / "model.safetensors"
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large") as told:
+            save_tensors(path, {"a": np.zeros(10_000, np.float32)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert told.value.filename == str(path)
