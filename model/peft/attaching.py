@@ -9,12 +9,17 @@ from jaxtyping import Array
 from model.peft.ada_lora import AdaLoRA
 from model.peft.bit_fit import BitFit
 from model.peft.bottleneck import BottleneckAdapter
-from model.peft.frozen import COMPACT, full_linear
+from model.peft.frozen import COMPACT, dequantize, full_linear
 from model.peft.ia3 import IA3
 from model.peft.lora import LoRA
 from model.peft.prefix import PrefixTuning
 from model.peft.prompt import PromptTuning
 from model.peft.sites import FROZEN, WORDS, PeftError, at, stack_at, tuned_modules, unhang
+
+# Of what no weights can do: the tuning by the word that hangs, and what else can be done with a run of it.
+KINDS = {"adapter": "bottleneck_adapter", "prefix": "prefix_tuning", "prompt": "prompt_tuning"}
+OWN = "train.evaluate, train.generate and Run.predict open the run folder itself"
+KEEP = {"adapter": OWN, "prefix": OWN, "prompt": "train.export --adapter writes it by itself"}
 
 M = TypeVar("M", bound=nnx.Module)
 Peft = LoRA | AdaLoRA | IA3 | BitFit | BottleneckAdapter | PrefixTuning | PromptTuning
@@ -62,12 +67,15 @@ def detach(model: M) -> M:
 def merge(model: M) -> M:
     """A plain model with the outputs of a tuned one: what was added is folded into weights, in their type.
 
-    Quantised kernels on which something hangs become float32; PeftError for what no weights can do.
+    Quantised kernels become float32, those too on which nothing hangs; PeftError for what no weights can do.
     """
     copy = copied(model)
     for path, module, part in tuned_modules(copy):
         if not hasattr(part, "merged"):
-            raise PeftError(f"{'.'.join(map(str, path))}.{part.word} cannot be folded into weights; keep it attached")
+            where = ".".join(map(str, (*path, part.word)))
+            raise PeftError(
+                f"{where} ({KINDS[part.word]}) cannot be folded into weights; keep it attached: {KEEP[part.word]}"
+            )
         graph, state = nnx.split(module)
 
         def fold(state: Any, graph=graph) -> dict[str, Array]:
@@ -84,6 +92,7 @@ def merge(model: M) -> M:
             continue
         for name, value in folded.items():
             setattr(module, name, nnx.Param(value))
+    dequantize(copy)
     return copy
 
 

@@ -32,6 +32,20 @@ def quantize_base(model: nnx.Module, base: Base) -> None:
             setattr(at(model, path[:-1]), str(path[-1]), make(module))
 
 
+def dequantize(model: nnx.Module) -> None:
+    """Bring all quantised kernels of a model on which nothing hangs to float32, in place: the inverse but for the rounding."""
+    for path, module, _ in candidates(model, COMPACT):
+        if module.tuned is not None:
+            continue
+        stacked = stack_at(model, path) is not None
+        graph, state = nnx.split(module)
+        kernel_of: Any = lambda state, graph=graph: nnx.merge(graph, state).full_kernel()  # noqa: E731
+        kernel = (jax.vmap(kernel_of) if stacked else kernel_of)(state)
+        bias = None if module.bias is None else module.bias[...]
+        full = full_linear(kernel, bias, module.contracted, stacked)
+        setattr(at(model, path[:-1]), str(path[-1]), full)
+
+
 def full_linear(kernel: Float[Array, "..."], bias: Array | None, contracted: int, stacked: bool) -> Linear:
     """A plain Linear of these weights, which lead with an axis of layers where they are stacked."""
     shape = kernel.shape[1:] if stacked else kernel.shape

@@ -33,6 +33,9 @@ from model.peft import (
     merge,
     rate_of,
 )
+from model.peft.attaching import copied
+from model.peft.frozen import quantize_base
+from model.publishing import architecture_of, express
 from model.quantized import cast
 from model.rotary import Rotary
 from model.stack import Stack
@@ -108,7 +111,7 @@ def test_the_laws_of_tuning(base, batch, name):
         np.testing.assert_allclose(outputs(merged, batch), after, atol=3e-5)
         assert equal(base, detach(tuned)) and added_paths(moved)
     else:
-        with pytest.raises(PeftError, match=r"cannot be folded into weights; keep it attached"):
+        with pytest.raises(PeftError, match=r"cannot be folded into weights; keep it attached: "):
             merge(moved)
 
 
@@ -319,6 +322,30 @@ def test_a_quantised_base_is_tuned_as_it_is(base, batch, weights):
     assert equal(detach(moved), rounded)
     error = jnp.abs(outputs(rounded, batch) - outputs(base, batch))
     assert 0 < error.mean() < (0.05 if weights == "int8" else 0.5)
+
+
+QUANTISED = {
+    "LoRA in one place": LoRA(rank=3, sites="layers.1.attention.query", base="int8"),
+    "DoRA": LoRA(rank=3, decomposed=True, base="nf4"),
+    "AdaLoRA": AdaLoRA(rank=3, target_rank=2, base="int8"),
+    "IA3": IA3(),
+    "BitFit": BitFit(),
+}
+
+
+@pytest.mark.parametrize(
+    "name", [n if n == "LoRA in one place" else pytest.param(n, marks=pytest.mark.slow) for n in QUANTISED]
+)
+def test_merged_over_a_quantised_base_all_weights_are_float32(base, batch, name):
+    """Those too on which nothing hangs: a plain model, with the outputs that it had attached, which can be published."""
+    rounded = copied(base)
+    quantize_base(rounded, getattr(QUANTISED[name], "base", "nf4"))
+    moved = stirred(attach(rounded, QUANTISED[name], nnx.Rngs(0)))
+    merged = merge(moved)
+    assert nnx.split(merged)[0] == nnx.split(base)[0]
+    assert {leaf.dtype for leaf in flat(merged).values()} == {jnp.dtype("float32")}
+    np.testing.assert_allclose(outputs(merged, batch), outputs(moved, batch), atol=3e-5)
+    assert express(architecture_of(nnx.eval_shape(lambda: merged))).fields
 
 
 def test_layers_that_stand_apart_are_tuned_one_by_one(base, batch):
