@@ -25,7 +25,8 @@ class Sampling:
     top_k: int | None = None
     """Only the k highest scores stay (Fan et al., arXiv:1805.04833); all that equal the k-th do."""
     top_p: float | None = None
-    """Only the fewest tokens stay that have this probability together (nucleus; Holtzman et al., arXiv:1904.09751)."""
+    """Only the fewest tokens stay that have this probability together (nucleus; Holtzman et al., arXiv:1904.09751), and all that
+    equal the last of them; 1 keeps every token."""
     min_p: float | None = None
     """Only tokens stay that are at least this fraction as likely as the likeliest (Nguyen et al., arXiv:2407.01082)."""
     repetition_penalty: float | None = None
@@ -34,6 +35,10 @@ class Sampling:
     def __post_init__(self):
         if not 0 <= self.temperature < float("inf"):
             raise SamplingError(f"temperature={self.temperature} must be 0 (greedy) or a positive number, such as 0.8")
+        if 0 < self.temperature < 1e-30:
+            raise SamplingError(
+                f"temperature={self.temperature} is too small to divide by in float32; use 0, which is greedy"
+            )
         if self.top_k is not None and self.top_k < 1:
             raise SamplingError(f"top_k={self.top_k} must be 1 or more, such as 40; leave it out to keep every token")
         if self.top_p is not None and not 0 < self.top_p <= 1:
@@ -56,16 +61,17 @@ class Sampling:
         return Rule(
             draws=self.temperature > 0,
             most=None if self.top_k is None else 1 << (self.top_k - 1).bit_length(),
-            top_p=self.top_p is not None,
-            min_p=self.min_p is not None,
+            top_p=self.top_p is not None and self.top_p < 1,
+            min_p=self.min_p is not None and self.min_p > 0,
             penalizes=self.repetition_penalty is not None,
         )
 
     @property
     def knobs(self) -> "Knobs":
         """What of it is a number that the program reads: another one costs no compilation."""
-        given = (self.temperature, self.top_k, self.top_p, self.min_p, self.repetition_penalty)
-        absent = (1.0, 1, 1.0, 0.0, 1.0)
+        rest = None if self.top_p is None else 1.0 - self.top_p  # here, where it is exact
+        given = (self.temperature, self.top_k, rest, self.min_p, self.repetition_penalty)
+        absent = (1.0, 1, 0.0, 0.0, 1.0)
         return Knobs(
             *(jnp.asarray(a if g is None else g, jnp.asarray(a).dtype) for g, a in zip(given, absent, strict=True))
         )
@@ -86,7 +92,7 @@ class Knobs(NamedTuple):
 
     temperature: Float[Array, ""]
     top_k: Int[Array, ""]
-    top_p: Float[Array, ""]
+    rest: Float[Array, ""]  # 1 - top_p, the probability that may be left out
     min_p: Float[Array, ""]
     repetition_penalty: Float[Array, ""]
 
@@ -122,9 +128,14 @@ def kept(scores: Float[Array, "B V"], rule: Rule, knobs: Knobs) -> Float[Array, 
             least = jax.lax.dynamic_slice_in_dim(best, at, 1, axis=-1)
             best = jnp.where(best >= least, best, -jnp.inf)
         if rule.top_p:
-            chances = jax.nn.softmax(best, axis=-1)
-            before = jnp.cumsum(chances, axis=-1) - chances  # of the likelier ones: the first always stays
-            least = jnp.where((before < knobs.top_p) & (best >= least), best, jnp.inf).min(-1, keepdims=True)
+            # What a token and the less likely ones weigh is summed from the smallest: summed from the largest, the error of a
+            # sum near 1 is more than a whole tail may weigh. Tokens that equal the k-th and were not sorted count too.
+            equal = (scores >= least).sum(-1, keepdims=True) - (best >= least).sum(-1, keepdims=True)
+            weights = jnp.exp(best - highest)
+            unsorted = equal * jnp.exp(least - highest)
+            behind = jnp.cumsum(weights[:, ::-1], axis=-1)[:, ::-1] + unsorted
+            stays = (behind > knobs.rest * behind[:, :1]) & (best >= least)
+            least = jnp.where(stays.at[:, 0].set(True), best, jnp.inf).min(-1, keepdims=True)
     if rule.min_p:
         least = jnp.maximum(least, highest + jnp.log(knobs.min_p))
     return jnp.where(scores >= least, scores, LOWEST)
@@ -144,6 +155,7 @@ def choose(
         scores = penalized(scores, seen, knobs.repetition_penalty)
     if not rule.draws:
         return jnp.argmax(scores, axis=-1).astype(jnp.int32)
-    scores = kept(scores / knobs.temperature, rule, knobs)
+    # The highest becomes 0, so that no temperature makes it infinite.
+    scores = kept((scores - scores.max(-1, keepdims=True)) / knobs.temperature, rule, knobs)
     draw = jax.vmap(lambda key, row: jax.random.categorical(jax.random.fold_in(key, step), row))
     return draw(keys, scores).astype(jnp.int32)

@@ -150,9 +150,11 @@ def manner_of_writing(options: dict[str, Any]) -> tuple[int, list[str], Sampling
     stop = [until] if isinstance(until, str) else [text for text in until if text]
     lengths = [options.pop(name, None) for name in ("max_gen_toks", "max_new_tokens", "max_tokens")]
     most = next((int(value) for value in lengths if value is not None), MOST_NEW_TOKENS)
-    temperature = float(options.pop("temperature", 0.0) or 0.0)
-    if not options.pop("do_sample", temperature > 0):
-        temperature = 0.0
+    temperature, draws = options.pop("temperature", None), options.pop("do_sample", None)
+    temperature = (1.0 if draws else 0.0) if temperature is None else float(temperature)
+    temperature = 0.0 if draws is not None and not draws else temperature
+    if (options.get("top_k") or 0) < 1:
+        options.pop("top_k", None)  # 0 and -1 keep every token there
     chosen = {name: options[name] for name in DRAWING if options.get(name) is not None} if temperature else {}
     return most, stop, Sampling(temperature, **chosen)
 
