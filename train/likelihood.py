@@ -27,7 +27,8 @@ from model.encoder import MaskedLanguageModel
 from model.encoder_decoder import EncoderDecoder
 from model.ragged import Sides, bucket, padded, places
 from train.pretrained import Opened, longest
-from train.prompts import Manner, manner_of, tokenizer_of
+from train.prompt_format import PromptFormat
+from train.prompts import manner_of, tokenizer_of
 
 MOST_ROWS, MOST_TOKENS, MOST_LOGITS = 64, 2**13, 2**25  # of a batch: rows, places, and float32 numbers at once
 
@@ -81,7 +82,7 @@ class Scorer:
         self.opened, self.tokenizer = opened, tokenizer_of(opened)
         self.masked = isinstance(opened.model, MaskedLanguageModel)
         self.two_sided = isinstance(opened.model, EncoderDecoder)
-        self.manner = Manner() if self.masked else manner_of(opened)
+        self.manner = PromptFormat() if self.masked else manner_of(opened)
         self.mask = -1 if self.tokenizer.special.mask is None else self.tokenizer.special.mask
         if self.masked and self.mask < 0:
             raise LikelihoodError(f"the vocabulary of {opened.name} has no mask, without which a text cannot be scored")

@@ -19,11 +19,10 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 
 from data.errors import DataError
-from data.spans import start_of_spans
-from data.text_pairs import start_of_target
 from data.tokenizers import Tokenizer, load_tokenizer
 from data.tokenizers.exporting import export_tokenizer
 from model.config import TransformerConfig, choice_name
+from model.decoder import LanguageModel
 from model.encoder_decoder import EncoderDecoder
 from model.hub import new_folder
 from model.positions import LearnedPositions
@@ -32,11 +31,12 @@ from model.publishing import architecture_of, express, write_model
 from model.weights import open_published, read_model
 from train.config import Experiment
 from train.inspectable import Inspectable
-from train.objectives import PrefixLM, SpanCorruption
+from train.objectives import PrefixLM
 from train.objectives.segments import Choose, Contrast
 from train.objectives.tasks import FindAnswers, TagTokens
 from train.objectives.with_head import TaskObjective
 from train.outputs import outputs
+from train.prompt_format import PromptFormat, trained_format
 from train.registry import is_published, on_hub
 from train.run import Run, RunError
 from train.sharding import MeshShape, logical_axes, make_mesh, spec
@@ -190,8 +190,10 @@ def save(model: Any, path: str | Path, *, tokenizer: Tokenizer | None = None, fa
     expressed = express(architecture_of(model), family or known)
     fields: dict[str, Any] = labels if pretrained is None else dict(pretrained.fields)
     same_vocabulary = pretrained is not None and tokenizer is pretrained.tokenizer
+    asked = None
     if tokenizer is not None and not same_vocabulary:
-        fields |= token_ids(tokenizer, isinstance(model, EncoderDecoder), run and run.experiment.objective)
+        asked = prompt_format(model, tokenizer, run)
+        fields |= token_ids(tokenizer, asked)
         if expressed.family.positions_count_tokens and fields["pad_token_id"] != expressed.fields["pad_token_id"]:
             raise CannotExpress(
                 expressed.family.model_type,
@@ -213,6 +215,7 @@ def save(model: Any, path: str | Path, *, tokenizer: Tokenizer | None = None, fa
                 temporary,
                 max_length=places.max_length if isinstance(places, LearnedPositions) else None,
                 token_types=config.num_token_types > 1,
+                around=None if asked is None else asked.around,
             )
         target = Path(os.path.expanduser(path))
         return temporary.replace(target)
@@ -237,18 +240,28 @@ def label_fields(experiment: Experiment) -> dict[str, Any]:
     return named | numbered | ({"problem_type": PROBLEMS[word]} if word in PROBLEMS else {})
 
 
-def token_ids(tokenizer: Tokenizer, two_sided: bool, objective: Any = None) -> dict[str, int | None]:
-    """The fields of config.json that name special tokens, as training here used them: with hidden spans a decoder begins behind
-    another token than with pairs of texts.
+def prompt_format(model: Any, tokenizer: Tokenizer, run: Run | None) -> PromptFormat | None:
+    """How a model that writes text was asked in training; None for others, and for a decoder of which no training is known."""
+    two_sided = isinstance(model, EncoderDecoder)
+    experiment = None if run is None else run.experiment
+    if not (two_sided or (isinstance(model, LanguageModel) and experiment is not None)):
+        return None
+    objective, data = (None, None) if experiment is None else (experiment.objective, experiment.data)
+    return trained_format(tokenizer, two_sided, objective, data)
+
+
+def token_ids(tokenizer: Tokenizer, asked: PromptFormat | None = None) -> dict[str, int | None]:
+    """The fields of config.json that name special tokens, as training here used them: what a text ends with, if anything, and
+    what a decoder beside an encoder begins with.
     """
     special = tokenizer.special
+    end = special.eos if special.eos is not None else special.sep
     ids = {
         "pad_token_id": special.pad,
         "bos_token_id": special.bos if special.bos is not None else special.cls,
-        "eos_token_id": special.eos if special.eos is not None else special.sep,
+        "eos_token_id": end if asked is None else asked.stops[0] if asked.stops else None,
     }
-    start_of = start_of_spans if isinstance(objective, SpanCorruption) else start_of_target
-    return ids | ({"decoder_start_token_id": start_of(special)} if two_sided else {})
+    return ids if asked is None or asked.start is None else ids | {"decoder_start_token_id": asked.start}
 
 
 def find_folder(path: str | Path) -> Path:

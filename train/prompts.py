@@ -1,13 +1,9 @@
 """From the text of a prompt to what a model reads: ids, what a decoder begins with, and what ends a text."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from data.segments import mark
-from data.spans import start_of_spans
-from data.text_pairs import start_of_target
 from data.tokenizers import Tokenizer
 from model.decoder import LanguageModel
 from model.encoder import Encoder, MaskedLanguageModel
@@ -15,28 +11,10 @@ from model.encoder_decoder import EncoderDecoder
 from model.foreign import read_json
 from model.published import HubError
 from model.ragged import GenerationError, places
-from train.objectives import NextToken, PrefixLM, SpanCorruption
 from train.pretrained import Opened
+from train.prompt_format import PromptFormat, published_format, trained_format
 
 MASKS = ("[MASK]", "<mask>")  # accepted in a prompt, whatever the vocabulary calls its own
-
-
-@dataclass(frozen=True)
-class Manner:
-    """How a model wants to be asked, as it was trained.
-
-    Attributes:
-        opening: ids before a prompt, closing: ids behind it.
-        stops: ids after which a text ends.
-        start: what the decoder of an encoder-decoder begins with.
-        prefix: whether the tokens of a prompt see each other both ways.
-    """
-
-    opening: tuple[int, ...] = ()
-    closing: tuple[int, ...] = ()
-    stops: tuple[int, ...] = ()
-    start: int | None = None
-    prefix: bool = False
 
 
 def tokenizer_of(opened: Opened) -> Tokenizer:
@@ -60,43 +38,28 @@ def check_writes(opened: Opened) -> None:
     raise GenerationError(f"{opened.name} is a {kind}, which writes no text; name a language model")
 
 
-def manner_of(opened: Opened) -> Manner:
+def manner_of(opened: Opened) -> PromptFormat:
     """How a run or a published model is asked."""
     tokenizer, two_sided = tokenizer_of(opened), isinstance(opened.model, EncoderDecoder)
-    special = tokenizer.special
-    end = special.sep if special.eos is None else special.eos
-    ends = () if end is None else (end,)
     if opened.pretrained is not None:
         folder, fields = opened.pretrained.folder, dict(opened.pretrained.fields)
         if (folder / "generation_config.json").is_file():
             fields |= {k: v for k, v in read_json(folder / "generation_config.json", HubError).items() if v is not None}
-        stops = fields.get("eos_token_id")
-        stops = ends if stops is None else tuple(stops) if isinstance(stops, list) else (stops,)
-        start = fields.get("decoder_start_token_id")
-        if strange := [index for index in (*stops, start or 0) if type(index) is not int or not 0 <= index < 2**31]:
+        stops, start = fields.get("eos_token_id"), fields.get("decoder_start_token_id")
+        named = [*(stops if isinstance(stops, list) else [stops]), start]
+        if strange := [i for i in named if i is not None and (type(i) is not int or not 0 <= i < 2**31)]:
             raise HubError(
                 f"{folder} has {strange[0]!r} for eos_token_id or decoder_start_token_id, which are ids of tokens; mend its "
                 "config.json and generation_config.json"
             )
-        around = tokenizer.encode("", special_tokens=True)
-        around = tuple(int(index) for index in around if two_sided or int(index) not in (*stops, special.sep))
-        if not two_sided:
-            return Manner(opening=around, stops=stops)
-        start = start_of_target(special) if start is None else start
-        return Manner(closing=around, stops=stops, start=start)
-    objective = opened.run.experiment.objective if opened.run is not None else None
-    if two_sided:
-        start_of = start_of_spans if isinstance(objective, SpanCorruption) else start_of_target
-        return Manner(closing=ends, stops=ends, start=start_of(special))
-    if not isinstance(objective, NextToken | PrefixLM):
-        return Manner(stops=ends)
-    purpose = "beginning a text"
-    opening = (mark(special, objective.opening, purpose),) if objective.opening else ()
-    stops = (mark(special, objective.closing, purpose),) if objective.closing else ()
-    return Manner(opening=opening, stops=stops, prefix=isinstance(objective, PrefixLM))
+        return published_format(tokenizer, two_sided, fields)
+    experiment = opened.run.experiment if opened.run is not None else None
+    if experiment is None:
+        return trained_format(tokenizer, two_sided)
+    return trained_format(tokenizer, two_sided, experiment.objective, experiment.data)
 
 
-def ids_of(opened: Opened, prompt: str | np.ndarray, manner: Manner) -> np.ndarray:
+def ids_of(opened: Opened, prompt: str | np.ndarray, manner: PromptFormat) -> np.ndarray:
     """The ids of a prompt; special tokens that it spells are what they mean. An empty one is the beginning of a text. Ids stay
     as they are.
     """

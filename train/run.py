@@ -265,7 +265,7 @@ class Run(Inspectable):
         from train.pretrained import Opened  # which knows of runs itself
 
         plain = self.model if self.experiment.peft is None else merge(self.model)
-        return Opened(plain, self.tokenizer, self.experiment.model, self.folder.path.name)
+        return Opened(plain, self.tokenizer, self.experiment.model, self.folder.path.name, run=self)
 
     @overload
     def predict(self, texts: "Asked") -> "Predicted": ...

@@ -62,6 +62,7 @@ class LibraryTokenizer(Tokenizer):
             self.lag = 3  # it joins what punctuation sets apart: do n ' t becomes don't
         if self._parts["model"]["type"] == "WordPiece" and inner.post_processor is None:
             self._wrap_as_bert()
+        self._wrap_as_told()
 
     def __reduce__(self):
         return LibraryTokenizer, (self.inner.to_str(), "this", self.settings)
@@ -76,6 +77,19 @@ class LibraryTokenizer(Tokenizer):
                 pair=f"{cls} $A {sep} $B:1 {sep}:1",
                 special_tokens=[(cls, self.special.cls), (sep, self.special.sep)],
             )
+
+    def _wrap_as_told(self) -> None:
+        """As add_bos_token and add_eos_token say, where one of them is given: transformers puts them over the file's own."""
+        from tokenizers.processors import TemplateProcessing
+
+        told = [self.settings.options.get(f"add_{role}_token") for role in ("bos", "eos")]
+        if told == [None, None] or self.special.cls is not None:
+            return
+        roles = zip(told, (self.special.bos, self.special.eos), strict=True)
+        bos, eos = ([self.pieces[index]] if said and index is not None else [] for said, index in roles)
+        one, two = ([f"{word}:{n}" for word in (*bos, f"${text}", *eos)] for n, text in enumerate("AB"))
+        used = [(piece, self.pieces.index(piece)) for piece in dict.fromkeys(bos + eos)]
+        self.inner.post_processor = TemplateProcessing(single=one, pair=[*one, *two], special_tokens=used)
 
     @property
     def normalisation(self) -> str:
@@ -119,13 +133,14 @@ class LibraryTokenizer(Tokenizer):
         return found
 
     def frame(self, texts: int) -> Frame:
-        encoding = self.inner.encode("a", "a" if texts == 2 else None, add_special_tokens=True)
+        some = self._some
+        encoding = self.inner.encode(some, some if texts == 2 else None, add_special_tokens=True)
         ids, types, of = encoding.ids, encoding.type_ids, encoding.sequence_ids
         cuts = [0]
         for number in range(texts):
             mine = [place for place, text in enumerate(of) if text == number]
             if not mine:
-                raise DataError("the tokenizer leaves nothing of the letter a, so what it puts around texts is not known; "
+                raise DataError("the tokenizer leaves nothing of any text, so what it puts around texts is not known; "
                                 "name another")  # fmt: skip
             cuts += [mine[0], mine[-1] + 1]
         cuts.append(len(ids))
@@ -143,6 +158,10 @@ class LibraryTokenizer(Tokenizer):
         Path(folder).mkdir(parents=True, exist_ok=True)
         (Path(folder) / "tokenizer.json").write_text(self.inner.to_str(pretty=True), encoding="utf-8")
         self.settings.write(Path(folder))
+        self.write_vocabulary(folder)
+
+    def write_vocabulary(self, folder: str | Path) -> None:
+        """Write the vocab.txt of a WordPiece, which others read; nothing of any other model."""
         if self._parts["model"]["type"] == "WordPiece":
             (Path(folder) / "vocab.txt").write_text("\n".join(self.pieces) + "\n", encoding="utf-8")
 
@@ -195,6 +214,12 @@ class LibraryTokenizer(Tokenizer):
                     spelt.append((number, place))
         changed, origin = np.array(spelt, np.int32).reshape(-1, 2).T
         return changed, origin
+
+    @cached_property
+    def _some(self) -> str:
+        """A text of which tokens are left: the letter a, else the first of the pieces that is such a text."""
+        spelt = (self._surface(index).decode("utf-8", "ignore") for index in self.ordinary[:1_000])
+        return next((text for text in ("a", *spelt) if len(self.encode(text))), "a")
 
     @cached_property
     def _composes(self) -> bool:

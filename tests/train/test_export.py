@@ -25,6 +25,7 @@ from train.command import run_command
 from train.objectives import PrefixLM, SequenceToSequence, SpanCorruption
 from train.outputs import outputs
 from train.pretrained import load, open_any, save, token_ids
+from train.prompt_format import trained_format
 from train.run import Run
 from train.state import split_model
 
@@ -100,8 +101,9 @@ def test_a_decoder_is_told_to_begin_as_it_was_trained():
     """With hidden spans behind the padding token, with pairs of texts behind the beginning of a text."""
     tokenizer: Any = SimpleNamespace(special=SpecialIds(pad=0, bos=2, eos=1))
     for objective, begin in ((SpanCorruption(), 0), (SequenceToSequence(), 2)):
-        assert token_ids(tokenizer, True, objective)["decoder_start_token_id"] == begin
-    assert "decoder_start_token_id" not in token_ids(tokenizer, False)
+        asked = trained_format(tokenizer, True, objective)
+        assert token_ids(tokenizer, asked)["decoder_start_token_id"] == begin
+    assert "decoder_start_token_id" not in token_ids(tokenizer)
 
 
 def params_of(pretrained):

@@ -17,7 +17,7 @@ from model.families import bert, gpt2, t5
 from train.few_shot import WholeTexts, text_scores
 from train.likelihood import LikelihoodError, Request, Scorer
 from train.pretrained import Opened
-from train.prompts import Manner
+from train.prompt_format import PromptFormat
 
 PUBLISHED = Path(__file__).parents[1] / "data/published"
 PIECES = {"gpt2": LanguageModel, "bert": MaskedLanguageModel, "t5": EncoderDecoder}
@@ -138,7 +138,7 @@ def test_a_prefix_is_seen_both_ways(scorers):
     scorer = Scorer(scorers["gpt2"].opened)
     request = scorer.encode("one two three", " four")
     plain = scorer.score([request])[0].nats
-    scorer.manner = Manner(prefix=True)
+    scorer.manner = PromptFormat(prefix=True)
     tokens = np.concatenate(request)[:-1]
     prefix = jnp.asarray(np.arange(len(tokens)) < len(request.context))[None]
     expected = logits(scorer, tokens, prefix=prefix)[len(request.context) - 1 :]
