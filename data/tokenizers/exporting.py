@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from data.errors import DataError
+from data.tokenizers.exporting_pieces import check_ids, library_tokenizer
 from data.tokenizers.interface import SpecialIds, Tokenizer
 from data.tokenizers.library import ROLES, LibraryTokenizer, gpt2_bytes
 from data.tokenizers.plain import ByteTokenizer, CharacterTokenizer, PlainTokenizer, WordTokenizer
@@ -16,7 +17,6 @@ from data.tokenizers.sentence_piece import SentencePieceTokenizer
 from data.tokenizers.settings import CONFIG, ROLE_NAMES
 
 Around = tuple[tuple[int, ...], tuple[int, ...]]
-SPACE = "\u2581"  # what sentencepiece writes for a space
 
 
 def export_tokenizer(
@@ -79,7 +79,7 @@ def tokenizer_json(tokenizer: Tokenizer, around: Around | None = None) -> str:
             inner.post_processor = _frame(tokenizer, around)
             return inner.to_str(pretty=True)
         case SentencePieceTokenizer():
-            inner = _of_sentencepiece(tokenizer)
+            inner = library_tokenizer(tokenizer)
         case PlainTokenizer():
             inner = _of_symbols(tokenizer)
         case _:
@@ -87,6 +87,8 @@ def tokenizer_json(tokenizer: Tokenizer, around: Around | None = None) -> str:
                 f"a {type(tokenizer).__name__} cannot be exported; train with another --data.tokenizer.name"
             )
     _add_special(inner, tokenizer, around)
+    if isinstance(tokenizer, SentencePieceTokenizer):
+        check_ids(inner, tokenizer)
     return inner.to_str(pretty=True)
 
 
@@ -112,60 +114,14 @@ def _of_symbols(tokenizer: PlainTokenizer) -> Any:
     return inner
 
 
-def _of_sentencepiece(tokenizer: SentencePieceTokenizer) -> Any:
-    """Unigram or byte-pair pieces, with the model's own normalisation; the ids are those of `tokenizer`."""
-    from sentencepiece import sentencepiece_model_pb2 as messages
-    from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
-
-    model = messages.ModelProto.FromString(tokenizer.model)  # pyright: ignore[reportAttributeAccessIssue] (made at run time)
-    scores = {piece.piece: piece.score for piece in model.pieces}
-    pieces, unknown = tokenizer.pieces, tokenizer.special.unk
-    byte_fallback = bool(model.trainer_spec.byte_fallback)
-    if model.trainer_spec.model_type == model.trainer_spec.UNIGRAM:
-        inner = Tokenizer(models.Unigram([(piece, scores.get(piece, 0.0)) for piece in pieces], unknown, byte_fallback))
-    elif model.trainer_spec.model_type == model.trainer_spec.BPE:
-        vocabulary = {piece: index for index, piece in enumerate(pieces)}
-        ordinary = {piece.piece for piece in model.pieces if piece.type == piece.NORMAL}
-        named = None if unknown is None else pieces[unknown]
-        inner = Tokenizer(
-            models.BPE(
-                vocabulary, _merges(scores, ordinary), unk_token=named, fuse_unk=True, byte_fallback=byte_fallback
-            )
-        )
-    else:
-        raise DataError("a sentencepiece model of words or characters cannot be exported; train one of unigram or bpe")
-    spec = model.normalizer_spec
-    steps: list[Any] = [normalizers.Precompiled(spec.precompiled_charsmap)] if spec.precompiled_charsmap else []
-    if spec.remove_extra_whitespaces:
-        steps += [normalizers.Strip(), normalizers.Replace(Regex(" {2,}"), " ")]
-    inner.normalizer = normalizers.Sequence(steps)
-    scheme = "always" if spec.add_dummy_prefix else "never"
-    inner.pre_tokenizer = pre_tokenizers.Metaspace(SPACE, prepend_scheme=scheme)
-    inner.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Metaspace(SPACE, prepend_scheme=scheme)])
-    return inner
-
-
-def _merges(scores: dict[str, float], ordinary: set[str]) -> list[tuple[str, str]]:
-    """The pairs of pieces that make a piece, the best first: sentencepiece merges by the score of what comes out.
-
-    >>> _merges({"a": -2.0, "b": -3.0, "ab": 0.0, "aab": -1.0}, {"a", "b", "ab", "aab"})
-    [('a', 'b'), ('a', 'ab')]
-    """
-    merges = [
-        (-scores[piece], piece[:cut], piece[cut:])
-        for piece in ordinary
-        for cut in range(1, len(piece))
-        if piece[:cut] in ordinary and piece[cut:] in ordinary
-    ]
-    return [(left, right) for _, left, right in sorted(merges)]
-
-
 def _add_special(inner: Any, tokenizer: Tokenizer, around: Around | None) -> None:
     """The special tokens, and what stands around texts."""
     from tokenizers import AddedToken
 
-    special = tokenizer.special
-    named = [tokenizer.pieces[index] for index in sorted(special.ids)]
+    marks = set(tokenizer.special.ids)
+    if isinstance(tokenizer, SentencePieceTokenizer):
+        marks |= tokenizer.controls
+    named = [tokenizer.pieces[index] for index in sorted(marks)]
     inner.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in named])
     inner.post_processor = _template(tokenizer) if around is None else _frame(tokenizer, around)
 

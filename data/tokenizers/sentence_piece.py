@@ -191,6 +191,12 @@ class SentencePieceTokenizer(Tokenizer):
         own, processor = self._model_id(index), self.processor
         return own is None or processor.is_control(own) or processor.is_unknown(own) or processor.is_unused(own)
 
+    @property
+    def controls(self) -> frozenset[int]:
+        """Ids of the model's control symbols, which no text gives."""
+        inside = range(self._front, self._front + self._own)
+        return frozenset(i for i in inside if self.processor.is_control(i - self._front + self._skip))
+
     def _is_byte(self, index: int) -> bool:
         own = self._model_id(index)
         return own is not None and self.processor.is_byte(own)

@@ -129,7 +129,7 @@ def test_fields_of_a_published_folder_decide(tmp_path):
     tokenizer = VOCABULARIES["published llama as json"]()
     there_and_back(tokenizer, NextToken(opening="bos", closing="eos"), tmp_path)
     settings = json.loads((tmp_path / "tokenizer_config.json").read_text())
-    bos, eos = tokenizer.special.bos, tokenizer.special.eos
+    bos, eos = tokenizer.special.need("bos", "eos", purpose="this test")
 
     def asked(fields: dict, **change: bool):
         (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings | change))
