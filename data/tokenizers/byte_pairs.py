@@ -6,9 +6,16 @@ from pathlib import Path
 from typing import Literal
 
 from data.errors import DataError
-from data.foreign import read_json
+from data.foreign import explained, read_json
 from data.tokenizers.choices import ByteBPE
-from data.tokenizers.library import LibraryTokenizer, gpt2_bytes, read_tokenizer_json, read_utf8
+from data.tokenizers.library import (
+    MOST_BYTES,
+    MOST_UNUSED,
+    LibraryTokenizer,
+    gpt2_bytes,
+    read_tokenizer_json,
+    read_utf8,
+)
 from data.tokenizers.long_words import cut_long_words
 from data.tokenizers.settings import Settings
 
@@ -67,10 +74,9 @@ def byte_pairs(
     if missing := [name for name in names if name not in vocabulary]:
         other = "; try specials gpt2" if specials == "roberta" else ""
         raise DataError(f"{named} lacks {', '.join(missing)}, which the special tokens of {specials} are{other}")
-    try:
+    said = "and its merges do not belong together"  # a merge of pieces that are not there
+    with explained(named, DataError, said=said, remedy="take both from one folder"):
         tokenizer = Tokenizer(models.BPE(dict(vocabulary), list(merges), fuse_unk=False))
-    except Exception as error:  # the library raises bare Exception, for a merge of pieces that are not there
-        raise DataError(f"{named} and its merges do not belong together: {error}; take both from one folder") from error
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=space)
     tokenizer.decoder = decoders.ByteLevel()
     if specials == "roberta":
@@ -89,9 +95,9 @@ def byte_pairs(
 def read_vocabulary_and_merges(path: Path) -> tuple[dict[str, int], list[tuple[str, str]]]:
     """The two files of a byte-level BPE; merges.txt has the name of vocab.json but for that word."""
     beside = path.with_name(path.name.replace("vocab.json", "merges.txt"))
-    vocabulary = read_json(path, DataError, remedy="copy the file again")
+    vocabulary = read_json(path, DataError, remedy="copy the file again", most=MOST_BYTES)
     numbers = list(vocabulary.values())
-    if not numbers or not all(type(number) is int and number >= 0 for number in numbers):
+    if not numbers or not all(type(number) is int and 0 <= number < len(numbers) + MOST_UNUSED for number in numbers):
         raise DataError(f"{path} is not a vocabulary, one object from each piece to its number; copy the file again")
     if not beside.is_file():
         raise DataError(f"{path} has no {beside.name} beside it, which says what is merged; copy that file too")

@@ -4,12 +4,14 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from data.errors import DataError
+from data.foreign import decode_json, explained, read_bytes, reason
 from data.tokenizers.frames import Frame, Located, located, whole_characters
 from data.tokenizers.interface import SpecialIds, Tokenizer, sentinel_ids
 from data.tokenizers.settings import Settings
@@ -24,6 +26,8 @@ ROLES = {
     "bos": ("<s>", "<|begin_of_text|>", "<bos>", "<|startoftext|>", "<|endoftext|>"),
     "eos": ("</s>", "<|end_of_text|>", "<eos>", "<|endoftext|>", "<|im_end|>"),
 }
+MOST_BYTES, MOST_UNUSED = 64 << 20, 100_000  # of a file, and ids of a vocabulary that have no token
+BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 _UNUSED = re.compile(r"\[unused\d+\]|<unused ?\d+>")
 
 
@@ -39,18 +43,19 @@ class LibraryTokenizer(Tokenizer):
     def __init__(self, content: str, named: str = "this", settings: Settings = Settings()):
         import tokenizers
 
-        try:
+        said = "is not a tokenizer.json of the tokenizers library"
+        with explained(named, DataError, said=said, remedy="name another"):
             inner = tokenizers.Tokenizer.from_str(content)
-        except Exception as error:  # the library raises bare Exception
-            raise DataError(f"{named} is not a tokenizer.json of the tokenizers library: {error}") from error
         inner.no_padding()
         inner.no_truncation()
         inner.encode_special_tokens = True  # text that spells "[MASK]" is text
-        self.inner = inner
+        self.inner, self._named = inner, named
         vocabulary = inner.get_vocab(with_added_tokens=True)
         if not vocabulary:
             raise DataError(f"{named} has an empty vocabulary; name a tokenizer.json that was trained")
-        self.pieces = [f"<unused {index}>" for index in range(max(vocabulary.values()) + 1)]
+        if (most := max(vocabulary.values())) > len(vocabulary) + MOST_UNUSED:
+            raise DataError(f"{named} has a token of id {most:,} among {len(vocabulary):,} tokens; copy it again")
+        self.pieces = [f"<unused {index}>" for index in range(most + 1)]
         for piece, index in vocabulary.items():
             self.pieces[index] = piece
         added = {i for i, token in inner.get_added_tokens_decoder().items() if token.special}
@@ -98,30 +103,36 @@ class LibraryTokenizer(Tokenizer):
         return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
 
     def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
-        encodings = self.inner.encode_batch_fast(list(texts), add_special_tokens=False)
+        with self._explained():
+            encodings = self.inner.encode_batch_fast(list(texts), add_special_tokens=False)
         return [self._spelt_out(np.array(encoding.ids, np.int32))[0] for encoding in encodings]
 
     def encode(self, text: str, special_tokens: bool = False) -> np.ndarray:
         if not special_tokens:
             return self.encode_batch([text])[0]
-        encoding = self.inner.encode(text, add_special_tokens=True)
+        with self._explained():
+            encoding = self.inner.encode(text, add_special_tokens=True)
         return self._spelt_out(np.array(encoding.ids, np.int32), encoding.special_tokens_mask)[0]
 
     def encode_marked(self, text: str, special_tokens: bool = False) -> np.ndarray:
         self.inner.encode_special_tokens = False
         try:
-            return np.array(self.inner.encode(text, add_special_tokens=special_tokens).ids, np.int32)
+            with self._explained():
+                return np.array(self.inner.encode(text, add_special_tokens=special_tokens).ids, np.int32)
         finally:
             self.inner.encode_special_tokens = True
 
     def encode_pair(self, first: str, second: str) -> tuple[np.ndarray, np.ndarray]:
-        encoding = self.inner.encode(first, second, add_special_tokens=True)
+        with self._explained():
+            encoding = self.inner.encode(first, second, add_special_tokens=True)
         ids, origin = self._spelt_out(np.array(encoding.ids, np.int32), encoding.special_tokens_mask)
         return ids, np.array(encoding.type_ids, np.int32)[origin]
 
     def locate_batch(self, texts: Sequence[str]) -> list[Located]:
+        with self._explained():
+            encodings = self.inner.encode_batch(list(texts), add_special_tokens=False)
         found = []
-        for text, encoding in zip(texts, self.inner.encode_batch(list(texts), add_special_tokens=False), strict=True):
+        for text, encoding in zip(texts, encodings, strict=True):
             ids, origin = self._spelt_out(np.array(encoding.ids, np.int32))
             starts, stops = np.array(encoding.offsets, np.int32).reshape(-1, 2)[origin].T
             # A space that the tokenizer puts before a text has no characters; the library gives it those that follow.
@@ -134,7 +145,8 @@ class LibraryTokenizer(Tokenizer):
 
     def frame(self, texts: int) -> Frame:
         some = self._some
-        encoding = self.inner.encode(some, some if texts == 2 else None, add_special_tokens=True)
+        with self._explained():
+            encoding = self.inner.encode(some, some if texts == 2 else None, add_special_tokens=True)
         ids, types, of = encoding.ids, encoding.type_ids, encoding.sequence_ids
         cuts = [0]
         for number in range(texts):
@@ -152,7 +164,12 @@ class LibraryTokenizer(Tokenizer):
         )
 
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
-        return self.inner.decode([int(i) for i in ids], skip_special_tokens=False)
+        with self._explained("cannot make a text of these ids"):
+            return self.inner.decode([int(i) for i in ids], skip_special_tokens=False)
+
+    def _explained(self, said: str = "cannot encode this text") -> AbstractContextManager[None]:
+        """What a tokenizer that lacks a part, such as its unknown token, makes the library raise, or panic."""
+        return explained(self._named, DataError, said=said, remedy="name another tokenizer")
 
     def save(self, folder: str | Path) -> None:
         Path(folder).mkdir(parents=True, exist_ok=True)
@@ -251,8 +268,8 @@ class LibraryTokenizer(Tokenizer):
         piece = self.pieces[index]
         if self._byte_level is not None and all(character in self._byte_level for character in piece):
             return bytes(self._byte_level[character] for character in piece)
-        if len(piece) == 6 and piece.startswith("<0x") and piece.endswith(">"):
-            return bytes([int(piece[3:5], 16)])
+        if found := BYTE.fullmatch(piece):
+            return bytes([int(found[1], 16)])
         if self._continuing and piece.startswith(self._continuing):
             piece = piece[len(self._continuing) :]
         if self._end_of_word and piece.endswith(self._end_of_word):
@@ -276,14 +293,21 @@ def find_roles(vocabulary: Mapping[str, int], roles: Mapping[str, str | None]) -
 
 def read_tokenizer_json(path: Path, settings: Settings = Settings()) -> LibraryTokenizer:
     """A tokenizer.json, published or saved."""
-    return LibraryTokenizer(read_utf8(path), str(path), settings)
+    content = read_utf8(path)
+    try:
+        decode_json(content)  # the library takes any number for an id, and may end the process
+    except ValueError as error:
+        raise DataError(f"{path} is not JSON ({error}); copy it again") from error
+    return LibraryTokenizer(content, str(path), settings)
 
 
 def read_utf8(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return read_bytes(path, MOST_BYTES).decode()
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 at byte {error.start}; name a vocab.txt or a tokenizer.json") from error
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read ({reason(error)}); copy it again") from error
 
 
 def gpt2_bytes() -> dict[str, int]:

@@ -28,7 +28,9 @@ def open_published(folder: Path) -> Tokenizer | None:
         return _byte_pairs(path, settings)
     for name in (sentence_piece.T5_FILE, sentence_piece.XLM_R_FILE, sentence_piece.FILE):
         if (path := folder / name).is_file():
-            return sentence_piece.SentencePieceTokenizer(path.read_bytes(), name, settings, named=str(path))
+            return sentence_piece.SentencePieceTokenizer(
+                sentence_piece.model_bytes(path), name, settings, named=str(path)
+            )
     return None
 
 

@@ -20,9 +20,11 @@ from typing import NamedTuple
 import numpy as np
 
 from data.errors import DataError
+from data.foreign import explained, read_bytes, reason
 from data.tokenizers.choices import SentencePiece
 from data.tokenizers.frames import Located, located
 from data.tokenizers.interface import BERT, ROBERTA, SpecialIds, Template, Tokenizer, sentinel_ids
+from data.tokenizers.library import BYTE, MOST_BYTES, MOST_UNUSED
 from data.tokenizers.settings import Settings
 from data.tokenizers.words import ALONE, CLOSED, WordTable, code_text
 
@@ -53,14 +55,13 @@ class SentencePieceTokenizer(Tokenizer):
     def __init__(self, model: bytes, file: str = FILE, settings: Settings = Settings(), named: str = "this"):
         import sentencepiece
 
-        try:
-            self.processor = sentencepiece.SentencePieceProcessor(model_proto=model)
-        except RuntimeError as error:
-            raise DataError(f"{named} is not a sentencepiece model; name a published .model file, or the tokenizer.json "
-                            "beside it") from error  # fmt: skip
-        self.model, self.file, self.settings = model, file, settings
-        processor = self.processor
-        own = [processor.id_to_piece(i) for i in range(processor.get_piece_size())]
+        remedy = "name a published .model file, or the tokenizer.json beside it"
+        with explained(named, DataError, said="is not a sentencepiece model", remedy=remedy):
+            self.processor = processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+            own = [processor.id_to_piece(i) for i in range(processor.get_piece_size())]
+            if not own or len(set(own)) < len(own):
+                raise ValueError("it has no pieces, or one of them twice")
+        self.model, self.file, self.settings, self._named = model, file, settings, named
         around = _surroundings(own, file, settings, named)
         self._front, self._skip, self._own = len(around.front), around.skip, len(own) - around.skip
         self.pieces = [*around.front, *own[around.skip :], *around.back]
@@ -165,6 +166,9 @@ class SentencePieceTokenizer(Tokenizer):
     def _add_tokens(self) -> None:
         """Tokens that the configuration adds behind the others, such as the <pad> of a fine-tuned Llama."""
         for index, piece in sorted(self.settings.added.items()):
+            if index > len(self.pieces) + MOST_UNUSED:
+                raise DataError(f"{self._named} has {len(self.pieces):,} pieces, and the JSON files beside it add one of id "
+                                f"{index:,}; copy them again")  # fmt: skip
             if index >= len(self.pieces):
                 self.pieces += [f"<unused {number}>" for number in range(len(self.pieces), index)]
                 self.pieces.append(piece)
@@ -204,16 +208,24 @@ class SentencePieceTokenizer(Tokenizer):
     def _surface(self, index: int) -> bytes:
         piece = self.pieces[index]
         if self._is_byte(index):
-            return bytes([int(piece[3:5], 16)])
+            return bytes([int(found[1], 16)]) if (found := BYTE.fullmatch(piece)) else piece.encode()
         return piece.replace("\u2581", " ").encode("utf-8")
 
 
 def read_model(path: Path, settings: Settings = Settings(), *, sentinels: int = 0) -> SentencePieceTokenizer:
     """A .model file as it is, but for `sentinels` that are added after its ids unless it has some."""
-    tokenizer = SentencePieceTokenizer(path.read_bytes(), FILE, settings, named=str(path))
+    tokenizer = SentencePieceTokenizer(model_bytes(path), FILE, settings, named=str(path))
     if not sentinels or tokenizer.special.sentinels:
         return tokenizer
     return SentencePieceTokenizer(tokenizer.model, FILE, replace(settings, options={"extra_ids": sentinels}))
+
+
+def model_bytes(path: Path) -> bytes:
+    """A .model file as it is."""
+    try:
+        return read_bytes(path, MOST_BYTES)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read ({reason(error)}); copy it again") from error
 
 
 def train_sentencepiece(choice: SentencePiece, texts: Iterable[str]) -> SentencePieceTokenizer:

@@ -10,6 +10,7 @@ from data.foreign import read_json
 
 CONFIG = "tokenizer_config.json"
 ROLE_NAMES = ("pad", "unk", "cls", "sep", "mask", "bos", "eos")
+MOST_EXTRA = 100_000  # sentinels of a model
 OPTIONS = (
     "do_lower_case",
     "strip_accents",
@@ -51,6 +52,13 @@ class Settings:
             raise DataError(
                 f"{folder} lists added tokens without a number each ({error}); copy its JSON files again"
             ) from error
+        if strange := [index for index in added if not 0 <= index < 2**31]:
+            raise DataError(f"{folder} lists an added token of id {strange[0]}; copy its JSON files again")
+        for name in OPTIONS:
+            value, wanted = config.get(name), int if name == "extra_ids" else bool
+            if value is not None and (type(value) is not wanted or not 0 <= value <= MOST_EXTRA):
+                should = f"a number up to {MOST_EXTRA:,}" if wanted is int else "true or false"
+                raise DataError(f"{folder / CONFIG}: {name}={value!r} should be {should}; mend it there")
         kind = str(config.get("tokenizer_class") or "").removesuffix("Fast")
         return Settings(kind, roles, added, {name: config[name] for name in OPTIONS if config.get(name) is not None})
 
