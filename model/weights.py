@@ -78,12 +78,10 @@ def open_published(folder: str | Path, *, ignore: Collection[str] = ()) -> Publi
     fields = Fields(values, ignore)
     try:
         architecture = family.read(fields, sources)
-    except ValueError as error:
-        fields.problems.append(str(error))
-        architecture = None
+    except ValueError as error:  # not all fields have been asked for then
+        raise HubError(f"{folder / CONFIG}: {'; '.join([*fields.problems, str(error)])}") from error
     if problems := fields.finish(family.model_type):
         raise HubError(f"{folder / CONFIG}: {'; '.join(problems)}")
-    assert architecture is not None
     if problems := implausible(architecture, tensors):
         raise HubError(f"{folder / CONFIG} is of another model than the files beside it: {'; '.join(problems)}")
     return Published(folder, values, family, architecture, tensors, sources)

@@ -1,5 +1,6 @@
 """What a command does when it is disturbed: python -m experiments.attack NAME
 
+    fuzz        files of others, damaged at random: an answer or one line, in bounded time and memory
     signals     Ctrl-C and SIGTERM at many moments of every command's first seconds
 
 Prints a table of what was tried and every fault. The exit code is 0 where there is none, 1 otherwise.
@@ -10,9 +11,10 @@ import importlib
 import inspect
 import sys
 
-ATTACKS = {
-    "signals": ("experiments.attack.signals", "attack")
-}  # name: (module, function); its arguments are its options
+ATTACKS = {  # name: (module, function); its arguments are its options
+    "fuzz": ("experiments.attack.fuzz", "attack"),
+    "signals": ("experiments.attack.signals", "attack"),
+}
 
 
 def main(words: list[str] | None = None) -> int:

@@ -4,8 +4,8 @@ import random
 
 import pytest
 
-from experiments.attack_damage import damage
-from experiments.attack_fuzz import fuzz
+from experiments.attack.damage import damage
+from experiments.attack.fuzz import fuzz
 
 LIGHT = "words,bytes,merges,pieces,characters,gpt2,bert,llama,adapter"
 

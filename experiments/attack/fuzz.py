@@ -16,8 +16,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from experiments.attack_damage import damage
-from experiments.attack_readers import KINDS
+from experiments.attack.damage import damage
+from experiments.attack.readers import KINDS
 
 PATIENCE = 60.0  # seconds on the clock until a worker counts as hanging
 SECONDS, MEBIBYTES = 10.0, 2_048.0  # of the processor for a file, and of memory beyond what the process had
@@ -35,7 +35,7 @@ class Worker:
     def start(self) -> None:
         """Begin; returns when it has read the originals."""
         self.answers, theirs = os.pipe()
-        words = [sys.executable, "-m", "experiments.attack_readers", str(self.root), ",".join(self.kinds), str(theirs)]
+        words = [sys.executable, "-m", "experiments.attack.readers", str(self.root), ",".join(self.kinds), str(theirs)]
         with (self.root / "noise").open("a") as noise:
             self.process = subprocess.Popen(
                 words, stdin=subprocess.PIPE, stdout=noise, stderr=noise, text=True, pass_fds=[theirs],
@@ -116,6 +116,14 @@ def fuzz(*, files: int = 1_000, seed: int = 0, only: str = "", say: Callable[[st
             worker.close()
     say(str(counts))
     return counts.failed
+
+
+def attack(files: int = 1_000, seed: int = 0, only: str = "") -> int:
+    """Files of others, damaged at random, given to what reads them."""
+    failed = fuzz(files=files, seed=seed, only=only)
+    for line in failed:
+        print(line)
+    return int(bool(failed))
 
 
 def one(worker: Worker, number: int, kind: str, counts: Counts) -> None:
