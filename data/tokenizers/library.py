@@ -297,7 +297,7 @@ def read_tokenizer_json(path: Path, settings: Settings = Settings()) -> LibraryT
     try:
         decode_json(content)  # the library takes any number for an id, and may end the process
     except ValueError as error:
-        raise DataError(f"{path} is not JSON ({error}); copy it again") from error
+        raise DataError(f"{path} is not a tokenizer.json: it is not JSON ({error}); copy it again") from error
     return LibraryTokenizer(content, str(path), settings)
 
 

@@ -112,7 +112,7 @@ def load_adapter(model: nnx.Module, folder: str | Path) -> Loaded:
     rest = {name: tensor for name, tensor in tensors.items() if name.removeprefix(ROOT) not in heads}
     try:
         tuned, choice = READERS[kind](model, inner, Asked(fields), rest)
-    except PeftError as error:
+    except ValueError as error:  # of a choice that takes no such value, too
         raise PeftError(f"{folder}: {error}") from error
     return Loaded(tuned, choice, heads)
 

@@ -155,6 +155,7 @@ def test_an_index_names_files_beside_it_only(tmp_path, file):
         ({"modules_to_save": 7}, "modules_to_save=7 should be a list of names"),
         ({"r": 10**12}, "r=1000000000000 should lie between"),
         ({"r": True}, "r=True should be a int"),
+        ({"lora_alpha": -0.0}, "alpha=-0.0 must be positive"),
         ({"lora_alpha": "8"}, "lora_alpha='8' should be a float"),
         ({"lora_alpha": float("nan")}, "lora_alpha=nan should lie between"),
         ({"alpha_pattern": {"(a+)+$": 8, "(x*)*y": "9"}}, "'9', which should be a positive number"),
