@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from data.corpus import library
+from data.errors import DataError
 from data.sentences import split_sentences
 from data.tasks.choices import Classification
 from data.tasks.reading import read_source
@@ -29,6 +30,8 @@ def open_examples(word: str) -> tuple[Examples | None, Examples]:
     if word == "library":
         return library_examples()
     parts = read_source(parse_task_source(word), Classification())
+    if short := next((record.lacking for part in parts if part for record in part.records if record.lacking), ""):
+        raise DataError(short)
     train, valid = (
         part and [{**record.columns, "__place__": record.place} for record in part.records] for part in parts
     )

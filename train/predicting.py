@@ -1,7 +1,7 @@
 """What a fine-tuned run says of texts that nobody labelled."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -70,7 +70,7 @@ def asked_set(
 ) -> TaskSet:
     """Texts as examples; each has some label, which nobody looks at."""
     records = [Record(columns_of(task, text, number), f"text {number}") for number, text in enumerate(texts)]
-    examples = examples_of(task, Table(records))
+    examples = examples_of(replace(task, missing="refuse"), Table(records))  # an answer for every text
     return task_set(task, examples, evaluator.tokenizer, evaluator.experiment.task_data, lambda line: None)
 
 

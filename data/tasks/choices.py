@@ -11,6 +11,7 @@ from typing import Literal, TypeAlias
 
 from data.errors import DataError
 from data.tasks.metric_names import check_metrics
+from data.tasks.missing import Policy
 from data.tasks.tag_schemes import GRAMMARS, NAMES, spelling_of
 
 Names: TypeAlias = tuple[str, ...]
@@ -36,11 +37,14 @@ class Classification:
     labels: Names | None = None
     """Names of the classes in the order of their numbers; None: those of the training examples, sorted."""
     spelt: Names = ()
-    """How files write them in that order, where neither by name nor as numbers from 0."""
+    """How files write them in that order, where neither by name (case and punctuation aside) nor as numbers from 0."""
     template: str | None = None
     prompt: str | None = None
     answers: Names = ()
     metrics: Names = ("accuracy",)
+    missing: Policy = field(default="refuse", repr=False)
+    """What becomes of an example without a label, a text or a cell: "refuse", "drop" (counted and told), or "class", where
+    words for none, such as none and NA, are classes like any other."""
 
     def __post_init__(self):
         check_metrics("Classification", self.metrics)
@@ -61,6 +65,8 @@ class MultiLabel:
     separator: str = ","
     template: str | None = None
     metrics: Names = ("micro_f1", "macro_f1")
+    missing: Policy = field(default="refuse", repr=False)
+    """As in `Classification`."""
 
     def __post_init__(self):
         check_metrics("MultiLabel", self.metrics)
@@ -80,6 +86,8 @@ class Regression:
     target: Names = ("label", "score", "target")
     template: str | None = None
     metrics: Names = ("pearson", "spearman")
+    missing: Policy = field(default="refuse", repr=False)
+    """As in `Classification`."""
 
     def __post_init__(self):
         check_metrics("Regression", self.metrics)
@@ -105,6 +113,8 @@ class Tagging:
     """What stands before each word of a file and is taken away, such as "en:"."""
     joiner: str = " "
     metrics: Names = ("f1_strict", "f1")
+    missing: Policy = field(default="refuse", repr=False)
+    """As in `Classification`."""
 
     def __post_init__(self):
         check_metrics("Tagging", self.metrics)
@@ -164,9 +174,11 @@ class MultipleChoice:
     """One or more names of a column with a list; where a source has no list, all these columns, one a choice."""
     label: Names = LABELS_COLUMN
     spelt: Names = ()
-    """How files write the first choice, the second, ..., where not as numbers from 0."""
+    """How files write the first choice, the second, ..., where not as numbers from 0, as letters or by their text."""
     prompt: str | None = None
     metrics: Names = ("accuracy",)
+    missing: Policy = field(default="refuse", repr=False)
+    """As in `Classification`."""
 
     def __post_init__(self):
         check_metrics("MultipleChoice", self.metrics)
@@ -188,6 +200,8 @@ class Similarity:
     negative: Names = ()
     score: Names = ()
     metrics: Names = ("accuracy",)
+    missing: Policy = field(default="refuse", repr=False)
+    """As in `Classification`."""
 
     def __post_init__(self):
         check_metrics("Similarity", self.metrics)
@@ -221,6 +235,8 @@ class Generation:
     metrics: Names = ("rouge1", "rouge2", "rougeL")
     metric_tokenizer: MetricTokenizer = field(default="auto", repr=False)
     """How BLEU and ROUGE split texts, by sacrebleu's names; auto fits the script of the references."""
+    missing: Policy = field(default="refuse", repr=False)
+    """As in `Classification`."""
 
     def __post_init__(self):
         check_metrics("Generation", self.metrics)

@@ -1,11 +1,14 @@
 """One column of a record as what a role wants: a text, a label, a number, words with their tags, answers, choices."""
 
+import ast
+import json
 import math
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from data.errors import DataError
+from data.tasks.missing import TAG_WORDS, WORDS, MissingValue, Policy, is_missing, is_word_for_none
 
 if TYPE_CHECKING:
     from data.tasks.tables import Record
@@ -31,77 +34,121 @@ def no_column(record: "Record", names: Sequence[str], role: str) -> DataError:
 def text(record: "Record", names: Sequence[str], role: str, *, empty: bool = False) -> str:
     """A text that is not empty, unless that is allowed."""
     found = value(record, names, role)
+    if not empty and is_missing(found):
+        raise MissingValue(
+            f"{record.place} has an empty {role}; remove that line, or write its text", f"an empty {role}"
+        )
     if not isinstance(found, str):
         raise DataError(f"{record.place} has no text as its {role} but {type(found).__name__}; write a text there")
-    if not empty and not found.strip():
-        raise DataError(f"{record.place} has an empty {role}; remove that line, or write its text")
     return found.encode("utf-8", "replace").decode()  # lone surrogates are not text
 
 
 def spelling(found: Any) -> str:
-    """A label as the word that a source writes: 1, 1.0 and true are "1".
+    """A label as the word that a source writes: 1 and 1.0 are "1"; none at all, NaN included, is empty.
 
-    >>> spelling(True), spelling(2.0), spelling(" yes "), spelling(None)
-    ('1', '2', 'yes', '')
+    >>> spelling(True), spelling(2.0), spelling(" yes "), spelling(None), spelling(float("nan"))
+    ('true', '2', 'yes', '', '')
     """
-    if isinstance(found, bool) or (isinstance(found, float) and found.is_integer()):
+    if is_missing(found):
+        return ""
+    if isinstance(found, bool):
+        return str(found).lower()
+    if isinstance(found, float) and found.is_integer():
         found = int(found)
-    return "" if found is None else str(found).strip()
+    return str(found).strip()
 
 
-def label(record: "Record", names: Sequence[str], role: str) -> str:
-    """A label as the source spells it."""
-    found = spelling(value(record, names, role))
-    if not found:
-        raise DataError(f"{record.place} has no label; write it, or remove that line")
-    return found
+def label(
+    record: "Record", names: Sequence[str], role: str, named: Sequence[str] = (), policy: Policy = "refuse"
+) -> str:
+    """A label as the source spells it; `named` are those that the task names, words for none among them."""
+    found = value(record, names, role)
+    spelt = spelling(found)
+    if isinstance(found, list | tuple | dict) or is_listed(spelt):
+        if spelt not in named:
+            raise DataError(f"{record.place} has the label {spelt[:60]}, a list, where there is one label for an example: write "
+                            "that label, or use a task of MultiLabel")  # fmt: skip
+    return present(record, spelt, named, policy, WORDS)
 
 
-def spellings(labels: Sequence[str], spelt: Sequence[str] = ()) -> dict[str, str]:
-    """From every way to write a label to its name: by its number, as `spelt` says, by name; the last of these goes first.
-
-    >>> spellings(("bad", "good"), ("1", "2"))
-    {'1': 'bad', '2': 'good', 'bad': 'bad', 'good': 'good'}
-    >>> spellings(("bad", "good"))["1"]
-    'good'
-    """
-    numbers = {} if spelt else {str(number): name for number, name in enumerate(labels)}
-    return numbers | dict(zip(spelt, labels, strict=False)) | {name: name for name in labels}
-
-
-def label_name(spelt: str, known: dict[str, str], labels: Sequence[str], place: str) -> str:
-    """The name of a label, or an error that names those that are known."""
-    if spelt in known:
-        return known[spelt]
-    shown = ", ".join(labels[:20]) + (", ..." if len(labels) > 20 else "")
-    if spelt == "-1":
-        raise DataError(
-            f"{place} has the label -1, which marks parts of a source that are not labelled; name a labelled one"
+def present(record: "Record", spelt: str, named: Sequence[str], policy: Policy, words: frozenset[str]) -> str:
+    """A label that is there; MissingValue for none, and for a word for none that nobody names."""
+    if not spelt:
+        raise MissingValue(f"{record.place} has no label; write it, or remove that line", "no label")
+    if is_word_for_none(spelt, named, policy, words):
+        raise MissingValue(
+            f"{record.place} has the label {spelt!r}, a word for no label; if it is a class, name all with --data.task.labels, "
+            "or keep such words as classes with --data.task.missing class",
+            f"the label {spelt}",
         )
-    raise DataError(f"{place} has the label {spelt!r}, which no training example has and the task does not name; known are "
-                    f"{shown}: mend that line, or name all with --data.task.labels")  # fmt: skip
+    return spelt
 
 
-def label_order(name: str) -> tuple[int, float, str]:
-    """Numbers count up, words follow by their letters."""
-    return (0, float(name), name) if re.fullmatch(r"\d+(\.\d+)?", name) else (1, 0.0, name)
+def is_listed(text: str) -> bool:
+    """Whether a text spells a list, as tables of pandas do.
+
+    >>> is_listed("[0]"), is_listed("['a', 'b']"), is_listed("[PAD]"), is_listed("[sic] no")
+    (True, True, False, False)
+    """
+    return bool(re.fullmatch(r"""\[\s*(|['"\d.+-].*)\]""", text, re.DOTALL))
+
+
+def listed(record: "Record", found: Any, separator: str) -> list[str]:
+    """Several labels: a list, a text that spells one, or words with a separator between; empty for none of them."""
+    if isinstance(found, str) and is_listed(found.strip()):
+        found = _spelt_list(record, found.strip())
+    elif isinstance(found, str):
+        found = found.split(separator)
+        return [item.strip() for item in found if item.strip()]
+    if is_missing(found):
+        raise MissingValue(f"{record.place} has no labels but {found!r}; write [] for none of them, or remove that line",
+                           "no labels")  # fmt: skip
+    if not isinstance(found, list | tuple):
+        raise DataError(f"{record.place} has labels that are neither a list nor a text ({found!r}); write [] or words with "
+                        f"{separator!r} between")  # fmt: skip
+    if any(isinstance(item, list | tuple | dict) for item in found):
+        raise DataError(f"{record.place} has a list inside the list of its labels; write a flat list of names")
+    if any(is_missing(item) for item in found):
+        raise MissingValue(
+            f"{record.place} has a label that is none in the list of its labels; remove it there", "no label"
+        )
+    return [spelling(item) for item in found]
+
+
+def _spelt_list(record: "Record", text: str) -> list[Any]:
+    if re.fullmatch(r"\[[\d\s.]*\]", text):  # as NumPy prints one, without commas
+        return [word.rstrip(".") for word in text[1:-1].split()]
+    for read in (json.loads, ast.literal_eval):
+        try:
+            return list(read(text))
+        except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+            continue
+    raise DataError(
+        f"{record.place} has labels that begin as a list and are none ({text[:60]}); write names with commas between"
+    )
 
 
 def number(record: "Record", names: Sequence[str], role: str) -> float:
     """A finite number."""
     found = value(record, names, role)
     try:
-        result = float(found)
+        result = math.nan if "_" in str(found) else float(found)  # Python's own notation: 1_000
     except (TypeError, ValueError):
         result = math.nan
-    if not math.isfinite(result):
-        missing = "no number" if found is None or not str(found).strip() else f"{found!r}, which is no number,"
-        raise DataError(f"{record.place} has {missing} as its {role}; write one, or remove that line")
-    return result
+    if math.isfinite(result) and not isinstance(found, bool):
+        return result
+    if is_missing(found):
+        raise MissingValue(f"{record.place} has no number as its {role}; write one, or remove that line", f"no {role}")
+    line = f"{record.place} has {found!r}, which is no number, as its {role}; write one, or remove that line"
+    if isinstance(found, str) and is_word_for_none(found, (), "refuse"):
+        raise MissingValue(line, f"no {role}")
+    raise DataError(line)
 
 
-def words_and_tags(record: "Record", words: Sequence[str], tags: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Two lists of equal length: words, and a tag for each."""
+def words_and_tags(
+    record: "Record", words: Sequence[str], tags: Sequence[str], named: Sequence[str] = (), policy: Policy = "refuse"
+) -> tuple[list[str], list[str]]:
+    """Two lists of equal length: words, and a tag for each; `named` are the tags that the task names."""
     lists = []
     for names, role in ((words, "words"), (tags, "tags")):
         found = value(record, names, role)
@@ -120,7 +167,14 @@ def words_and_tags(record: "Record", words: Sequence[str], tags: Sequence[str]) 
     for role, items in zip(("word", "tag"), lists, strict=True):
         if not all(items):
             place = line_of_word(record.place, items.index(""))
-            raise DataError(f"{place} has an empty {role}; write it, or remove the word with its tag")
+            raise MissingValue(
+                f"{place} has an empty {role}; write it, or remove the word with its tag", f"an empty {role}"
+            )
+    for number, tag in enumerate(lists[1]):
+        if is_word_for_none(tag, named, policy, TAG_WORDS):
+            place = line_of_word(record.place, number)
+            raise MissingValue(f"{place} has the tag {tag!r}, a word for none; if it is a tag, name all with --data.task.labels, or "
+                               "keep such words with --data.task.missing class", f"the tag {tag}")  # fmt: skip
     return lists[0], lists[1]
 
 
@@ -167,11 +221,12 @@ def choices(record: "Record", names: Sequence[str]) -> tuple[list[str], list[str
         there = [name for name in names if name in record.columns]
         if len(there) < 2:
             raise no_column(record, names, "choices")
-        listed = [record.columns[name] for name in there]
+        listed, called = [record.columns[name] for name in there], there
     found = [item for item in listed if isinstance(item, str) and item.strip()]
     if len(found) < len(listed) or len(found) < 2:
-        raise DataError(
-            f"{record.place} has {len(found)} choices with text of {len(listed)}; write two or more, none empty"
+        raise MissingValue(
+            f"{record.place} has {len(found)} choices with text of {len(listed)}; write two or more, none empty",
+            "an empty choice",
         )
     return found, called if len(called) == len(found) else []
 

@@ -1,8 +1,8 @@
 """From records to examples: each role of a task filled from its column, labels as names, or one line that says what is wrong."""
 
 import string
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from data.errors import DataError
@@ -20,6 +20,7 @@ from data.tasks.choices import (
     Task,
     names_in,
 )
+from data.tasks.missing import WORDS, Dropped, MissingValue
 from data.tasks.tables import Record, Table
 
 
@@ -34,70 +35,29 @@ class Example:
         return self.fields[name]
 
 
-def examples_of(task: Task, table: Table) -> list[Example]:
-    """The examples of a part of a source; labels are still as the source spells them."""
+def examples_of(task: Task, table: Table, dropped: Dropped | None = None) -> list[Example]:
+    """The examples of a part of a source; labels are still as the source spells them.
+
+    What lacks something is an error, or where `dropped` takes it, left out.
+    """
     fill = FILL[type(task)]
+    dropped = Dropped(getattr(task, "missing", None)) if dropped is None else dropped
+    dropped.seen += len(table.records)
     kept = [name for name in template_names(task) if name not in ROLES[type(task)]]
     examples = []
     for record in table.records:
-        fields = fill(task, record)
+        try:
+            if record.lacking:
+                raise MissingValue(record.lacking, "a cell too few")
+            fields = fill(task, record)
+        except MissingValue as error:
+            dropped.take(error, error.what, record.place)
+            continue
         for name in kept:
             if name not in record.columns and role_of(task, name) is None:
                 raise parts.no_column(record, (name,), "template")
         examples.append(Example(fields | {n: record.columns[n] for n in kept if n in record.columns}, record.place))
     return examples
-
-
-def resolve_labels(task: Task, train: Sequence[Example], classes: Mapping[str, Names]) -> Task:
-    """The task with its labels: those it names, those the source names, or those of the training examples, sorted."""
-    if not isinstance(task, Classification | MultiLabel | Tagging):
-        return task
-    labels = task.labels
-    if labels is None:
-        names = task.tags if isinstance(task, Tagging) else task.label
-        labels = next((classes[name] for name in names if name in classes), None)
-    if labels is None:
-        if isinstance(task, Tagging):
-            found = {tag for example in train for tag in example["tags"]}
-        elif isinstance(task, MultiLabel):
-            found = {label for example in train for label in example["labels"]}
-        else:
-            found = {example["label"] for example in train}
-        labels = tuple(sorted(found, key=parts.label_order))
-        if len(labels) < 2:
-            raise DataError(f"the training examples have one label only ({', '.join(labels) or 'none'}); there is nothing to "
-                            "tell apart: name another file, or another --data.task.label")  # fmt: skip
-    return replace(task, labels=labels)
-
-
-def with_names(task: Task, examples: Iterable[Example], classes: Mapping[str, Names]) -> list[Example]:
-    """The examples with the names of their labels, whichever way the source spells them; an unknown one is an error.
-
-    `classes` are the names that a source gives to its own numbers, by column.
-    """
-    if not isinstance(task, Classification | MultiLabel | Tagging):
-        return list(examples)
-    assert task.labels is not None
-    spelt = () if isinstance(task, Tagging) else task.spelt
-    known = parts.spellings(task.labels, spelt)
-    columns = task.tags if isinstance(task, Tagging) else task.label
-    numbered = next((classes[name] for name in columns if name in classes), ())
-    if set(numbered) <= set(task.labels):  # the source's own order may be another
-        known |= {str(number): name for number, name in enumerate(numbered)}
-    named = []
-    for example in examples:
-        if isinstance(task, Classification):
-            fields = {"label": parts.label_name(example["label"], known, task.labels, example.place)}
-        elif isinstance(task, MultiLabel):
-            fields = {"labels": [parts.label_name(x, known, task.labels, example.place) for x in example["labels"]]}
-        else:
-            tags = [
-                parts.label_name(tag, known, task.labels, parts.line_of_word(example.place, place))
-                for place, tag in enumerate(example["tags"])
-            ]
-            fields = {"tags": tags}
-        named.append(Example(example.fields | fields, example.place))
-    return named
 
 
 def template_names(task: Task) -> list[str]:
@@ -120,6 +80,12 @@ def fill_template(task: Task, template: str, example: Example) -> str:
     return string.Formatter().vformat(template, (), values)
 
 
+def _named(task: Classification | MultiLabel | Tagging) -> list[str]:
+    """The labels that a task names, and how files spell them."""
+    spelt = () if isinstance(task, Tagging) else task.spelt
+    return [*(task.labels or ()), *spelt]
+
+
 def _fill_text(task: Classification | MultiLabel | Regression, record: Record) -> dict[str, Any]:
     fields = {"text": parts.text(record, task.text, "text")}
     if task.second:
@@ -128,17 +94,14 @@ def _fill_text(task: Classification | MultiLabel | Regression, record: Record) -
 
 
 def _fill_classification(task: Classification, record: Record) -> dict[str, Any]:
-    return _fill_text(task, record) | {"label": parts.label(record, task.label, "label")}
+    fields = _fill_text(task, record)
+    return fields | {"label": parts.label(record, task.label, "label", _named(task), task.missing)}
 
 
 def _fill_multi_label(task: MultiLabel, record: Record) -> dict[str, Any]:
-    value = parts.value(record, task.label, "label")
-    listed = value.split(task.separator) if isinstance(value, str) else value
-    if not isinstance(listed, list | tuple):
-        raise DataError(f"{record.place} has labels that are neither a list nor a text ({value!r}); write [] or words with "
-                        f"{task.separator!r} between")  # fmt: skip
-    labels = [parts.spelling(item) for item in listed]
-    return _fill_text(task, record) | {"labels": [label for label in labels if label]}
+    fields = _fill_text(task, record)
+    found = parts.listed(record, parts.value(record, task.label, "label"), task.separator)
+    return fields | {"labels": [parts.present(record, item, _named(task), task.missing, WORDS) for item in found]}
 
 
 def _fill_regression(task: Regression, record: Record) -> dict[str, Any]:
@@ -146,7 +109,7 @@ def _fill_regression(task: Regression, record: Record) -> dict[str, Any]:
 
 
 def _fill_tagging(task: Tagging, record: Record) -> dict[str, Any]:
-    words, tags = parts.words_and_tags(record, task.words, task.tags)
+    words, tags = parts.words_and_tags(record, task.words, task.tags, _named(task), task.missing)
     return {"words": [word.removeprefix(task.prefix) or word for word in words], "tags": tags}
 
 
@@ -164,13 +127,15 @@ def _fill_choice(task: MultipleChoice, record: Record) -> dict[str, Any]:
     fields: dict[str, Any] = {"text": parts.text(record, task.text, "text")}
     if task.second:
         fields["second"] = parts.text(record, task.second, "second")
-    choices, called = parts.choices(record, task.choices)
-    spelt = called or (task.spelt[: len(choices)] if len(task.spelt) >= len(choices) else ())
-    names = [str(place) for place in range(len(choices))]
-    label = parts.label(record, task.label, "label")
-    known = parts.spellings(names, spelt)
-    number = known[label] if spelt and label in spelt else parts.label_name(label, known, names, record.place)
-    return fields | {"choices": choices, "label": int(number)}
+    fields["choices"], fields["called"] = parts.choices(record, task.choices)
+    found = parts.value(record, task.label, "label")
+    if isinstance(found, list | tuple | dict):
+        raise DataError(
+            f"{record.place} has the label {str(found)[:60]}, a list, where one choice is right; write that one"
+        )
+    label = parts.spelling(found)
+    named = [*fields["choices"], *fields["called"], *task.spelt]
+    return fields | {"label": parts.present(record, label, named, task.missing, WORDS)}
 
 
 def _fill_similarity(task: Similarity, record: Record) -> dict[str, Any]:

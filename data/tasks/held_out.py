@@ -14,10 +14,12 @@ from data.errors import DataError
 from data.held_out import read_lines
 from data.tasks.choices import Classification, Generation, MultiLabel, Similarity, Tagging, Task
 from data.tasks.config import TaskData
-from data.tasks.examples import Example, examples_of, resolve_labels, with_names
+from data.tasks.examples import Example, examples_of
 from data.tasks.generation import gather_references
 from data.tasks.many_segments import check_pairs
-from data.tasks.opened import OpenedTask, Say, TaskSet, task_set
+from data.tasks.missing import Dropped
+from data.tasks.naming import resolve_labels, with_names
+from data.tasks.opened import OpenedTask, Say, TaskSet, positive_class, task_set
 from data.tasks.reading import read_source
 from data.tasks.tag_resolution import in_one_scheme
 from data.tasks.tagging import check_prefix
@@ -82,7 +84,8 @@ def open_scored(data: TaskData, tokenizer: Tokenizer, say: Say = print) -> TaskS
     """
     train_table, valid_table = read_source(data.source, data.task, say=say)
     table = train_table if valid_table is None else valid_table
-    examples = examples_of(data.task, table)
+    dropped = Dropped(getattr(data.task, "missing", None))
+    examples = examples_of(data.task, table, dropped)
     if isinstance(data.task, Tagging):
         check_prefix(data.task, examples)
     if isinstance(data.task, Similarity):
@@ -92,6 +95,9 @@ def open_scored(data: TaskData, tokenizer: Tokenizer, say: Say = print) -> TaskS
     task = data.task
     if isinstance(task, Tagging):
         task, (examples,) = in_one_scheme(task, [examples], table.classes, say)
-    task = resolve_labels(task, examples, table.classes)
-    named = with_names(task, examples[: data.valid_limit], table.classes)
+    task = resolve_labels(task, examples, table.classes, say)
+    (named,) = with_names(task, [examples[: data.valid_limit]], examples, table.classes, say, "model", [dropped])
+    dropped.tell(say)
+    if line := positive_class(task):
+        say(line)
     return task_set(task, named, tokenizer, data, say)

@@ -26,9 +26,11 @@ from data.tasks.choices import (
     Task,
 )
 from data.tasks.config import TaskData
-from data.tasks.examples import Example, examples_of, resolve_labels, with_names
+from data.tasks.examples import Example, examples_of
 from data.tasks.generation import gather_references, generation_rows
 from data.tasks.many_segments import check_pairs, choice_rows, similar_rows
+from data.tasks.missing import Dropped
+from data.tasks.naming import resolve_labels, who_says, with_names
 from data.tasks.reading import read_source
 from data.tasks.rows import Rows, labelled_rows, pad_of
 from data.tasks.splitting import split_by_text, without_repeated
@@ -165,23 +167,27 @@ def open_task(data: TaskData, tokenizer: Tokenizer, say: Say = print, *, fetch: 
         say(line)
 
     train_table, valid_table = read_source(data.source, data.task, fetch=fetch, say=say)
-    train = examples_of(data.task, train_table)
+    dropped = [Dropped(getattr(data.task, "missing", None), named) for named in ("training", "held-out")]
+    train = examples_of(data.task, train_table, dropped[0])
     if valid_table is None:
         train, valid = split_by_text(train, data.valid_fraction, str(data.source))
     else:
-        valid = examples_of(data.task, valid_table)
+        valid = examples_of(data.task, valid_table, dropped[1])
     if isinstance(data.task, Tagging):
         check_prefix(data.task, train)
     if isinstance(data.task, Generation):
         valid = gather_references(valid)
     if isinstance(data.task, Similarity):
         check_pairs(data.task, train, valid, note)
-    task = data.task
+    task, classes = data.task, train_table.classes
     if isinstance(task, Tagging):
-        task, (train, valid) = in_one_scheme(task, [train, valid], train_table.classes, note)
-    task = resolve_labels(task, train, train_table.classes)
+        task, (train, valid) = in_one_scheme(task, [train, valid], classes, note)
+    among, known = [*train, *valid], who_says(task, classes)
+    task = resolve_labels(task, train, classes, note)
     train = _unrepeated(train, valid, data, note)[: data.train_limit]
-    train, valid = (with_names(task, part, train_table.classes) for part in (train, valid[: data.valid_limit]))
+    train, valid = with_names(task, (train, valid[: data.valid_limit]), among, classes, note, known, dropped)
+    for part in dropped:
+        part.tell(note)
     opened = OpenedTask(
         data,
         task,
@@ -260,12 +266,26 @@ def _tell_of_labels(opened: OpenedTask, say: Say) -> None:
             place = next(e.place for e in opened.valid.examples if label in _labels_of(e))
             say(f"no training example has the label {label}, which {count} held-out ones have (the first: {place}); it "
                 "cannot be learnt from them")  # fmt: skip
+    if line := positive_class(opened.task):
+        say(line)
     present = [label for label, count in held_out.items() if count]
     several = sum(count > 0 for count in trained.values()) > 1
     if isinstance(opened.task, Classification) and len(present) == 1 and len(opened.valid) > 1 and several:
         first = opened.valid.examples[0].place
         say(f"all {len(opened.valid)} held-out examples have the label {present[0]} (the first: {first}): where those are the "
             "placeholders of an unlabelled file, its scores mean nothing")  # fmt: skip
+
+
+def positive_class(task: Task) -> str:
+    """What is said about f1 of two classes: whose it is; empty where there are not two.
+
+    >>> positive_class(Classification(labels=("-1", "1")))
+    "of the classes -1 and 1, f1 is that of 1, the second"
+    """
+    if not isinstance(task, Classification) or len(task.labels or ()) != 2:
+        return ""
+    first, second = task.labels or ("", "")
+    return f"of the classes {first} and {second}, f1 is that of {second}, the second"
 
 
 def _labels_of(example: Example) -> list[str]:

@@ -24,6 +24,7 @@ class Record(NamedTuple):
 
     columns: dict[str, Any]
     place: str  # "train.tsv line 3"
+    lacking: str = ""  # what is said of a row with too few cells
 
 
 class Table(NamedTuple):
@@ -46,7 +47,7 @@ def read_table(word: str, columns: Sequence[str] = (), *, tagged: bool = False) 
     return Table(records)
 
 
-def _read(path: Path, columns: tuple[str, ...], tagged: bool) -> Iterator[tuple[dict[str, Any], str]]:
+def _read(path: Path, columns: tuple[str, ...], tagged: bool) -> Iterator[tuple]:
     suffix = Path(path.name.removesuffix(".gz")).suffix.lower()
     match suffix:
         case ".tsv":
@@ -66,10 +67,8 @@ def _read(path: Path, columns: tuple[str, ...], tagged: bool) -> Iterator[tuple[
     )
 
 
-def _rows(
-    path: Path, lines: Iterator[tuple[int, list[str]]], columns: tuple[str, ...]
-) -> Iterator[tuple[dict[str, Any], str]]:
-    """Rows of cells under a header, or under the columns that the source names."""
+def _rows(path: Path, lines: Iterator[tuple[int, list[str]]], columns: tuple[str, ...]) -> Iterator[tuple]:
+    """Rows of cells under a header, or under the columns that the source names; one with too few says what it lacks."""
     header = columns
     for index, (number, cells) in enumerate(lines):
         if index == 0 and not columns:
@@ -82,10 +81,13 @@ def _rows(
             named = [(cell.strip(), name) for cell, name in zip(cells, columns, strict=True) if name != "_"]
             if all(cell == name for cell, name in named):
                 continue  # a header after all
+        place, lacking = f"{path} line {number}", ""
         if len(cells) != len(header):
-            raise DataError(f"{path} line {number} has {_count(len(cells), 'column')}, not {len(header)} "
-                            f"({', '.join(header)}); mend that line, or name the columns: files:{path}#label,text")  # fmt: skip
-        yield {name: cell for name, cell in zip(header, cells, strict=True) if name != "_"}, f"{path} line {number}"
+            lacking = (f"{place} has {_count(len(cells), 'column')}, not {len(header)} ({', '.join(header)}); mend that line, or "
+                       f"name the columns: files:{path}#label,text")  # fmt: skip
+            if len(cells) > len(header):
+                raise DataError(lacking)
+        yield {name: cell for name, cell in zip(header, cells, strict=False) if name != "_"}, place, lacking
 
 
 def _tab_separated(path: Path) -> Iterator[tuple[int, list[str]]]:

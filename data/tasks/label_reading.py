@@ -1,0 +1,214 @@
+"""From labels as files spell them to the names of classes, by a rule that is the same for all examples and is said once.
+
+In this order: the numbers of the source where it has its own; the name itself, or as `spelt` says; the same but for case, width,
+white space and punctuation; true and false; and a number, as the place of a class from 0 where classes have an order that was
+declared and are no numbers themselves, or as the number inside the name ("4 stars"). What can be read in two ways is refused.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from data.errors import DataError
+from data.tasks.label_names import bare, is_nameless, look_alikes, number_inside, numeral, plain, row_of, shown
+from data.tasks.missing import MissingValue
+
+Known = Literal["examples", "task", "model"]  # who says which labels there are
+TRUTH = {"false": 0, "true": 1}
+NO, YES = frozenset(("false", "no", "n", "f", "0")), frozenset(("true", "yes", "y", "t", "1"))
+
+
+@dataclass(frozen=True)
+class LabelReading:
+    """How the labels of a source are read.
+
+    Attributes:
+        names: from each spelling that occurs to the name of its class.
+        labels: the names, in order.
+        notes: what is worth saying: how numbers are read, which spellings were taken for which names.
+        known: who says which labels there are, for the remedy of an error.
+        hint: what an error adds about numbers.
+        spelt: whether the task has a field for how files spell its labels.
+    """
+
+    names: Mapping[str, str]
+    labels: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    known: Known = "task"
+    hint: str = ""
+    spelt: bool = True
+
+    def name(self, spelling: str, place: str) -> str:
+        """The name of the class that is spelt so; DataError for one that is unknown."""
+        if spelling in self.names:
+            return self.names[spelling]
+        error = unknown(self, spelling, place)
+        raise MissingValue(error, "the label -1") if spelling == "-1" else DataError(error)
+
+
+def read_labels(
+    labels: Sequence[str],
+    values: Iterable[str],
+    *,
+    spelt: Sequence[str] = (),
+    numbered: Sequence[str] = (),
+    known: Known = "task",
+    has_spelt: bool = True,
+    where: str = "the source",
+) -> LabelReading:
+    """The rule by which these values are names of these labels.
+
+    `numbered` are the names that the source gives to its own numbers; `where` is the first example, for an error about all.
+
+    >>> read_labels(("NEGATIVE", "POSITIVE"), ["positive", "negative"]).names["positive"]
+    'POSITIVE'
+    >>> read_labels(("bad", "good"), ["1", "0"]).names["1"], read_labels(("1", "2", "3"), ["0"]).names.get("0")
+    ('good', None)
+    """
+    labels, occurring = tuple(labels), list(dict.fromkeys(values))
+    by_source = {str(number): name for number, name in enumerate(numbered)}
+    exactly = dict(zip(spelt, labels, strict=False)) | {name: name for name in labels} | by_source
+    found = {value: exactly[value] for value in occurring if value in exactly}
+    notes, hint = [], ""
+    loosely = _loosely(labels, spelt)
+    near = {v: name for v in occurring if v not in found and (name := loosely(v)) is not None}
+    if inexact := {v: name for v, name in near.items() if numeral(v) is None}:
+        notes.append("labels are read as " + _pairs(inexact) + ": the same but for case, form or punctuation")
+    found |= near
+    if truths := {v: n for v in occurring if v not in found and (n := _truth(v, labels, spelt)) is not None}:
+        notes.append("labels are read as " + _pairs(truths))
+    found |= truths
+    numbers = {v: row for v in occurring if v not in found and (row := row_of(v)) is not None}
+    if numbers and not spelt and known != "examples":
+        read, note, hint = _numbers(labels, set(numbers.values()), where, has_spelt)
+        found |= {value: read[row] for value, row in numbers.items() if row in read}
+        notes += [note] if note else []
+    return LabelReading(found, labels, tuple(notes), known, hint, has_spelt)
+
+
+def discovered(values: Iterable[str]) -> tuple[dict[str, str], list[str]]:
+    """From each spelling of training labels to one name for those of equal value (1 and 1.0; 1 and true beside 0 and false), and
+    what is to be said: values that were put together, and names that look alike and are not.
+
+    >>> discovered(["1.0", "1", "2"])[0], discovered(["true", "0", "1"])[0]
+    ({'1.0': '1', '1': '1', '2': '2'}, {'true': '1', '0': '0', '1': '1'})
+    """
+    there = list(dict.fromkeys(values))
+    numbers = {v: numeral(v) for v in there}
+    if set(map(plain, there)) <= {"false", "true", "#0", "#1"} and any(n is not None for n in numbers.values()):
+        from_word = {v: str(TRUTH[plain(v)]) for v in there if plain(v) in TRUTH}
+    else:
+        from_word = {}
+    names = {v: from_word.get(v, v) for v in there}
+    for value, number in numbers.items():
+        if number is not None:
+            same = [other for other, its in numbers.items() if its == number]
+            names[value] = min(same, key=lambda other: (len(other), other))
+    notes = []
+    if joined := {v: name for v, name in names.items() if v != name and v not in from_word}:
+        notes.append("labels are read as " + _pairs(joined) + ", being of equal value")
+    for one, other in look_alikes(list(dict.fromkeys(names.values())))[:3]:
+        notes.append(f"the labels {one} and {other} look alike and are two classes; spell them alike if they are one")
+    return names, notes
+
+
+def unknown(reading: LabelReading, spelling: str, place: str) -> str:
+    """The line for a label that nobody knows, with the remedy that fits whoever says which there are."""
+    if spelling == "-1":
+        return f"{place} has the label -1, which marks parts of a source that are not labelled; name a labelled one"
+    there, labels = f"{place} has the label {spelling[:80]!r}", reading.labels
+    which = f"known are {shown(labels)}"
+    if reading.hint and row_of(spelling) is not None:
+        return f"{there}: {reading.hint}; {which}"
+    example = ",".join(f"WORD{number}" for number in range(1, min(len(labels), 3) + 1)) + (
+        ",..." if len(labels) > 3 else ""
+    )
+    if reading.known == "examples":
+        return (f"{there}, which no training example has and the task does not name; {which}: mend that line, or name all with "
+                "--data.task.labels")  # fmt: skip
+    if reading.known == "model" and is_nameless(labels):
+        return (f"{there}, and the model's classes have no names ({shown(labels, 3)}): name them in that order with "
+                f"--data.task.labels {example}")  # fmt: skip
+    otherwise = f", or where files write them in another way, say how, in that order: --data.task.spelt {example}"
+    if reading.known == "model":
+        return f"{there}, which the model does not know; {which}: mend that line{otherwise if reading.spelt else ''}"
+    if not reading.spelt:
+        return f"{there}, which the task does not name; {which}: mend that line, or name all with --data.task.labels"
+    return (f"{there}, which the task does not name; {which}: mend that line, name all with --data.task.labels{otherwise}")  # fmt: skip
+
+
+def _loosely(labels: tuple[str, ...], spelt: Sequence[str]) -> Callable[[str], str | None]:
+    """From a spelling to the one name that is the same but for case, form and punctuation."""
+    tables = []
+    for level in (plain, bare):
+        counts: dict[str, set[str]] = {}
+        for word, name in [*zip(spelt, labels, strict=False), *((name, name) for name in labels)]:
+            counts.setdefault(level(word), set()).add(name)
+        tables.append((level, {key: next(iter(names)) for key, names in counts.items() if len(names) == 1}))
+    return lambda value: next((table[level(value)] for level, table in tables if level(value) in table), None)
+
+
+def _truth(value: str, labels: tuple[str, ...], spelt: Sequence[str]) -> str | None:
+    """The name of true or false: by its meaning where the two labels have one, else true is the second."""
+    if len(labels) != 2 or spelt:
+        return None
+    meant = [0 if plain(name).lstrip("#") in NO else 1 if plain(name).lstrip("#") in YES else -1 for name in labels]
+    word = TRUTH.get(plain(value))
+    if sorted(meant) == [0, 1]:
+        if word is None and {plain(name) for name in labels} == set(TRUTH) and row_of(value) in (0, 1):
+            word = row_of(value)
+        return None if word is None else labels[meant.index(word)]
+    return None if word is None else labels[word]
+
+
+def _numbers(labels: tuple[str, ...], there: set[int], where: str, has_spelt: bool) -> tuple[dict[int, str], str, str]:
+    """How numbers name labels, what is said about it, and what an error adds; DataError where two ways are open."""
+    if is_nameless(labels):
+        return {row: name for name in labels if (row := row_of(name)) is not None}, "", ""
+    if any(numeral(name) is not None for name in labels):
+        return {}, "", ""
+    places = dict(enumerate(labels))
+    inside = {number: name for name in labels if (number := number_inside(name)) is not None}
+    inside = inside if len(inside) == len(labels) else {}
+    count = len(labels)
+    from_0, from_1 = ",".join(map(str, range(count))), ",".join(map(str, range(1, count + 1)))
+
+    def either(one: str, other: str) -> str:
+        if not has_spelt:
+            return "write them by name"
+        return f"say which with --data.task.spelt {one} or --data.task.spelt {other}"
+
+    as_places, as_named = there <= set(places), bool(inside) and there <= set(inside)
+    if as_places and as_named and any(places[n] != inside[n] for n in there):
+        n, own = min(there), ",".join(map(str, inside))
+        raise DataError(
+            f"{where} and others have labels that are numbers ({_some(there)}), and {n} may be {inside[n]!r}, by the number in "
+            f"that name, or {places[n]!r}, by its place from 0: {either(own, from_0)}"
+        )
+    if as_named:
+        return inside, "labels that are numbers are read by the number in the names: " + _pairs(inside), ""
+    if as_places and 0 not in there and len(there) > 1 and count > 2:
+        n = min(there)
+        raise DataError(
+            f"{where} and others have labels that are numbers ({_some(there)}), none is 0, and {n} may be {places[n]!r}, counted "
+            f"from 0, or {places[n - 1]!r}, counted from 1: {either(from_0, from_1)}"
+        )
+    if as_places:
+        return places, "labels that are numbers are read as places from 0: " + _pairs(places), ""
+    if inside and 0 not in there:
+        return inside, "", "numbers are read by those in the names of the labels"
+    counted = (
+        f"; if these count from 1, say --data.task.spelt {from_1}"
+        if there <= set(range(1, count + 1)) and has_spelt
+        else ""
+    )
+    return places, "", f"numbers are places from 0 to {count - 1}{counted}"
+
+
+def _some(numbers: set[int]) -> str:
+    return shown([str(number) for number in sorted(numbers)], 8)
+
+
+def _pairs(read: Mapping, most: int = 6) -> str:
+    pairs = [f"{str(spelling)[:60]} is {name}" for spelling, name in list(read.items())[:most]]
+    return ", ".join(pairs) + (", ..." if len(read) > most else "")
