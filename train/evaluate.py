@@ -114,7 +114,15 @@ def score_run(request: cli.Request) -> tuple[dict[str, Any], Path | None]:
 def score_task(run: "Run", request: cli.Request, other: bool) -> dict[str, Any]:
     """The scores of a fine-tuned run on its held-out examples, or on those of another source, with the labels of the run; and how
     they were counted."""
+    from data.tasks.opened import positive_class
+    from train.head_labels import HeadLabels, check_renamed
+
+    own, given = (HeadLabels.of_task(one.task_data.task).labels for one in (run.experiment, request.experiment))
+    if own and given and (line := check_renamed(request.name, given, own)):
+        print(line)
     if not other:
+        if line := positive_class(run.experiment.task_data.task):
+            print(line)
         evaluator, floors = run.task_evaluator(), run.folder.floors()
     else:
         from data.tasks.held_out import open_scored

@@ -13,6 +13,7 @@ from model.encoder import Encoder
 from model.encoder_decoder import EncoderDecoder
 from model.task_models import SourceEncoderForTask, StackKind
 from model.weights import open_published
+from train.head_labels import HeadLabels
 from train.pretrained import VOCABULARIES, find_folder, load
 from train.registry import is_published
 from train.run import Run, RunError, RunFolder
@@ -28,7 +29,9 @@ class Origin:
         tokenizer: its vocabulary.
         config: its shape.
         stack: what it is made of.
-        weights: reads its parameters, by the paths that they have in its own model.
+        weights: reads its parameters, by the paths that they have in its own model; few that were trained are merged into the
+            others.
+        head: what the rows of its head are called.
     """
 
     name: str
@@ -36,6 +39,7 @@ class Origin:
     config: TransformerConfig
     stack: StackKind
     weights: Callable[[Mesh], Params]
+    head: HeadLabels = HeadLabels()
 
     @classmethod
     def open(cls, init: str) -> "Origin":
@@ -47,12 +51,19 @@ class Origin:
         made = abstract_model(lambda rngs: build_model(experiment, rngs), experiment.seed)
         stack = stack_of(init, type(made.merge(made.params)))
         tokenizer = load_tokenizer(folder / "tokenizer")
-        return cls(init, tokenizer, experiment.model, stack, lambda mesh: Run.open(init).params)
+        head = HeadLabels.of_task(experiment.task_data.task) if experiment.is_task else HeadLabels()
+
+        def weights(mesh: Mesh) -> Params:
+            run = Run.open(init)
+            return run.params if experiment.peft is None else split_model(run.merged().model).params
+
+        return cls(init, tokenizer, experiment.model, stack, weights, head)
 
     @classmethod
     def _published(cls, init: str) -> "Origin":
         folder = find_folder(init)
-        architecture = open_published(folder).architecture
+        published = open_published(folder)
+        architecture = published.architecture
         if not any((folder / name).is_file() for name in VOCABULARIES):
             raise RunError(f"--init {init} has no tokenizer; put the files there that the model was trained with")
         stack = stack_of(init, architecture.make)
@@ -60,7 +71,8 @@ class Origin:
         def weights(mesh: Mesh) -> Params:
             return split_model(load(init, mesh=mesh).model).params
 
-        return cls(init, load_tokenizer(folder), architecture.config, stack, weights)
+        head = HeadLabels.of_published(published.fields, architecture.options)
+        return cls(init, load_tokenizer(folder), architecture.config, stack, weights, head)
 
 
 def stack_of(init: str, kind: Any) -> StackKind:

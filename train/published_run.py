@@ -23,6 +23,7 @@ from model.weights import Published, open_published
 from train.config import Experiment
 from train.evaluator import Evaluator
 from train.fine_tuning import fine_tuning
+from train.head_labels import check_renamed, published_labels
 from train.objectives import MaskedLM, NextToken, SequenceToSequence
 from train.objectives.segments import Choose
 from train.objectives.tasks import Classify, ClassifyMany, FindAnswers, Regress, TagTokens
@@ -82,8 +83,7 @@ def task_experiment(published: Published) -> Experiment:
     guesses it: one label is a number.
     """
     options, fields = published.architecture.options, published.fields
-    words = {str(number): str(name) for number, name in (fields.get("id2label") or {}).items()}
-    labels = tuple(words.get(str(number), f"LABEL_{number}") for number in range(options["outputs"]))
+    labels = published_labels(fields, options["outputs"])
     head = {"stack": "encoder", "pooling": options["pooling"], "pooler": options["pooler"], "outputs": len(labels)}
     length = min(LONGEST_ROW, longest(published.architecture.config, fields))
     stride = TaskData.stride
@@ -117,8 +117,13 @@ def evaluate_task(folder: str, experiment: Experiment, *, mesh: str = "") -> dic
     """Every score of the task on the examples of `experiment.data.source`: those held out, or all where none are.
 
     Labels do not say which of two schemes with the same letters a head writes its tags in. Where its answers clearly follow
-    another one than the examples, these are rewritten to it.
+    another one than the examples, these are rewritten to it. HeadError where `experiment` names the labels of the folder in
+    another order.
     """
+    own = getattr(task_experiment(open_published(find_folder(folder))).task_data.task, "labels", None)
+    given = getattr(experiment.task_data.task, "labels", None)
+    if own and given and (line := check_renamed(folder, given, own)):
+        print(line)
     built, params, tokenizer = built_from(folder, experiment, mesh)
     data = experiment.task_data
     examples = open_scored(data, tokenizer)

@@ -79,7 +79,9 @@ def train_run(request, started: float) -> int:
         if drawn and restored is None:
             console.say(f"only shape and vocabulary are those of {init}: all weights are drawn from the seed")
         if restored is None or built.parts.trained is not None:
-            fresh = first_state(experiment, built, None if drawn else init, tokenizer, console.say)
+            in_order = experiment.is_task and bool(getattr(request.experiment.task_data.task, "labels", None))
+            begins_with = None if drawn else init
+            fresh = first_state(experiment, built, begins_with, tokenizer, console.say, in_order=in_order)
             state = fresh if restored is None else restored.state._replace(frozen=fresh.frozen)
         else:
             state = restored.state

@@ -14,6 +14,7 @@ from model.peft import attach
 from model.publishing import architecture_of, differences
 from model.weights import open_published
 from train.config import Experiment
+from train.head_labels import head_for_task
 from train.pretrained import Pretrained, find_folder, is_published, load
 from train.run import Run, RunError
 from train.state import Beside, Built, Params, TrainState, begun, build, fresh_state, init_state, split_model
@@ -37,9 +38,18 @@ def rows_needed(init: str | None, tokenizer: Tokenizer) -> int:
 
 
 def first_state(
-    experiment: Experiment, built: Built, init: str | None, tokenizer: Tokenizer, say: Callable[[str], None] = print
+    experiment: Experiment,
+    built: Built,
+    init: str | None,
+    tokenizer: Tokenizer,
+    say: Callable[[str], None] = print,
+    *,
+    in_order: bool = False,
 ) -> TrainState:
-    """Step 0: weights drawn from the seed, or those of the run or of the published folder given by --init."""
+    """Step 0: weights drawn from the seed, or those of the run or of the published folder given by --init.
+
+    `in_order` says that a task was given its labels in order, by which a head without names for its rows is taken.
+    """
     plain = built if experiment.peft is None else build(dataclasses.replace(experiment, peft=None), built.mesh)
     if init is None and experiment.tuning.mixout:
         raise RunError("tuning.mixout goes back to weights that were trained before; name them with --init")
@@ -48,7 +58,13 @@ def first_state(
     elif experiment.is_task:
         from train.origin import Origin  # which reads runs, and so knows of this
 
-        given = fitted(init, flat(Origin.open(init).weights(built.mesh)), plain, say)
+        origin = Origin.open(init)
+        task, lines = experiment.task_data.task, []
+        theirs = flat(origin.weights(built.mesh))
+        theirs = head_for_task(init, theirs, origin.head, task, in_order=in_order, say=lines.append)
+        for line in lines:
+            say(line)
+        given = fitted(init, theirs, plain, say, told=("classifier",) if lines else ())
     elif is_published(init):
         pretrained = load(init, mesh=built.mesh)
         check_published(init, pretrained, experiment, plain, tokenizer)
@@ -98,8 +114,10 @@ def check_published(
         raise RunError(f"--init {init} is another model: {named}; set --model.… as it is there")
 
 
-def fitted(init: str, given: dict[str, Any], built: Built, say: Callable[[str], None]) -> dict[str, jax.Array]:
-    """The weights of another model by the paths of ours; heads that it lacks are left out, and said.
+def fitted(
+    init: str, given: dict[str, Any], built: Built, say: Callable[[str], None], told: Collection[str] = ()
+) -> dict[str, jax.Array]:
+    """The weights of another model by the paths of ours; heads that it lacks are left out, and said, but for those `told` of.
 
     RunError where they differ in anything but heads.
     """
@@ -115,8 +133,8 @@ def fitted(init: str, given: dict[str, Any], built: Built, say: Callable[[str], 
                 f"--init {init} has other weights than this model: {path} is {shapes.get(path, 'missing')} there and {here} "
                 "here; leave --model.… out, or set it as it is there"
             )
-    if drawn:
-        say(f"{init} has no {', '.join(parts(drawn))}: drawn from the seed")
+    if lacking := [part for part in parts(drawn) if part not in told]:
+        say(f"{init} has no {', '.join(lacking)}: drawn from the seed")
     if aside := [path for path in aside if path not in drawn]:
         say(f"{init} has a {', '.join(parts(aside))} that this objective does not use: left aside")
     return {path: leaf for path, leaf in given.items() if path in wanted and path not in drawn}

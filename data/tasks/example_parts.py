@@ -64,10 +64,9 @@ def label(
     """A label as the source spells it; `named` are those that the task names, words for none among them."""
     found = value(record, names, role)
     spelt = spelling(found)
-    if isinstance(found, list | tuple | dict) or is_listed(spelt):
-        if spelt not in named:
-            raise DataError(f"{record.place} has the label {spelt[:60]}, a list, where there is one label for an example: write "
-                            "that label, or use a task of MultiLabel")  # fmt: skip
+    if (isinstance(found, list | tuple | dict) or is_listed(spelt)) and spelt not in named:
+        raise DataError(f"{record.place} has the label {spelt[:60]}, a list, where there is one label for an example: write "
+                        "that label, or use a task of MultiLabel")  # fmt: skip
     return present(record, spelt, named, policy, WORDS)
 
 
@@ -173,8 +172,8 @@ def words_and_tags(
     for number, tag in enumerate(lists[1]):
         if is_word_for_none(tag, named, policy, TAG_WORDS):
             place = line_of_word(record.place, number)
-            raise MissingValue(f"{place} has the tag {tag!r}, a word for none; if it is a tag, name all with --data.task.labels, or "
-                               "keep such words with --data.task.missing class", f"the tag {tag}")  # fmt: skip
+            line = f"{place} has the tag {tag!r}, a word for none; if it is a tag, name all with --data.task.labels, or keep "
+            raise MissingValue(line + "such words with --data.task.missing class", f"the tag {tag}")
     return lists[0], lists[1]
 
 

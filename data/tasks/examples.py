@@ -1,7 +1,7 @@
 """From records to examples: each role of a task filled from its column, labels as names, or one line that says what is wrong."""
 
 import string
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 

@@ -1,9 +1,9 @@
 """Names of labels: which are numbers, which mean the same in another spelling, and how two lists of them lie to each other.
 
     exact      "Positive"                     as it is written
-    plain      "positive" "Positive " "ＰＯＳ"   without case, white space, hyphens, underscores, width, Unicode's form
+    plain      "positive" "Positive "         without case, white space, hyphens, underscores, width, Unicode's form
     bare       "Sci/Tech" "sci tech"          without punctuation too
-    number     "1" "1.0" "+1" "１"             equal in value; a sign is never lost; 007 is a code, not a number
+    number     "1" "1.0" "+1"                 equal in value; a sign is never lost; 007 is a code, not a number
     nameless   "LABEL_1" "1"                  a row of a head that was never given a name
 
 Two spellings are the same label if the first level at which neither list has doublets says so.
@@ -91,9 +91,9 @@ def row_of(name: "str | int") -> int | None:
 
 
 def numeral(name: str) -> Decimal | None:
-    """The value of a name that is a number, in any script's digits; None for a word, or a code such as 007.
+    r"""The value of a name that is a number, in any script's digits; None for a word, or a code such as 007.
 
-    >>> numeral("-1"), numeral("１.50"), numeral("007"), numeral("v2")
+    >>> numeral("-1"), numeral("\uff11.50"), numeral("007"), numeral("v2")
     (Decimal('-1'), Decimal('1.50'), None, None)
     """
     text = unicodedata.normalize("NFKC", name).strip().replace("\u2212", "-")

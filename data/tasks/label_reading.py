@@ -134,7 +134,9 @@ def unknown(reading: LabelReading, spelling: str, place: str) -> str:
         return f"{there}, which the model does not know; {which}: mend that line{otherwise if reading.spelt else ''}"
     if not reading.spelt:
         return f"{there}, which the task does not name; {which}: mend that line, or name all with --data.task.labels"
-    return (f"{there}, which the task does not name; {which}: mend that line, name all with --data.task.labels{otherwise}")  # fmt: skip
+    return (
+        f"{there}, which the task does not name; {which}: mend that line, name all with --data.task.labels{otherwise}"
+    )
 
 
 def _loosely(labels: tuple[str, ...], spelt: Sequence[str]) -> Callable[[str], str | None]:

@@ -72,8 +72,8 @@ def check_length(labels: Sequence[str] | None, length: int, place: str) -> None:
     names = ",".join(f"NAME{number}" for number in range(1, min(length, 4) + 1)) + (",..." if length > 4 else "")
     have = "the task names no labels" if labels is None else f"the task names {len(labels)} labels ({shown(labels, 6)})"
     raise DataError(
-        f"{place} and all others have {length} zeros and ones as labels, and {have}: if these are places, name the {length} labels "
-        f"in order with --data.task.labels {names}; if labels are called 0 and 1, write each once in a list"
+        f"{place} and all others have {length} zeros and ones as labels, and {have}: if these are places, name the {length} "
+        f"labels in order with --data.task.labels {names}; if labels are called 0 and 1, write each once in a list"
     )
 
 
@@ -85,5 +85,5 @@ def _refuse_shares(listed: Sequence[Sequence[str]], places: Sequence[str]) -> No
     if all(value is not None and 0 <= value <= 1 for value in flat):
         for labels, several, place in zip(listed, values, places, strict=True):
             if any(value != int(value) for value in several if value is not None):
-                raise DataError(f"{place} has the labels {shown(labels, 4)}, which are shares and no names; write 1 for the labels "
+                raise DataError(f"{place} has the labels {shown(labels, 4)}, which are shares and no names; write 1 for those "
                                 "that it has and 0 for the others, or a list of names")  # fmt: skip

@@ -16,9 +16,8 @@ Policy = Literal["refuse", "drop", "class"]
 
 # Words that tables and published files write where there is no label, as `plain` makes them: pandas, R, SQL, SNLI, CoNLL-U.
 WORDS = frozenset(
-    ("nan", "null", "none", "nil", "na", "n/a", "n.a.", "<na>", "#n/a", "#na", "undefined", "-", "--", "\u2013", "\u2014", "?", ".", "_",
-     "[]", "{}", "()")
-)  # fmt: skip
+    (*"nan null none nil na n/a n.a. <na> #n/a #na undefined - -- ? . _ [] {} ()".split(), "\u2013", "\u2014")
+)
 TAG_WORDS = frozenset(("nan", "null", "<na>", "#n/a"))  # others are parts of speech: -, ., NA
 
 
@@ -44,8 +43,8 @@ def is_missing(found: Any) -> bool:
 def is_word_for_none(label: str, named: Sequence[str], policy: Policy, words: frozenset[str] = WORDS) -> bool:
     """Whether a label is a word for no label, which nobody names as a class.
 
-    >>> is_word_for_none("NaN", (), "refuse"), is_word_for_none("NA", ("na", "de"), "refuse"), is_word_for_none("none", (), "class")
-    (True, False, False)
+    >>> is_word_for_none("NaN", (), "refuse"), is_word_for_none("NA", ("na", "de"), "refuse")
+    (True, False)
     """
     return policy != "class" and plain(label) in words and plain(label) not in {plain(name) for name in named}
 
