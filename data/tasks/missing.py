@@ -16,8 +16,9 @@ Policy = Literal["refuse", "drop", "class"]
 
 # Words that tables and published files write where there is no label, as `plain` makes them: pandas, R, SQL, SNLI, CoNLL-U.
 WORDS = frozenset(
-    (*"nan null none nil na n/a n.a. <na> #n/a #na undefined - -- ? . _ [] {} ()".split(), "\u2013", "\u2014")
-)
+    ("nan", "null", "none", "nil", "na", "n/a", "n.a.", "<na>", "#n/a", "#na", "undefined", "-", "--", "\u2013", "\u2014", "?",
+     ".", "_", "[]", "{}", "()")
+)  # fmt: skip
 TAG_WORDS = frozenset(("nan", "null", "<na>", "#n/a"))  # others are parts of speech: -, ., NA
 
 

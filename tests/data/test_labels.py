@@ -1,0 +1,323 @@
+"""Labels under their names, whichever way a file spells them: one reading for all examples, or one line that says why not."""
+
+import dataclasses
+import json
+import re
+
+import pytest
+
+from data.errors import DataError
+from data.tasks.choices import Classification, MultiLabel, MultipleChoice, Regression, Similarity, Tagging
+from data.tasks.config import TaskData
+from data.tasks.held_out import open_scored
+from data.tasks.known import GLUE
+from data.tasks.label_names import label_order, match_labels
+from data.tasks.opened import open_task
+from data.tasks.sources import TaskFiles
+from data.tokenizers import Bytes, open_tokenizer
+
+TOKENIZER = open_tokenizer(Bytes())
+STARS = ("1 star", "2 stars", "3 stars", "4 stars", "5 stars")
+NEWS = ("World", "Sports", "Business", "Sci/Tech")
+LACKING = ["", "nan", "NaN", "null", "None", "N/A", "<NA>", "-", "?"]
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Writes examples with these labels, one part or two; JSON values as .jsonl, `cells` as .tsv. Gives the source."""
+
+    def write(*parts, cells=False, **more):
+        paths = []
+        for number, labels in enumerate(parts):
+            path = tmp_path / f"{number}.{'tsv' if cells else 'jsonl'}"
+            texts = [f"text {at} of {number}" for at in range(len(labels))]
+            if cells:
+                rows = ["text\tlabel", *(f"{text}\t{label}" for text, label in zip(texts, labels, strict=True))]
+            else:
+                objects = [{"text": t, "label": label} | more for t, label in zip(texts, labels, strict=True)]
+                rows = [json.dumps(one) for one in objects]
+            path.write_text("\n".join(rows) + "\n")
+            paths.append(str(path))
+        return TaskFiles(paths[0], paths[-1])
+
+    return write
+
+
+def read(task, source):
+    """Labels of the training and of the held-out part, the task's labels, and what was said."""
+    said: list[str] = []
+    found = open_task(TaskData(task, source), TOKENIZER, said.append)
+    role = "labels" if isinstance(task, MultiLabel) else "label"
+    return (
+        *([example[role] for example in part.examples] for part in (found.train, found.valid)),
+        found.valid.labels,
+        said,
+    )
+
+
+def refused(task, source, *words):
+    with pytest.raises(DataError) as caught:
+        read(task, source)
+    line = str(caught.value)
+    assert "\n" not in line and all(word in line for word in words), line
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "rows"),
+    [
+        (("contradiction", "entailment", "neutral"), ("ENTAILMENT", "Neutral", "contradiction"), (2, 0, 1)),
+        (("not_entailment", "entailment"), ("Entailment", "Not Entailment"), (1, 0)),
+        (("Sci/Tech", "World"), ("world", "sci tech"), (1, 0)),
+        (("-1", "1"), ("1", "-1"), (1, 0)),
+        (("0", "1"), ("1.0", "0.0"), (1, 0)),
+        (("1", "0"), ("LABEL_0", "LABEL_1"), (1, 0)),
+        (("caf\u00e9", "th\u00e9"), ("the\u0301", "cafe\u0301"), (1, 0)),
+        (("\uff30\uff4f\uff53", "neg"), ("neg", "pos"), (1, 0)),
+        (("C", "C#"), ("c#", "c"), (1, 0)),
+        (("a", "A"), ("A", "a"), (1, 0)),
+        (("a", "A"), ("a", "\uff21"), None),
+        (("bad", "good"), ("LABEL_0", "LABEL_1"), None),
+        (("1", "2"), ("LABEL_0", "LABEL_1"), None),
+        (("entailment", "neutral"), ("entailment", "contradiction"), None),
+        (("a", "b"), ("a", "b", "c"), None),
+        (("\U0001f600", "\U0001f622"), ("\U0001f622", "\U0001f600"), (1, 0)),
+        (("+", "-"), ("-", "+"), (1, 0)),
+    ],
+)
+def test_labels_are_matched_by_what_they_mean(ours, theirs, rows):
+    found = match_labels(ours, theirs)
+    assert found.rows == rows and bool(found.reason) == (rows is None)
+    if rows is not None:
+        back = match_labels(theirs, ours).rows
+        assert back is not None and [back[row] for row in rows] == list(range(len(rows)))
+
+
+def test_tags_are_matched_without_their_letters_where_none_is_lost():
+    assert match_labels(("O", "I-LOC", "I-PER"), ("O", "PER", "LOC"), tags=True).rows == (0, 2, 1)
+    assert match_labels(("O", "B-PER", "I-PER"), ("O", "I-PER", "B-PER"), tags=True).rows == (0, 2, 1)
+    assert match_labels(("B-cell", "other"), ("cell", "other")).rows is None
+
+
+def test_numbers_count_up_sign_and_decimals_included(files):
+    names = ["10", "b", "1", "-1", "0.5", "a", "-2.5", "9"]
+    assert sorted(names, key=label_order) == ["-2.5", "-1", "0.5", "1", "9", "10", "a", "b"]
+    _, _, labels, said = read(Classification(), files(["1", "-1"], cells=True))
+    assert labels == ("-1", "1") and "of the classes -1 and 1, f1 is that of 1, the second" in said
+
+
+def test_a_number_is_no_place_where_labels_are_numbers(files):
+    refused(
+        Classification(),
+        files(["1", "2", "3"], ["1", "0"], cells=True),
+        "1.tsv line 3 has the label '0'",
+        "no training",
+    )
+    refused(
+        Classification(labels=("1", "2", "3")), files(["1", "0"], cells=True), "line 3 has the label '0'", "1, 2, 3"
+    )
+    refused(
+        Classification(), files(["bad", "good"], ["0", "1"], cells=True), "1.tsv line 2 has the label '0'"
+    )  # sorted
+    _, valid, _, said = read(Classification(labels=("good", "bad")), files(["bad", "good"], ["0", "1"], cells=True))
+    assert valid == ["good", "bad"]
+    assert said[0] == "labels that are numbers are read as places from 0: 0 is good, 1 is bad"
+
+
+@pytest.mark.parametrize("spelt", ["1", "1.0", "1 ", "+1", "\uff11"])
+def test_equal_numbers_are_one_class(files, spelt):
+    train, valid, labels, _ = read(Classification(), files(["1", "2", spelt], [spelt, "2.00"], cells=True))
+    assert train == ["1", "2", "1"] and valid == ["1", "2"] and labels == ("1", "2")
+    assert read(Classification(), files([1, 2.0, "2"]))[0] == ["1", "2", "2"]
+
+
+def test_true_and_false_mean_what_they_say(files):
+    source = files([True, False], [0, 1])
+    assert read(Classification(), source)[1:3] == (["false", "true"], ("false", "true"))
+    assert read(Classification(labels=("True", "False")), source)[0] == ["True", "False"]
+    assert read(Classification(labels=("yes", "no")), files([True, False]))[0] == ["yes", "no"]
+    assert read(Classification(labels=("no", "yes")), files(["True", "False"], cells=True))[0] == ["yes", "no"]
+    assert read(Classification(), files([True, False, 1, 0]))[0] == ["1", "0", "1", "0"]
+
+
+def test_numbers_that_can_be_read_in_two_ways_are_refused_with_remedies_that_work(files):
+    source = files(["1", "2", "3", "4"], cells=True)
+    refused(
+        Classification(labels=STARS),
+        source,
+        "0.tsv line 2",
+        "'1 star'",
+        "'2 stars'",
+        "spelt 1,2,3,4,5",
+        "spelt 0,1,2,3,4",
+    )
+    for spelt, first in (("12345", "1 star"), ("01234", "2 stars")):
+        assert read(Classification(labels=STARS, spelt=tuple(spelt)), source)[0][0] == first
+    assert read(Classification(labels=STARS), files(list("12345"), cells=True))[0] == list(STARS)
+    assert read(Classification(labels=STARS), files(list("01234"), cells=True))[0] == list(STARS)
+    source = files(["1", "2", "3", "4"], cells=True)
+    refused(Classification(labels=NEWS), source, "line 5 has the label '4'", "spelt 1,2,3,4")
+    assert read(Classification(labels=NEWS, spelt=tuple("1234")), source)[0] == list(NEWS)
+    refused(
+        Classification(labels=NEWS),
+        files(["1", "2"], cells=True),
+        "'Sports', counted from 0",
+        "'World', counted from 1",
+    )
+    assert read(Classification(labels=("x", "y")), files(["1", "0"], ["1"], cells=True))[1] == ["y"]
+
+
+def test_a_label_that_differs_in_case_is_the_same_and_said(files):
+    _, valid, labels, said = read(Classification(), files(["World", "Sci/Tech"], ["world ", "sci-tech"], cells=True))
+    assert valid == ["World", "Sci/Tech"] and labels == ("Sci/Tech", "World")
+    assert "labels are read as world is World, sci-tech is Sci/Tech: the same but for case, form or punctuation" in said
+    said = read(Classification(), files(["Good", "bad", "good"], cells=True))[3]
+    assert any("Good and good look alike and are two classes" in line for line in said)
+    refused(Classification(), files(["Good", "bad", "good"], ["GOOD"], cells=True), "1.tsv line 2 has the label 'GOOD'")
+
+
+@pytest.mark.parametrize("word", LACKING)
+@pytest.mark.parametrize("task", [Classification(), Regression()], ids=["classes", "numbers"])
+def test_a_missing_label_is_refused_by_line_or_dropped_and_counted(files, task, word):
+    source = files(["1", word, "0"], ["1", "0"], cells=True)
+    refused(task, source, "0.tsv line 3 has", "--data.task.missing drop")
+    found = open_task(TaskData(dataclasses.replace(task, missing="drop"), source), TOKENIZER, (said := []).append)
+    assert len(found.train) == 2 and any(
+        "1 of 3 training examples are left out" in line and "line 3" in line for line in said
+    )
+
+
+def test_missing_labels_in_json(files):
+    for value in (None, float("nan"), "", "nan"):
+        refused(Classification(), files(["a", value, "b"]), "0.jsonl line 2 has", "--data.task.missing drop")
+        assert read(Classification(missing="drop"), files(["a", value, "b"]))[0] == ["a", "b"]
+    for task, value in ((Classification(), [0]), (Classification(missing="drop"), "[0]"), (Classification(), {"a": 1})):
+        refused(task, files(["a", value]), "0.jsonl line 2 has the label", "a list")
+    refused(MultiLabel(), files([["a"], None, ["b"]]), "line 2 has no labels but None")
+    refused(MultiLabel(), files([["a", None], ["b"]]), "line 1 has a label that is none")
+    assert read(MultiLabel(missing="drop"), files([["a"], None, ["b"], []]))[0] == [["a"], ["b"], []]
+    assert read(MultipleChoice(missing="drop"), files([1, None, -1, 0], choices=["x", "y"]))[0] == [1, 0]
+    refused(Classification(missing="drop"), files([None, None]), "leaves no training example", "line 1")
+
+
+def test_a_word_for_none_is_a_class_where_somebody_says_so(files):
+    source = files(["NA", "DE", "none"], cells=True)
+    refused(Classification(), source, "line 2 has the label 'NA'", "--data.task.labels", "--data.task.missing class")
+    assert read(Classification(missing="class"), source)[2] == ("DE", "NA", "none")
+    assert read(Classification(labels=("none", "NA", "DE")), source)[0] == ["NA", "DE", "none"]
+
+
+def test_minus_one_is_no_label_unless_a_class_is_called_so(files):
+    source = files(["-1", "0", "1", "0"], cells=True)
+    refused(Classification(labels=("no", "yes")), source, "line 2 has the label -1, which marks parts")
+    assert read(Classification(labels=("no", "yes"), missing="drop"), source)[0] == ["no", "yes", "no"]
+    _, _, labels, said = read(Classification(), source)
+    assert labels == ("-1", "0", "1") and any("the label -1 is a class here" in line for line in said)
+
+
+def test_short_rows_and_empty_questions_are_dropped_and_counted(tmp_path):
+    path = tmp_path / "qqp.tsv"
+    path.write_text("question1\tquestion2\tis_duplicate\na b\tc d\t0\ne f\n\tg\t1\nh i\tj\t1\n")
+    task, source = GLUE["qqp"], TaskFiles(str(path), str(path))
+    refused(task, source, "line 3 has 1 column, not 3", "--data.task.missing drop")
+    train, _, _, said = read(dataclasses.replace(task, missing="drop"), source)
+    assert train == ["not_duplicate", "duplicate"]
+    assert any(
+        "2 of 4 held-out examples are left out: 1 with a cell too few" in s and "an empty text" in s for s in said
+    )
+    path.write_text("text\tpositive\nx\ty\nz\t\n")
+    similar = Similarity(positive=("positive",), missing="drop")
+    assert len(open_task(TaskData(similar, source), TOKENIZER, [].append).train) == 1
+
+
+VECTORS = [[1, 1, 1], [0, 0, 1], [0, 0, 0]]
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        VECTORS,
+        [[float(bit) for bit in one] for one in VECTORS],
+        [[bool(bit) for bit in one] for one in VECTORS],
+        [",".join(map(str, one)) for one in VECTORS],
+        [str(one) for one in VECTORS],
+        [str(one).replace(",", "") for one in VECTORS],
+        ["".join(map(str, one)) for one in VECTORS],
+    ],
+    ids=["numbers", "floats", "bools", "commas", "a list", "NumPy", "digits"],
+)
+def test_zeros_and_ones_are_places_in_every_form(files, cells):
+    source = files(cells)
+    refused(
+        MultiLabel(),
+        source,
+        "0.jsonl line 1 and all others have 3 zeros and ones",
+        "--data.task.labels NAME1,NAME2,NAME3",
+    )
+    refused(MultiLabel(labels=("r", "g")), source, "the task names 2 labels")
+    assert read(MultiLabel(labels=("r", "g", "b")), source)[0] == [["r", "g", "b"], ["b"], []]
+
+
+def test_lists_that_are_no_vectors_are_names_or_refused(files):
+    assert read(MultiLabel(labels=("r", "g", "b")), files([[0, 2], [1], []]))[0] == [["r", "b"], ["g"], []]
+    assert read(MultiLabel(), files([["0"], ["1"], ["0", "1"]]))[0] == [["0"], ["1"], ["0", "1"]]
+    assert read(MultiLabel(), files(["['a', 'b']", "[]", '["b"]']))[0] == [["a", "b"], [], ["b"]]
+    refused(MultiLabel(labels=("r", "g", "b")), files([[1, 0, 1], [1, 0], [0, 0, 0]]), "line 2 has a vector of 2")
+    refused(MultiLabel(), files([[0.2, 0.8], [1, 0]]), "line 1 has the labels 0.2, 0.8, which are shares")
+    refused(MultiLabel(), files([[["a"]], ["b"]]), "line 1 has a list inside")
+
+
+@pytest.mark.parametrize(
+    ("labels", "choices", "numbers", "said"),
+    [
+        (["A", "C"], ["x", "y", "z"], [0, 2], "as letters"),
+        (["(b)", "\uff21"], ["x", "y", "z"], [1, 0], "as letters"),
+        ([0, "2"], ["x", "y", "z"], [0, 2], "as places from 0"),
+        (["Z", "y"], ["x", "y", "z"], [2, 1], "by their text"),
+        ([1, 1], ["x", "y", "z"], [1, 1], "as places from 0"),
+    ],
+)
+def test_the_right_choice_is_named_in_any_way(files, labels, choices, numbers, said):
+    train, _, _, lines = read(MultipleChoice(), files(labels, choices=choices))
+    assert train == numbers and any(said in line for line in lines)
+
+
+def test_choices_counted_from_one_are_never_shifted(files):
+    source = files([1, 2, 1], choices=["x", "y", "z"])
+    refused(
+        MultipleChoice(), source, "line 1 has the label '1'", "'y'", "'x'", "spelt 0,1,2 or --data.task.spelt 1,2,3"
+    )
+    assert read(MultipleChoice(spelt=("1", "2", "3")), source)[0] == [0, 1, 0]
+    assert read(MultipleChoice(spelt=("0", "1", "2")), source)[0] == [1, 2, 1]
+    refused(
+        MultipleChoice(), files([1, 3], choices=["x", "y", "z"]), "line 2 has the label '3'", "--data.task.spelt 1,2,3"
+    )
+    refused(MultipleChoice(), files(["A", "E"], choices=["x", "y"]), "line 2 has the label 'E'", "--data.task.spelt")
+    refused(MultipleChoice(), files([1, 2], choices=["1", "2", "3"]), "by their text", "as places from 0")
+
+
+def test_tags_by_number_and_in_another_case(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"tokens": ["a", "b", "c"], "tags": ["o", "b-x", "I-X"]}\n')
+    task = Tagging(labels=("O", "B-X", "I-X"), scheme="BIO")
+    found = open_task(TaskData(task, TaskFiles(str(path), str(path))), TOKENIZER, [].append)
+    assert found.train.examples[0]["tags"] == ["O", "B-X", "I-X"]
+    path.write_text('{"tokens": ["a", "b"], "tags": ["O", "nan"]}\n')
+    with pytest.raises(DataError, match=r"line 1 word 2 has the tag 'nan', a word for none"):
+        open_task(TaskData(task, TaskFiles(str(path), str(path))), TOKENIZER, [].append)
+
+
+def test_what_a_model_does_not_know_has_a_remedy_that_fits_it(files):
+    known = Classification(labels=("NEGATIVE", "POSITIVE"))
+
+    def scored(task, source):
+        return [e["label"] for e in open_scored(TaskData(task, source), TOKENIZER, [].append).examples]
+
+    assert scored(known, files(["negative", "Positive"], cells=True)) == ["NEGATIVE", "POSITIVE"]
+    source = files(["bad", "good"], cells=True)
+    told = "line 2 has the label 'bad', which the model does not know; known are NEGATIVE, POSITIVE"
+    with pytest.raises(DataError, match=re.escape(told)) as caught:
+        scored(known, source)
+    assert "--data.task.spelt WORD1,WORD2" in str(caught.value) and "--data.task.labels" not in str(caught.value)
+    assert scored(dataclasses.replace(known, spelt=("bad", "good")), source) == ["NEGATIVE", "POSITIVE"]
+    with pytest.raises(DataError, match=r"have no names .*--data.task.labels WORD1,WORD2"):
+        scored(Classification(labels=("LABEL_0", "LABEL_1")), source)
