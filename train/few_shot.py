@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from data.errors import DataError
+from data.tasks.label_names import plain
 from train.likelihood import Likelihood, Scorer
 from train.task_metrics import check_metrics, classification_scores
 from train.text_metrics import bits_per_byte, perplexity
@@ -226,7 +227,8 @@ def renamed(task: Prompted, example: Mapping[str, Any]) -> dict[str, Any]:
 def classes(task: Prompted, examples: Sequence[Mapping[str, Any]]) -> list[int | None]:
     """The number of the right class of each example; None where `prepare` finds it.
 
-    Numbers count from 0, or from 1 where one of them is as large as there are classes and none is 0.
+    Numbers count from 0, or from 1 where one of them is as large as there are classes and none is 0; DataError where they may
+    count from either. Names are the same in any case.
     """
     if task.prepare is not None and not task.answers and not any(task.label in example for example in examples):
         return [None] * len(examples)
@@ -235,16 +237,21 @@ def classes(task: Prompted, examples: Sequence[Mapping[str, Any]]) -> list[int |
         if task.label not in example:
             raise DataError(f"{place(example)}there is no column {task.label!r}; there are {columns(example)}")
         values.append(example[task.label])
-    spelt = {name: number for number, name in enumerate(task.labels)}
-    named: list[Any] = [spelt.get(str(value), value) for value in values]
+    spelt = {plain(name): number for number, name in enumerate(task.labels)}
+    named: list[Any] = [spelt.get(plain(str(value)), value) for value in values]
     found: list[int] = []
     for example, value in zip(examples, named, strict=True):
         if isinstance(value, str) and not re.fullmatch(r"\d+", value.strip()):
             known = f"numbers or {', '.join(task.labels)}" if task.labels else "numbers from 0"
             raise DataError(f"{place(example)}label {value!r} is none of the task's, which are {known}")
         found.append(int(value))
-    written = not any(str(value) in spelt for value in values)
+    written = not any(plain(str(value)) in spelt for value in values)
     count = len(task.answers) or None
+    most = count or max((_count(task, example) for example in examples), default=0)
+    if written and most > 2 and len(set(found)) > 1 and min(found) > 0 and max(found) < most:
+        names = f"names ({', '.join(task.labels[:6])}) or " if task.labels else ""
+        raise DataError(f"{place(examples[0])}labels are the numbers {min(found)} to {max(found)} of {most} answers, which may "
+                        f"count from 0 or from 1; write {names}numbers from 0, at least one of which is 0")  # fmt: skip
     if count and written and found and max(found) == count and min(found) >= 1:
         found = [number - 1 for number in found]
     return list(found)
@@ -273,6 +280,14 @@ def place(example: Mapping[str, Any]) -> str:
 def columns(example: Mapping[str, Any]) -> str:
     """The columns of an example, for messages."""
     return ", ".join(name for name in example if name != "__place__") or "none"
+
+
+def _count(task: Prompted, example: Mapping[str, Any]) -> int:
+    """How many choices an example has in its columns, 0 where `prepare` makes them."""
+    if task.prepare is not None:
+        return 0
+    listed = example.get(task.choices[0]) if len(task.choices) == 1 else task.choices
+    return len(listed) if isinstance(listed, list | tuple) else 0
 
 
 def _choices(task: Prompted, example: Mapping[str, Any]) -> tuple[str, ...]:

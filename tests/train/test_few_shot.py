@@ -94,6 +94,18 @@ def test_labels_are_read_as_files_spell_them(labels, golds):
     assert [one.gold for one in made] == golds
 
 
+def test_numbers_that_may_count_from_0_or_1_are_refused():
+    three = Prompted(prompt="{text}", answers=("a", "b", "c"), labels=("A", "B", "C"))
+    listed = Prompted(prompt="{text}", choices=("choices",))
+    for task in (three, listed):
+        asked = [{"text": "x", "choices": ["a", "b", "c"], "label": label} for label in (1, 2)]
+        with pytest.raises(DataError, match=r"numbers 1 to 2 of 3 answers, which may count from 0 or from 1"):
+            questions(task, asked)
+        assert [one.gold for one in questions(task, [*asked, {**asked[0], "label": 0}])] == [1, 2, 0]
+    assert [one.gold for one in questions(three, [{"text": "x", "label": label} for label in (1, 3)])] == [0, 2]
+    assert questions(three, [{"text": "x", "label": "b "}])[0].gold == 1
+
+
 @pytest.mark.parametrize(
     ("example", "words"),
     [
