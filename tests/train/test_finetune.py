@@ -126,6 +126,28 @@ def test_a_run_is_scored_on_examples_of_anybody(tuned, tmp_path, monkeypatch, ca
     assert found["held_out_examples"] == 10 and (folder / "scores.json").read_text() == before
 
 
+def test_how_scores_are_counted_is_found_said_and_kept(here, base, tmp_path, monkeypatch, capsys):
+    """Tags in IOB1, as CoNLL-2003 was published: the run knows, and so does whoever scores it again."""
+    path = tmp_path / "a.conll"
+    path.write_text("Anna I-PER\nwent O\n\nAnna I-PER\nBoris B-PER\nran O\n\n" * 8)
+    folder = tmp_path / "run"
+    words = ["--exp=conll2003", "--init", base, "--data.source", f"files:{path}|{path}", "--run-dir", folder, *SHORT,
+             "--data.row_length", "32", "--data.bucket", "32"]  # fmt: skip
+    monkeypatch.setattr(sys, "argv", ["train.finetune", *map(str, words)])
+    assert run_command(finetune.main) == 0
+    said = capsys.readouterr().out
+    assert "tags are read as IOB1" in said and "f1_strict_signature: scheme:IOB1" in said
+    scores = json.loads((folder / "scores.json").read_text())
+    assert scores["f1_strict_signature"] == "scheme:IOB1"
+    assert Run.open(folder).experiment.task_data.task.scheme == "IOB1"
+    from train import evaluate
+
+    monkeypatch.setattr(sys, "argv", ["train.evaluate", str(folder)])
+    assert run_command(evaluate.main) == 0
+    assert "scheme:IOB1" in capsys.readouterr().out
+    assert json.loads((folder / "scores.json").read_text()).keys() == scores.keys()
+
+
 @pytest.mark.slow
 def test_every_choice_is_scored_however_many_there_are(tuned, tmp_path):
     """Of three endings the third is always right: what knows of two only cannot find it."""
