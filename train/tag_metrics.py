@@ -13,7 +13,7 @@ import numpy as np
 from data.tasks.tag_schemes import GRAMMARS, NAMES, Spelling, Tag, fits, grammars_with, spans_of, spelling_of, tags_of
 from train.task_metrics import METRICS, MetricError, check_metrics, f1_score
 
-DOUBTFUL = 0.5  # a share of predicted tags that another scheme explains
+DOUBTFUL = 0.2  # a share of predicted tags that do not fit a scheme, where another one explains nearly all of them
 
 
 def tagging_scores(
@@ -70,7 +70,7 @@ def doubtful_scheme(predicted: Sequence[Sequence[str]], scheme: str, labels: Seq
     best = fits(
         read, [name for name in grammars_with(letters) if set(GRAMMARS[name].letters) == letters] or [mine.grammar]
     )[0]
-    return best.grammar if mine.odd - best.odd > DOUBTFUL * inside else ""
+    return best.grammar if mine.odd > DOUBTFUL * inside and 10 * best.odd <= mine.odd else ""
 
 
 def _entities(ours: list[list[Tag]], theirs: list[list[Tag]], grammar: str, names: Sequence[str]) -> dict[str, float]:

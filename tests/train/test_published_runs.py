@@ -150,3 +150,48 @@ def test_what_has_no_head_has_no_loss(scored):
     code, said, error = scored(Path(package.origin).parent / "model")
     assert (code, said) == (2, "")
     assert "has no head that scores tokens or labels (its class is Encoder), so it has no loss" in error
+
+
+def test_a_head_whose_tags_follow_another_scheme_than_the_examples_is_scored_in_its_own(tmp_path, monkeypatch, capsys):
+    """Labels do not tell IOB1 from IOB2; a head that is always right in IOB1 scores 1 on files in IOB2."""
+    from types import SimpleNamespace
+
+    from data.tasks.config import TaskData
+    from data.tasks.sources import parse_task_source
+    from data.tasks.tag_schemes import tags_of
+    from data.tokenizers import Bytes, open_tokenizer
+    from train import published_run
+    from train.task_scores import of_tags
+
+    spans = [("A", 0, 1), ("A", 1, 3), ("A", 4, 5)]
+    labels = ("O", "B-A", "I-A")
+
+    def written(scheme):
+        return [f"{tag.letter}-A" if tag.letter != "O" else "O" for tag in tags_of(spans, 6, scheme)]
+
+    path = tmp_path / "a.conll"
+    path.write_text(
+        "".join("\n".join(f"w{at} {tag}" for at, tag in enumerate(written("IOB2"))) + "\n\n" for _ in range(5))
+    )
+
+    class Right:
+        def __init__(self, built, experiment, examples, tokenizer):
+            self.examples, self.signatures = examples, {}
+
+        def answers(self, params):
+            found = []
+            for places in self.examples.extras["word_places"]:
+                logits = np.zeros((64, 3), np.float32)
+                logits[places, [labels.index(tag) for tag in written("IOB1")]] = 1.0
+                found.append(logits)
+            return {"logits": found}
+
+        def full(self, params):
+            return of_tags(self.examples.task, self.examples, self.answers(params)["logits"])
+
+    monkeypatch.setattr(published_run, "built_from", lambda *_: (None, None, open_tokenizer(Bytes())))
+    monkeypatch.setattr(published_run, "TaskEvaluator", Right)
+    data = TaskData(published_run.tagging(labels), parse_task_source(f"files:{path}"))
+    scores = published_run.evaluate_task("a_head", SimpleNamespace(task_data=data))  # pyright: ignore
+    assert scores["f1_strict"] == scores["f1"] == scores["accuracy"] == 1.0
+    assert "the tags of a_head follow IOB1" in capsys.readouterr().out
