@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
@@ -31,6 +32,21 @@ CHROMIUM = [
     "--disable-sync",
 ]
 
+# What the tests of a folder may take: seconds of processor time, on the machine that .ci/run is timed on. The sum is twice the
+# minutes of `pytest`, which works on two cores.
+BUDGET = {
+    "tests": 70,
+    "tests/data": 80,
+    "tests/experiments": 10,
+    "tests/fuzz": 40,
+    "tests/kernels": 40,
+    "tests/model": 260,
+    "tests/train": 300,
+}
+SPENT = pytest.StashKey[float]()
+spent: Counter[str] = Counter()  # by the path of the file
+counted: Counter[str] = Counter()
+
 jax.config.update("jax_numpy_rank_promotion", "raise")
 install_import_hook(["model", "kernels"], "beartype.beartype")
 
@@ -39,6 +55,57 @@ def pytest_collection_modifyitems(items):
     """Files that take long come first, so that two workers, which take whole files in this order, end together."""
     here = Path(__file__).parent
     items.sort(key=lambda item: item.path.parent not in (here / "train", here))
+
+
+def processor_seconds() -> float:
+    """What this process took so far with all its threads, and the commands that it waited for."""
+    return sum(os.times()[:4])
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item):
+    item.stash[SPENT] = processor_seconds()
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """The last report of a test says what it took, with what it set up and took down."""
+    if call.when == "teardown":
+        item.user_properties.append(("processor_seconds", processor_seconds() - item.stash[SPENT]))
+    return (yield)
+
+
+def pytest_runtest_logreport(report):
+    for name, value in report.user_properties:
+        if name == "processor_seconds":
+            file = report.nodeid.partition("::")[0]
+            spent[file] += value
+            counted[file] += 1
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """What each folder took beside what it may, so that whoever adds a test sees what it costs."""
+    if len(spent) < 2 or hasattr(config, "workerinput"):
+        return
+    default = "not slow" in config.option.markexpr
+    terminalreporter.section("processor time by folder")
+    for folder in sorted({folder_of(file) for file in spent}):
+        files = {file: seconds for file, seconds in spent.items() if folder_of(file) == folder}
+        took, tests = sum(files.values()), sum(counted[file] for file in files)
+        most = max(files, key=files.__getitem__)
+        line = f"{folder:<18} {took:7.0f} s {tests:6} tests, most in {most} ({files[most]:.0f} s)"
+        allowed = BUDGET.get(folder)
+        over = default and (allowed is None or took > allowed)
+        if default:
+            line += f", of {allowed} s" if allowed else ", and has no budget"
+        terminalreporter.write_line(line + (" OVER BUDGET" if over else ""), red=over)
+    terminalreporter.write_line(f"{'all':<18} {sum(spent.values()):7.0f} s {sum(counted.values()):6} tests")
+
+
+def folder_of(file: str) -> str:
+    """tests/model/inspection/test_lens.py counts for tests/model."""
+    return "/".join(file.split("/")[:-1][:2])
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -27,10 +27,16 @@ from train.pretrained import load
 TWINS = Path(__file__).parents[1] / "twins"
 DECODERS = ("gpt2", "llama2", "llama3", "mistral", "qwen2", "qwen3")
 TRANSLATORS = ("t5", "t5_v1_1", "marian")
+LATER = ("llama2", "llama3", "qwen2", "t5_v1_1")  # each is near to another, which comes first
 PLAIN = {"num_token_types": 0, "norm_embeddings": False, "output": Output(), "norm_placement": "pre"}
 
 
-@pytest.fixture(scope="module", params=[*DECODERS, *TRANSLATORS])
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(name, marks=pytest.mark.slow) if name in LATER else name for name in (*DECODERS, *TRANSLATORS)
+    ],
+)
 def twin(request):
     """A twin made ready, its stored greedy texts, and what its decoder begins with."""
     loaded, stored = load(TWINS / request.param), load_file(TWINS / request.param / "expected.safetensors")
@@ -44,15 +50,6 @@ def twin(request):
         new,
         loaded.fields.get("decoder_start_token_id") if two_sided else None,
     )
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick_to_compile():
-    """Programs are many here, and small."""
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
 
 
 def whole_logits(loaded, prompt, new, start):

@@ -190,8 +190,6 @@ def here(monkeypatch, capsys, tiny_experiment, private_cache):
 
     for module in (train.run, train.session):
         monkeypatch.setattr(module, "make_mesh", lambda shape: make_mesh(shape, jax.devices()[:1]))
-    optimized = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)  # compiles in half the time
 
     def run(*words: str | Path) -> Ended:
         given = ["--exp", tiny_experiment, "--workers", "0", *words]
@@ -199,8 +197,7 @@ def here(monkeypatch, capsys, tiny_experiment, private_cache):
         code = run_command(pretrain.main)
         return Ended(code, *capsys.readouterr())
 
-    yield run
-    jax.config.update("jax_disable_most_optimizations", optimized)
+    return run
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from train.checkpoint import MANIFEST, CheckpointError, Checkpoints, Keep, check
 @pytest.fixture
 def trained(training, random_rows):
     """A run of two steps."""
-    run = training(dropout=0.1)
+    run = training()
     run.run(random_rows(), random_rows(seed=1))
     return run
 
@@ -35,7 +35,7 @@ def test_what_is_read_is_what_was_written(trained, written):
 
 
 def test_eight_devices_write_what_one_reads(training, random_rows, tmp_path):
-    many, alone = training("data=2,fsdp=2,tensor=2"), training()
+    many, alone = training("data=2,fsdp=2,tensor=2", 2), training()
     many.run(random_rows())
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save(1, many.state, {})

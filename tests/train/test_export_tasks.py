@@ -87,8 +87,6 @@ def tuned(tmp_path, private_cache, monkeypatch):
     """Trains a task of three lines for two steps from a published base; gives the run."""
     for module in (train.run, train.session):
         monkeypatch.setattr(module, "make_mesh", lambda shape: make_mesh(shape, jax.devices()[:1]))
-    optimized = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)  # compiles in half the time
     base = tmp_path / "base"
     tokenizer = load_tokenizer(VOCABULARY)
     config = small(bert, vocab_size=tokenizer.vocab_size)
@@ -106,8 +104,7 @@ def tuned(tmp_path, private_cache, monkeypatch):
         chosen = dataclasses.replace(chosen, epochs=None, steps=2)
         return train.session.train(chosen, tmp_path / name, init=str(base))
 
-    yield run
-    jax.config.update("jax_disable_most_optimizations", optimized)
+    return run
 
 
 @pytest.mark.parametrize("kind", HEADS)

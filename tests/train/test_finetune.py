@@ -208,6 +208,7 @@ def test_few_parameters_are_trained_kept_and_found_again(tuned, base, tmp_path):
     assert run.evaluate()["valid_loss"] == scores["valid_loss"]
 
 
+@pytest.mark.slow
 def test_what_is_frozen_stays(tuned, base, tmp_path):
     folder, before = tmp_path / "run", flat(Run.open(base).params)
     assert tuned("--run-dir", folder, *SHORT, "--freeze", "embeddings,layers.0.attention")[0] == 0

@@ -271,7 +271,12 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(
-    ("name", "words", "error"), MISTAKES, ids=[f"{name} {' '.join(w)[:40]}" for name, w, _ in MISTAKES]
+    ("name", "words", "error"),
+    [
+        pytest.param(name, *rest, marks=pytest.mark.slow if name in ("prefix", "pairs") else ())  # runs of their own
+        for name, *rest in MISTAKES
+    ],
+    ids=[f"{name} {' '.join(w)[:40]}" for name, w, _ in MISTAKES],
 )
 def test_bad_input_is_one_line_with_the_remedy(name, words, error, trained, command):
     code, said, errors = command(generate, trained(name), *words)

@@ -23,11 +23,16 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("inspected") / "run"
 
 
+OPENED: dict[Path, Run] = {}
+
+
 @pytest.fixture
 def run(here, folder) -> Run:
-    """A run of four steps, byte by byte, trained once."""
-    assert here("--run-dir", folder, *LENGTHS).code == 0
-    return Run.open(folder)
+    """A run of four steps, byte by byte, trained and opened once."""
+    if folder not in OPENED:
+        assert here("--run-dir", folder, *LENGTHS).code == 0
+        OPENED[folder] = Run.open(folder)
+    return OPENED[folder]
 
 
 @pytest.fixture

@@ -46,10 +46,7 @@ def scorers():
         params = jax.tree.map(lambda leaf: leaf + 0.1 * draw.normal(size=leaf.shape).astype(np.float32), params)
         return Scorer(Opened(nnx.merge(graph, params), tokenizer, config, name))
 
-    optimized = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)  # compiles in half the time
-    yield {name: made(name) for name in PIECES}
-    jax.config.update("jax_disable_most_optimizations", optimized)
+    return {name: made(name) for name in PIECES}
 
 
 def logits(scorer, tokens, **source):

@@ -21,7 +21,7 @@ WAYS = {
 }
 
 
-@pytest.mark.parametrize("name", WAYS)
+@pytest.mark.parametrize("name", ["next_token", pytest.param("sequence_to_sequence", marks=pytest.mark.slow)])
 def test_a_run_scores_and_reports_in_its_own_words(name, here, tmp_path):
     ended = here("--run-dir", tmp_path, *LENGTHS, *WAYS[name])
     assert ended.code == 0, ended.errors

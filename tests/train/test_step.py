@@ -7,7 +7,8 @@ import pytest
 from train.checkpoint import state_digest
 from train.step import example_keys, term_counts
 
-MESHES = [("data=8", 1), ("fsdp=8,data=1", 1), ("data=2,fsdp=2,tensor=2", 1), ("data=2,fsdp=2,tensor=2", 2)]
+CUBE = ("data=2,fsdp=2,tensor=2", 2)  # every kind of parallelism, and accumulation, at once
+MESHES = [("data=8", 1), ("fsdp=8,data=1", 1), ("data=2,fsdp=2,tensor=2", 1)]
 
 
 def gradient_after_one_step(state) -> np.ndarray:
@@ -37,7 +38,9 @@ def reference(training, random_rows):
     return first + alone.run(*(random_rows(seed=seed) for seed in (1, 2))), gradient
 
 
-@pytest.mark.parametrize(("mesh", "accumulate"), MESHES)
+@pytest.mark.parametrize(
+    ("mesh", "accumulate"), [CUBE, *(pytest.param(*mesh, marks=pytest.mark.slow) for mesh in MESHES)]
+)
 def test_devices_do_not_matter(mesh, accumulate, training, random_rows, reference):
     assert_same_training(training(mesh, accumulate), random_rows, reference)
 
@@ -45,7 +48,7 @@ def test_devices_do_not_matter(mesh, accumulate, training, random_rows, referenc
 def test_memory_is_split(training):
     """On 2 x 2 x 2 devices the arguments of a step take at most 0.3 of what they take on one."""
     alone = training().compiled.memory_analysis().argument_size_in_bytes
-    split = training("data=2,fsdp=2,tensor=2").compiled.memory_analysis().argument_size_in_bytes
+    split = training(*CUBE).compiled.memory_analysis().argument_size_in_bytes
     assert split <= 0.3 * alone
 
 
@@ -56,7 +59,7 @@ def test_micro_batches_add_up(training, random_rows, reference):
 
 def test_dropout_does_not_depend_on_mesh_or_accumulation(training, random_rows):
     batch = random_rows()
-    ways = [("", 1), ("data=2,fsdp=2,tensor=2", 2)]
+    ways = [("", 1), CUBE]
     losses = [training(mesh, accumulate, dropout=0.3).run(batch)[0]["loss"] for mesh, accumulate in ways]
     assert losses[1] == pytest.approx(losses[0], rel=1e-6)
     assert losses[0] != pytest.approx(training().run(batch)[0]["loss"], rel=1e-4), "dropout does nothing"

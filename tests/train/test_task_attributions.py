@@ -31,8 +31,6 @@ def classifier():
     """An encoder of one layer over whose mean a head sees one word, 40, for class 1."""
     tokenizer = load_tokenizer(WORDS)
     config = dataclasses.replace(bert.config("tiny", vocab_size=tokenizer.vocab_size, max_length=64), num_layers=1)
-    optimized = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
     model = task_model("encoder", config, 2, "mean", pooler=False, rngs=nnx.Rngs(0))
     texts = [[2, *range(n, n + 4), 3] for n in range(5, 30)] + [[2, 4, 4, 4, 4, 3], [2, 5, PLANTED, 7, 8, 3]]
     tokens = jnp.asarray(texts, jnp.int32)
@@ -42,8 +40,7 @@ def classifier():
     away = with_word - others.T @ np.linalg.lstsq(others.T, with_word, rcond=None)[0]  # what no other word has
     toward = 3 * away / (away @ away)
     model.classifier.kernel[...] = jnp.asarray(np.stack([-toward, toward], 1), jnp.float32)
-    yield model, tokenizer
-    jax.config.update("jax_disable_most_optimizations", optimized)
+    return model, tokenizer
 
 
 def log_probability(model, one, named):
