@@ -12,6 +12,9 @@ import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from data.errors import DataError
+from data.foreign import read_json
+
 BLOCK = 4 * 2**20
 WHOLE = 512 * 2**20  # bytes of the smallest files together that are read whole at every opening
 SAMPLED = 8  # blocks of each larger file
@@ -47,14 +50,14 @@ def damaged(folder: Path, sizes: dict[str, int], stored: dict[str, list[int]]) -
             return name
     large = _large(sizes)
     try:
-        verified = json.loads((folder / VERIFIED).read_text()) if large else {}
-    except (OSError, ValueError):
+        verified = read_json(folder / VERIFIED, DataError) if large else {}
+    except DataError:
         verified = {}
     anew = False
     for name, size in sizes.items():
         path, numbers = folder / name, range(_count(size))
         if name in large:
-            if isinstance(verified, dict) and verified.get(name) == _identity(path):
+            if verified.get(name) == _identity(path):
                 numbers = sorted(random.SystemRandom().sample(numbers, min(SAMPLED, len(numbers))))
             else:
                 anew = True

@@ -30,6 +30,7 @@ from data.config import TextData
 from data.corpus import Corpus, open_corpora
 from data.documents import Layout, Part, StoredDocuments
 from data.errors import DataError, NotPrepared
+from data.foreign import read_json
 from data.held_out import read_texts
 from data.packing import PackPlan
 from data.segments import Packing
@@ -164,7 +165,7 @@ def _trusted(folder: Path, say: Say) -> Prepared | None:
     if judged is None:
         return None
     try:
-        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+        meta = read_json(folder / "meta.json", DataError)
         stored = meta.pop("meta_checksum", None)
         if stored is None:
             reason = "it was made by an earlier version, without checksums"
@@ -173,7 +174,7 @@ def _trusted(folder: Path, say: Say) -> Prepared | None:
         else:
             name = damaged(folder, meta["files"], meta["checksums"])
             reason = name and f"{name} is not as it was written"
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = f"it cannot be read: {error}"
     if not reason:
         return Prepared(folder, meta)

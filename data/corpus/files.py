@@ -11,6 +11,7 @@ from pathlib import Path
 from data.cache import cache_folder
 from data.corpus.lines import lines, parse_json
 from data.errors import DataError
+from data.foreign import read_json
 from data.sources import Files
 
 FRESH_SECONDS = 2  # a file changed so lately may change again within the clock's resolution
@@ -120,9 +121,9 @@ class _DigestMemory:
     def __init__(self):
         self.path = cache_folder() / "file_digests.json"
         try:
-            stored = json.loads(self.path.read_text())
+            stored = read_json(self.path, DataError)
             self.known = stored["files"] if stored["checksum"] == _checksum(stored["files"]) else {}
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        except (ValueError, KeyError, TypeError):
             self.known = {}
         self.changed = False
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from experiments.attack.damage import damage
 from experiments.attack.readers import KINDS
 
+OFTEN = {".json", ".jsonl", ".txt", ".gz", ".safetensors", ".model"}  # damaged more often than what lies beside them
 PATIENCE = 60.0  # seconds on the clock until a worker counts as hanging
 SECONDS, MEBIBYTES = 10.0, 2_048.0  # of the processor for a file, and of memory beyond what the process had
 
@@ -133,9 +134,8 @@ def one(worker: Worker, number: int, kind: str, counts: Counts) -> None:
     shutil.rmtree(case, ignore_errors=True)
     shutil.copytree(worker.root / "originals" / kind, case)
     paths = sorted(path for path in case.rglob("*") if path.is_file())
-    path = rng.choice(
-        [path for path in paths if len(path.relative_to(case).parts) < 3] if rng.random() < 0.8 else paths
-    )
+    likely = [path for path in paths if path.suffix in OFTEN]
+    path = rng.choice(likely if likely and rng.random() < 0.7 else paths)
     content, how = damage(path.read_bytes(), path.name, rng)
     path.write_bytes(content)
     found = worker.ask(kind, case)

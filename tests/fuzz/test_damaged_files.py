@@ -7,7 +7,7 @@ import pytest
 from experiments.attack.damage import damage
 from experiments.attack.fuzz import fuzz
 
-LIGHT = "words,bytes,merges,pieces,characters,gpt2,bert,llama,adapter"
+LIGHT = "words,bytes,merges,pieces,characters,gpt2,bert,llama,adapter,cache"
 
 
 def test_a_damage_is_a_function_of_its_seed():
