@@ -37,7 +37,7 @@ def save_run_adapter(run: Run, path: str | Path) -> Path:
 
 def published_base(run: Run) -> str | None:
     """The published folder, or the name on the hub, that a run began from; None where it began from a run or from nothing."""
-    init = (run.folder.read("run.json") or {}).get("init")
+    init = run.folder.begun().get("init")
     return str(init) if init is not None and is_published(init) else None
 
 

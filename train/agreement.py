@@ -1,10 +1,12 @@
 """What a folder that has a run already asks of the command that goes on with it: the same experiment, the same beginning."""
 
+import dataclasses
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from model.config import choice_name
+from train.base import Start
 from train.config import Experiment
 from train.diverging import REMEDIES, last_good
 from train.lines import read_metrics
@@ -16,7 +18,7 @@ from train.tree import differences
 
 def agree(folder: RunFolder, experiment: Experiment, request) -> Experiment:
     """The experiment to go on with in a folder that has a run already; RunError names every field that stands in the way."""
-    begun, name = folder.read("run.json") or {}, request.name
+    begun, name = folder.begun(), request.name
     if begun.get("experiment", name) != name:
         raise RunError(
             f"--run-dir {folder.path} holds a run of {begun['experiment']}, not of {name}; name another folder"
@@ -60,31 +62,40 @@ def resume_refusals(old: Experiment, new: Experiment, may_change: Collection[str
     return lines
 
 
-def agreed_init(folder: RunFolder, options: RunOptions) -> str | None:
-    """The run or published folder whose weights this one starts from: what it began with, even where that is not said again."""
-    if not folder.exists():
-        return options.init
-    begun, init = (folder.read("run.json") or {}).get("init"), options.init
-    if init is not None and (begun is None or Path(begun).resolve() != Path(init).resolve()):
-        raise RunError(
-            f"--run-dir {folder.path} holds a run that differs in init: was {begun}, now {init}; name another folder"
-        )
-    return begun
+def agreed_start(folder: RunFolder, options: RunOptions) -> Start:
+    """What the run starts from: where it is begun already, what it began with, even if that is not said again.
 
-
-def agreed_fresh(folder: RunFolder, options: RunOptions) -> bool:
-    """Whether the weights are drawn and only shape and vocabulary are those of `init`; RunError where the run began otherwise."""
-    asked = isinstance(options, FinetuneOptions) and options.fresh
+    The same weights may lie under another name by now, which `Start.asked` says then. RunError where the run began otherwise.
+    """
+    fresh = isinstance(options, FinetuneOptions) and options.fresh
     if not folder.exists():
-        return asked
-    begun = bool((folder.read("run.json") or {}).get("fresh"))
-    if asked and not begun:
+        return Start(folder.path, options.init, fresh)
+    start = Start.read(folder.path, folder.begun())
+    if options.init is not None:
+        same = start.init is not None and is_same(start.init, options.init)
+        if not same and start.base is None:
+            raise RunError(
+                f"--run-dir {folder.path} holds a run that differs in init: was {start.init}, now {options.init}; "
+                "name another folder"
+            )
+        if start.base is not None and not same and not start.base.is_at(options.init):
+            start = dataclasses.replace(start, asked=options.init)
+    if fresh and not start.fresh:
         raise RunError(f"--run-dir {folder.path} holds a run that was not begun with --fresh; name another folder")
-    if begun and not asked and options.init is not None:
+    if start.fresh and not fresh and options.init is not None:
         raise RunError(
             f"--run-dir {folder.path} holds a run that was begun with --fresh; say so, or name another folder"
         )
-    return begun
+    return start
+
+
+def is_same(one: str, other: str) -> bool:
+    """Whether two paths lead to the same place, however they are spelled.
+
+    >>> is_same("runs/a", "./runs/../runs/a/"), is_same("runs/a", "runs/b")
+    (True, False)
+    """
+    return Path(one).expanduser().resolve() == Path(other).expanduser().resolve()
 
 
 def is_finished(folder: RunFolder, experiment: Experiment) -> bool:

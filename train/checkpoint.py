@@ -29,6 +29,7 @@ from train.state import TrainState
 
 MANIFEST = "loupe_manifest.json"
 ITEMS = ("state", "position")
+RECORD = "record"  # beside the position
 
 # Orbax reports each phase of each save at WARNING or INFO level; a run's console is no place for that.
 logging.getLogger("absl").setLevel(logging.CRITICAL)
@@ -63,12 +64,16 @@ class CheckpointError(RuntimeError):
 
 
 class Restored(NamedTuple):
-    """What a checkpoint held, and which newer ones had to be passed over because they are damaged (step, reason)."""
+    """What a checkpoint held, and which newer ones had to be passed over because they are damaged (step, reason).
+
+    `record` is the mark of the lines that it covers (train/lines.py), None in checkpoints of before.
+    """
 
     step: int
     state: TrainState
     position: dict[str, Any]
     damaged: list[tuple[int, str]]
+    record: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -133,13 +138,22 @@ class Checkpoints:
         """Whether a checkpoint is to be written after this step: each `every` steps, and when it would be kept for good."""
         return (every > 0 and step % every == 0) or self._keep.for_good(step)
 
-    def save(self, step: int, state: TrainState, position: dict[str, Any], rank: float | None = None) -> None:
+    def save(
+        self,
+        step: int,
+        state: TrainState,
+        position: dict[str, Any],
+        rank: float | None = None,
+        record: dict[str, Any] | None = None,
+    ) -> None:
         """Start writing a checkpoint; returns once the arrays are copied off the devices.
 
-        `rank` is how good an evaluation found the parameters: the best of all checkpoints is kept.
+        `rank` is how good an evaluation found the parameters: the best of all checkpoints is kept. `record` marks the lines that
+        it covers.
         An error of this save or the one before is raised here or in `wait`, as CheckpointError.
         """
-        arguments = ocp.args.Composite(state=ocp.args.StandardSave(kept(state)), position=ocp.args.JsonSave(position))
+        beside = position if record is None else position | {RECORD: record}
+        arguments = ocp.args.Composite(state=ocp.args.StandardSave(kept(state)), position=ocp.args.JsonSave(beside))
         metrics = None if rank is None else {"rank": rank}
         with self._explained(f"checkpoint {step} could not be written"):
             self._manager.save(step, args=arguments, metrics=metrics, force=True)
@@ -203,7 +217,9 @@ class Checkpoints:
         arguments = ocp.args.Composite(state=ocp.args.StandardRestore(kept(target)), position=ocp.args.JsonRestore())
         with self._explained(f"checkpoint {self.folder / str(step)} does not fit this experiment"):
             items = self._manager.restore(step, args=arguments)
-        return Restored(step, TrainState(**items["state"]), items["position"], damaged)
+        position = dict(items["position"])
+        record = position.pop(RECORD, None)
+        return Restored(step, TrainState(**items["state"]), position, damaged, record)
 
     @contextlib.contextmanager
     def _explained(self, what: str):
@@ -239,12 +255,15 @@ def check_manifest(folder: Path) -> str | None:
         return "unreadable manifest"
     for name, (size, digest) in manifest.items():
         path = folder / name
-        if not path.is_file():
-            return f"{name} is missing"
-        if path.stat().st_size != size:
-            return f"{name} has {path.stat().st_size} bytes instead of {size}"
-        if _sha256(path) != digest:
-            return f"{name} has changed since it was written"
+        try:
+            if not path.is_file():
+                return f"{name} is missing"
+            if path.stat().st_size != size:
+                return f"{name} has {path.stat().st_size} bytes instead of {size}"
+            if _sha256(path) != digest:
+                return f"{name} has changed since it was written"
+        except (OSError, ValueError) as error:
+            return f"{name} cannot be read ({getattr(error, 'strerror', None) or error})"
     return None
 
 

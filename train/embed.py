@@ -46,6 +46,8 @@ class EmbedOptions:
     """Write a .npy file [texts, D] in the place of lines of JSON."""
     step: int | None = None
     """The checkpoint of a run; None: the newest."""
+    base: str | None = None
+    """Where the base lies that a run with --peft was trained on, if it has been moved."""
     mesh: str = ""
     """Devices along each kind of parallelism, as data=2,fsdp=2; empty: all of them along data."""
 
@@ -150,7 +152,7 @@ def main() -> int:
     configure_jax()
     from train.pretrained import open_any
 
-    opened = open_any(request.path, step=options.step, mesh=options.mesh)
+    opened = open_any(request.path, step=options.step, mesh=options.mesh, base=options.base)
     vectors = embed(opened, options.text, options.pooling, normalize=options.normalize)
     if out is not None:
         with named(out), out.open("xb") as file:

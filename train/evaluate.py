@@ -1,10 +1,10 @@
 """Held-out scores: python -m train.evaluate RUN_DIR_OR_PUBLISHED_FOLDER [--data.source SOURCE] [--out FILE]
 
-Writes RUN_DIR/scores.json: flat, losses in nats. On another source than the run's own held-out documents it writes
-RUN_DIR/scores-SOURCE.json instead, so that the result of the run stays what it was; for a task it scores the examples that the
-source holds out, or all where it holds out none. The scores of a published folder,
-perplexity or masked-language loss on the source that is named (else on a few documents of the running Python's), or those of a
-classifier on the examples that --data.source names, are only printed: nothing is ever written into it.
+Writes RUN_DIR/scores.json: flat, losses in nats. That is the result of the run: the scores of another step than the newest go to
+RUN_DIR/scores-step-N.json, those on another source than the run's own held-out documents to RUN_DIR/scores-SOURCE.json. Of a task
+it scores the examples that the source holds out, or all where it holds out none. The scores of a published folder, perplexity or
+masked-language loss on the source that is named (else on a few documents of the running Python's), or those of a classifier on
+the examples that --data.source names, are only printed: nothing is ever written into it.
 
 With --tasks sst2,piqa --shots 0,4 it scores tasks put in words instead, with --harness NAME those of lm-evaluation-harness: see
 train/prompting.py, and python -m train.evaluate RUN_OR_DIR --tasks NAME --help.
@@ -35,6 +35,8 @@ class EvaluateOptions(Options):
 
     step: int | None = None
     """Score the checkpoint of this step instead of the newest."""
+    base: str | None = None
+    """Where the base lies that a run with --peft was trained on, if it has been moved."""
     mesh: str = ""
     """Devices along each kind of parallelism, as data=2,fsdp=2; empty: all of them along data."""
     out: str | None = None
@@ -56,12 +58,14 @@ def main() -> int:
     configure_jax()
     assert request.folder is not None  # parse_folder insists on one
     published, options = is_published(request.folder), request.options
-    free = {"data", "mesh", "out"} | (set() if published else {"step"})
+    free = {"data", "mesh", "out"} | (set() if published else {"step", "base"})
     if strange := sorted(path for path in request.given if path.split(".")[0] not in free):
         reason = (
-            "is of runs, and this is a published folder" if strange[0] == "step" else "cannot be changed after training"
+            "is of runs, and this is a published folder"
+            if strange[0] in ("step", "base")
+            else "cannot be changed after training"
         )
-        takes = "--data.…, --mesh and --out" if published else "--data.…, --step, --mesh and --out"
+        takes = "--data.…, --mesh and --out" if published else "--data.…, --step, --base, --mesh and --out"
         raise InputError(f"--{strange[0]} {reason}; train.evaluate takes {takes}")
     if options.out and Path(options.out).exists():
         raise InputError(f"--out {options.out} is there already; name a new file")
@@ -96,10 +100,16 @@ def score_run(request: cli.Request) -> tuple[dict[str, Any], Path | None]:
 
     options, source = request.options, request.experiment.data.source
     assert request.folder is not None
-    run = Run.open(request.folder, step=options.step, mesh=options.mesh)
+    run = Run.open(request.folder, step=options.step, mesh=options.mesh, base=options.base)
     other = source != request.base.data.source
-    name = f"scores-{re.sub(r'[^A-Za-z0-9]+', '_', str(source)).strip('_')}.json" if other else "scores.json"
-    place = Path(options.out) if options.out else run.folder / name
+    words = [re.sub(r"[^A-Za-z0-9]+", "_", str(source)).strip("_")] if other else []
+    if run.step != run.steps()[-1]:  # scores.json is the result of the run, which another step is not
+        words.append(f"step-{run.step}")
+    if not other and not options.out and (changed := changed_data(request)):
+        raise InputError(
+            f"--{changed[0]} scores otherwise than the run did, whose scores are in scores.json; add --out FILE"
+        )
+    place = Path(options.out) if options.out else run.folder / f"{'-'.join(['scores', *words])}.json"
     if run.experiment.is_task:
         return score_task(run, request, other) | {"step": run.step}, place
     documents = None
@@ -109,6 +119,14 @@ def score_run(request: cli.Request) -> tuple[dict[str, Any], Path | None]:
         with needed_data(request.folder):
             documents = held_out_from_source(source, run.tokenizer)
     return run.evaluate(documents, data=request.experiment.data) | {"step": run.step}, place
+
+
+def changed_data(request: cli.Request) -> list[str]:
+    """Fields of the data, but for its source and the size of batches, that have other values than in training."""
+    from train.tree import differences
+
+    told = [path for path, *_ in differences(request.base.data, request.experiment.data)]
+    return [f"data.{path}" for path in told if not path.startswith(("source", "batch_size"))]
 
 
 def score_task(run: "Run", request: cli.Request, other: bool) -> dict[str, Any]:
@@ -121,6 +139,10 @@ def score_task(run: "Run", request: cli.Request, other: bool) -> dict[str, Any]:
     if own and given and (line := check_renamed(request.name, given, own)):
         print(line)
     if not other:
+        if changed := changed_data(request):
+            raise InputError(
+                f"--{changed[0]} is not for the examples that the run holds out; name others with --data.source"
+            )
         if line := positive_class(run.experiment.task_data.task):
             print(line)
         evaluator, floors = run.task_evaluator(), run.folder.floors()

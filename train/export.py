@@ -34,6 +34,7 @@ def main(words: list[str] | None = None) -> int:
         action="store_true",
         help="only what --peft trained, as a folder for peft, instead of the whole model",
     )
+    parser.add_argument("--base", metavar="DIR", help="the base of a run with --peft, if it has been moved")
     options = parser.parse_args(words)
     if options.adapter and options.family:
         raise InputError("--adapter has the names of the model that it is put on; leave --family out")
@@ -59,7 +60,7 @@ def export(options: argparse.Namespace) -> int:
     from train.run import Run
     from train.state import parameter_count
 
-    run = Run.open(options.run, step=options.step)
+    run = Run.open(options.run, step=options.step, base=options.base, strict=True)
     if options.adapter:
         from train.adapters import save_run_adapter
 

@@ -24,6 +24,7 @@ def main() -> int:
     started = time.perf_counter()
     keep_freed_memory()
     request = settled(cli.parse(sys.argv[1:], command="finetune", options=FinetuneOptions, short=SHORT))
+    check_several(request)
     if request.options.verify_resume:
         from train.verify import verify_resume
 
@@ -40,6 +41,25 @@ def main() -> int:
     from train.session import train_run
 
     return train_run(request, started)
+
+
+def check_several(request: cli.Request) -> None:
+    """InputError for options that say what runs are to be trained, and take each other's place."""
+    options, given = request.options, request.given
+    several = [name for name in ("seeds", "sweep", "search") if getattr(options, name)]
+    if options.verify_resume and several:
+        raise InputError(f"--verify-resume is of one run, and --{several[0]} trains several; leave one of them out")
+    if "trials" in given and not options.search:
+        raise InputError("--trials counts the runs of --search; give that too, or leave it out")
+    swept = {word.removeprefix("--").partition("=")[0].replace("-", "_") for word in options.sweep.split()}
+    searched = {word.removeprefix("--").partition("=")[0].replace("-", "_") for word in options.search.split()}
+    if options.seeds and "seed" in swept:
+        raise InputError("--seeds and --sweep both say which seeds; leave seed out of one of them")
+    if "seed" in given and "," in options.seeds:
+        raise InputError("--seed and --seeds both say which seeds; leave one of them out")
+    if twice := sorted((swept | searched) & given):
+        raise InputError(f"--{twice[0]} has one value, and --{'sweep' if twice[0] in swept else 'search'} gives it several; "
+                         "leave one of them out")  # fmt: skip
 
 
 def settled(request: cli.Request) -> cli.Request:

@@ -23,6 +23,7 @@ NOT_FOR_MASKS = (
     "length_penalty",
     "logprobs",
     "dtype",
+    "seed",
 )
 
 
@@ -60,6 +61,8 @@ class GenerateOptions:
     """Keep the weights in bfloat16, or in int8 with a scale for each output. None: as they are."""
     step: int | None = None
     """The checkpoint of a run; None: the newest."""
+    base: str | None = None
+    """Where the base lies that a run with --peft was trained on, if it has been moved."""
     mesh: str = ""
     """Devices along each kind of parallelism, as data=2,fsdp=2; empty: all of them along data."""
 
@@ -102,7 +105,7 @@ def main() -> int:
     from train.prompts import check_writes
 
     sampling = sampling_of(options)
-    opened = open_any(request.path, step=options.step, mesh=options.mesh)
+    opened = open_any(request.path, step=options.step, mesh=options.mesh, base=options.base)
     check_writes(opened)
     if isinstance(opened.model, MaskedLanguageModel):
         if strange := [name for name in NOT_FOR_MASKS if name in request.given and name != "top_k"]:

@@ -28,10 +28,16 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--layers", metavar="N,N", type=numbers, help="only these layers")
     parser.add_argument("--heads", metavar="N,N", type=numbers, help="only these heads of each")
     parser.add_argument("--step", metavar="N,N", type=numbers, help="checkpoints of a run; the newest if left out")
+    parser.add_argument("--base", metavar="DIR", help="the base of a run with --peft, if it has been moved")
     parser.add_argument("--sites", action="store_true", help="list what could be kept, with its bytes, and stop")
     options = parser.parse_args(words)
     if not options.texts and not options.sites:
         parser.error("give a text to look at, or --sites")
+    unused = [name for name in ("target", "kind", "layers", "heads", "step") if getattr(options, name) is not None]
+    if options.sites and (unused or len(options.texts) > 1):
+        parser.error(
+            f"--sites lists what could be kept for one text; leave {f'--{unused[0]}' if unused else 'the others'} out"
+        )
     configure_jax()
     from model.inspection.view import AttentionView
     from train.pretrained import open_any
@@ -40,11 +46,11 @@ def main(words: list[str] | None = None) -> int:
     if options.step and len(options.texts) > 1:
         raise RunError("several texts and several steps are not compared at once; give one of either")
     if options.sites:
-        print(open_any(options.model).sites(*options.texts[:1]))
+        print(open_any(options.model, base=options.base).sites(*options.texts[:1]))
         return 0
     maps: list[Any] = []
     for step in options.step or [None]:
-        model = open_any(options.model, step=step)
+        model = open_any(options.model, step=step, base=options.base)
         for text in options.texts:
             seen = model.inspect(text, keep=["*attention.weights"], target=options.target)
             title = f"step {step}" if options.step and len(options.step) > 1 else text

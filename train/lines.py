@@ -10,6 +10,7 @@ Step n is the n-th update, counted from 1; `time` is seconds since 1970. JSON kn
 not finite is written as null.
 """
 
+import hashlib
 import json
 import math
 import os
@@ -47,6 +48,10 @@ class LineFile:
         self._pending: list[str] = []
         self._last = time.monotonic()
         self._descriptor: int | None = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        self._size, self._digest = 0, hashlib.sha256()
+        with open(path, "rb") as file:
+            while piece := file.read(1 << 20):
+                self._count(piece)
 
     def append(self, line: Mapping[str, Any]) -> None:
         """Take one line of plain JSON values."""
@@ -62,6 +67,7 @@ class LineFile:
         if self._descriptor is None:
             return
         rest = memoryview("".join(line + "\n" for line in self._pending).encode())
+        self._count(rest)
         self._pending.clear()
         try:
             while rest:
@@ -74,6 +80,14 @@ class LineFile:
                 f"cannot write {self._path}: {error.strerror or error}; make room, then repeat the command to go on"
             ) from error
 
+    def mark(self) -> dict[str, Any]:
+        """What has been handed to the system so far: how many bytes, and their SHA-256. `is_marked` finds it again."""
+        return {"bytes": self._size, "sha256": self._digest.hexdigest()}
+
+    def _count(self, piece: bytes | memoryview) -> None:
+        self._size += len(piece)
+        self._digest.update(piece)
+
     def close(self) -> None:
         """Write out and let go; closing twice is harmless."""
         try:
@@ -85,6 +99,19 @@ class LineFile:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+
+def is_marked(path: Path, mark: Mapping[str, Any]) -> bool:
+    """Whether a file still begins with the lines that were marked."""
+    left, digest = mark["bytes"], hashlib.sha256()
+    try:
+        with open(path, "rb") as file:
+            while left and (piece := file.read(min(left, 1 << 20))):
+                digest.update(piece)
+                left -= len(piece)
+    except OSError:
+        return False
+    return not left and digest.hexdigest() == mark["sha256"]
 
 
 def read_metrics(run_dir: str | Path) -> list[dict[str, Any]]:

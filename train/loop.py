@@ -151,7 +151,7 @@ class Loop:
         self.tracker.flush()
         scored_at, scores = self._scored
         rank = self.selector.rank(scores) if scored_at == step else None
-        self.checkpoints.save(step, self.state, self.stream.position, rank)
+        self.checkpoints.save(step, self.state, self.stream.position, rank, record=self.tracker.mark())
         self._saved = step
         self._clock = time.perf_counter()
 

@@ -5,30 +5,32 @@ and makes the stream of batches and the evaluator.
 """
 
 import dataclasses
+import tempfile
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from data.batch import Batch
 from data.errors import DataError
-from data.held_out import open_held_out, write_held_out
+from data.held_out import HELD_OUT, open_held_out, write_held_out
 from data.pipeline import TrainStream
 from data.prepared import Prepared, open_prepared
 from data.tasks.batches import TaskBatches
 from data.tasks.config import TaskData
-from data.tasks.held_out import open_held_out_task, write_held_out_task
+from data.tasks.held_out import HELD_OUT_TASK, open_held_out_task, write_held_out_task
 from data.tasks.opened import OpenedTask, open_task
 from data.tokenizers import Tokenizer, load_tokenizer, open_tokenizer
 from train.config import Experiment, adopted, settled
 from train.evaluator import Evaluator
+from train.folder import RunError, RunFolder, digest_of_file
 from train.objectives.with_head import TaskObjective
 from train.origin import Origin
-from train.run import RunError, RunFolder
 from train.scorer import Scorer
 from train.starting import rows_needed
 from train.state import Built
 from train.task_evaluator import TaskEvaluator
 
+MADE = ("tokenizer", HELD_OUT, HELD_OUT_TASK, "data.json")  # of data alone
 Say = Callable[[str], None]
 Position = dict[str, Any]
 
@@ -80,13 +82,39 @@ def open_material(
         material: Material = TaskMaterial.open(experiment, folder, init, given, say)
     else:
         material = TextMaterial.open(experiment, folder, init, say)
-    begun = folder.read("data.json")
-    if folder.exists() and begun is not None and begun["fingerprint"] != material.fingerprint:
-        raise RunError(
-            f"--run-dir {folder.path} was trained on other data: the fingerprint of {experiment.data.source} was "
-            f"{begun['fingerprint'][:12]}, now {material.fingerprint[:12]}; restore the data, or name another folder"
-        )
+    if not folder.exists():
+        return material
+    if not folder.faults("data.json") and (begun := folder.read("data.json")) is not None:
+        before = str(begun.get("fingerprint"))
+        if before != material.fingerprint:
+            raise RunError(
+                f"--run-dir {folder.path} was trained on other data: the fingerprint of {experiment.data.source} was "
+                f"{before[:12]}, now {material.fingerprint[:12]}; restore the data, or name another folder"
+            )
+    mend(folder, material, say)
     return material
+
+
+def mend(folder: RunFolder, material: "Material", say: Say) -> None:
+    """Make the files again that a run began with and that have been damaged since. RunError where they come out otherwise."""
+    faults = folder.faults(*MADE)
+    if not faults:
+        return
+    with tempfile.TemporaryDirectory(prefix=".mending-", dir=folder.path) as name:
+        made = RunFolder(name)
+        material.begin(made)
+        for name, wrong in faults.items():
+            if not (made / name).is_file() or digest_of_file(made / name) not in folder.begun()["files"][name]:
+                raise RunError(
+                    f"{folder / name} {wrong}, and does not come out of the data again; restore it from a copy"
+                )
+        for name, wrong in faults.items():
+            path = folder / name
+            if path.is_dir() and not path.is_symlink():
+                path.rename(path.with_name(f"damaged-{path.name}"))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            (made / name).replace(path)
+            say(f"{path} {wrong}; it was made again from the data")
 
 
 @dataclass(frozen=True)
@@ -213,6 +241,7 @@ class TaskMaterial:
 def own_tokenizer(data: TaskData, folder: RunFolder) -> Tokenizer:
     """The vocabulary of a run that was begun, or that which the experiment names for training from scratch."""
     if folder.exists():
+        folder.check("tokenizer")
         return load_tokenizer(folder / "tokenizer")
     opened = None if data.tokenizer is None else open_tokenizer(data.tokenizer)
     if opened is None:

@@ -27,6 +27,8 @@ class RunOptions(Options):
     """The run folder; a run that is there is continued. None: runs/NAME."""
     init: str | None = None
     """Start from the weights of another run, or of a published folder."""
+    keep_base: bool = False
+    """With --peft: keep the weights of --init in the run folder, so that it stands alone."""
     mesh: str = ""
     """Devices along each kind of parallelism, as data=2,fsdp=2,tensor=2; empty: all of them along data."""
     workers: int = 0

@@ -29,8 +29,8 @@ class Origin:
         tokenizer: its vocabulary.
         config: its shape.
         stack: what it is made of.
-        weights: reads its parameters, by the paths that they have in its own model; few that were trained are merged into the
-            others.
+        weights: reads its parameters, by the paths that they have in its own model, and says of which step they are; few that
+            were trained are merged into the others.
         head: what the rows of its head are called.
     """
 
@@ -38,24 +38,29 @@ class Origin:
     tokenizer: Tokenizer
     config: TransformerConfig
     stack: StackKind
-    weights: Callable[[Mesh], Params]
+    weights: Callable[[Mesh], tuple[Params, int | None]]
     head: HeadLabels = HeadLabels()
 
     @classmethod
-    def open(cls, init: str) -> "Origin":
-        """Read what a run or published folder says of its model. RunError if it is neither, or no model of text."""
+    def open(cls, init: str, step: int | None = None) -> "Origin":
+        """Read what a run or published folder says of its model; `step` is that of a checkpoint of a run.
+
+        RunError if it is neither, or no model of text.
+        """
         if is_published(init):
             return cls._published(init)
         folder = RunFolder(init)
         experiment = folder.experiment()
         made = abstract_model(lambda rngs: build_model(experiment, rngs), experiment.seed)
         stack = stack_of(init, type(made.merge(made.params)))
+        folder.check("tokenizer")
         tokenizer = load_tokenizer(folder / "tokenizer")
         head = HeadLabels.of_task(experiment.task_data.task) if experiment.is_task else HeadLabels()
 
-        def weights(mesh: Mesh) -> Params:
-            run = Run.open(init)
-            return run.params if experiment.peft is None else split_model(run.merged().model).params
+        def weights(mesh: Mesh) -> tuple[Params, int]:
+            run = Run.open(init, step)
+            params = run.params if experiment.peft is None else split_model(run.merged().model).params
+            return params, run.step
 
         return cls(init, tokenizer, experiment.model, stack, weights, head)
 
@@ -68,8 +73,8 @@ class Origin:
             raise RunError(f"--init {init} has no tokenizer; put the files there that the model was trained with")
         stack = stack_of(init, architecture.make)
 
-        def weights(mesh: Mesh) -> Params:
-            return split_model(load(init, mesh=mesh).model).params
+        def weights(mesh: Mesh) -> tuple[Params, None]:
+            return split_model(load(init, mesh=mesh).model).params, None
 
         head = HeadLabels.of_published(published.fields, architecture.options)
         return cls(init, load_tokenizer(folder), architecture.config, stack, weights, head)

@@ -331,8 +331,17 @@ class Opened(Inspectable):
     run: Run | None = None
 
 
-def open_any(path: str | Path, *, step: int | None = None, mesh: str = "", ignore: Collection[str] = ()) -> Opened:
+def open_any(
+    path: str | Path,
+    *,
+    step: int | None = None,
+    mesh: str = "",
+    base: str | Path | None = None,
+    ignore: Collection[str] = (),
+) -> Opened:
     """Open a run folder, at its newest checkpoint or at `step`, or a published folder, on the devices of this machine.
+
+    `base` is for runs as `Run.open` takes it, `ignore` for published folders as `load` does.
 
     Raises:
         RunError: it is neither, or has no checkpoint yet.
@@ -341,7 +350,11 @@ def open_any(path: str | Path, *, step: int | None = None, mesh: str = "", ignor
     if is_published(path):
         if step is not None:
             raise RunError(f"{path} is a published model, which has no steps; leave --step out")
+        if base is not None:
+            raise RunError(f"{path} is a published model, which holds all of its weights; leave --base out")
         found = load(path, mesh=make_mesh(MeshShape.parse(mesh)) if mesh else None, ignore=ignore)
         return Opened(found.model, found.tokenizer, found.config, found.name, found)
-    run = Run.open(path, step=step, mesh=mesh)
+    if ignore:
+        raise RunError(f"{path} is a run folder, all of which is used; leave ignore out")
+    run = Run.open(path, step=step, mesh=mesh, base=base)
     return Opened(run.model, run.tokenizer, run.experiment.model, Path(path).name, run=run)

@@ -43,6 +43,8 @@ class PromptOptions:
     """Write the scores to this new file, not into the run folder."""
     step: int | None = None
     """The checkpoint of a run; None: the newest."""
+    base: str | None = None
+    """Where the base lies that a run with --peft was trained on, if it has been moved."""
     mesh: str = ""
     """Devices along each kind of parallelism, as data=2,fsdp=2; empty: all of them along data."""
 
@@ -65,6 +67,8 @@ def main(argv: Sequence[str]) -> int:
             raise InputError(
                 "--data.source is not for the harness, whose tasks find their data themselves; leave it out"
             )
+        if len(whole_numbers("seed", options.seed)) > 1:
+            raise InputError(f"--seed {options.seed}: the harness draws by one seed; give one")
         need_harness()
     else:
         known_tasks(options.tasks)
@@ -73,7 +77,7 @@ def main(argv: Sequence[str]) -> int:
     from train.pretrained import open_any
 
     chosen = None if options.harness else examples_of(options, source)
-    opened = open_any(request.path, step=options.step, mesh=options.mesh)
+    opened = open_any(request.path, step=options.step, mesh=options.mesh, base=options.base)
     shots = whole_numbers("shots", options.shots)
     scores: dict[str, Any]
     if chosen is None:

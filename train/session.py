@@ -4,6 +4,7 @@
 """
 
 import contextlib
+import dataclasses
 import shlex
 import sys
 import time
@@ -17,7 +18,8 @@ from data.errors import DataError, NotPrepared, named
 from data.tokenizers import Tokenizer
 from model.config import to_json
 from train import cli
-from train.agreement import agree, agreed_fresh, agreed_init, compare, is_finished
+from train.agreement import agree, agreed_start, compare, is_finished
+from train.base import Base, Start, keep
 from train.checkpoint import Checkpoints, Keep, Restored
 from train.command import configure_jax
 from train.compiling import compile_step
@@ -26,19 +28,23 @@ from train.console import Console
 from train.diverging import Diverged, last_good
 from train.environment import write_environment
 from train.finishing import closing_line, finish, mend_report, settle
+from train.folder import RunError, RunFolder, digest_of_text
+from train.lines import is_marked
 from train.loop import Loop
 from train.material import Material, open_material
 from train.options import FinetuneOptions, RunOptions
 from train.report import LiveReport, write_report
-from train.run import Run, RunError, RunFolder
+from train.run import Run
 from train.selection import Selector
 from train.sharding import MeshShape, batch_sharding, check_batch, make_mesh
 from train.signals import Stop
-from train.starting import first_state
+from train.starting import First, base_of, first_state
 from train.state import Built, TrainState, build, parameter_count
 from train.streams import tell
-from train.tracking import Tracker, read_metrics
+from train.tracking import METRICS_FILE, Tracker, read_metrics
 from train.watching import Watch
+
+OF_COMMANDS = ("seeds", "sweep", "search", "trials", "verify_resume", "list", "print_config", "diff")
 
 
 def train_run(request, started: float) -> int:
@@ -51,23 +57,30 @@ def train_run(request, started: float) -> int:
     options = request.options
     folder = RunFolder(options.run_dir or f"runs/{request.name}")
     experiment = request.experiment.for_platform(jax.default_backend(), request.given)
+    if "watch_every" in request.given and not options.watch:
+        raise RunError("--watch-every is of --watch, which is not given; give both, or leave it out")
     mesh = make_mesh(MeshShape.parse(options.mesh))
     check_batch(experiment.data.batch_size, experiment.accumulate, mesh)
     folder.create()
     with contextlib.ExitStack() as stack:
         stack.enter_context(folder.locked())
         stack.enter_context(named(folder.path))
-        init, drawn = agreed_init(folder, options), agreed_fresh(folder, options)
+        start = agreed_start(folder, options)
+        if options.keep_base and experiment.peft is None:
+            raise RunError(
+                "--keep-base is for runs with --peft: without it the checkpoints hold all weights; leave it out"
+            )
         if folder.exists():
             experiment = agree(folder, experiment, request)
-            if is_finished(folder, experiment):
+            more = start.asked is not None or (options.keep_base and not start.whole)  # to be checked, or to be kept
+            if is_finished(folder, experiment) and not more:
                 mend_report(folder)
                 tell(closing_line(folder, folder.read("scores.json") or {}, experiment) + " (finished before)")
                 return 0
         console = stack.enter_context(Console.open(experiment.steps, title=request.name, enabled=is_first_process()))
         console.say(f"{request.name} on {describe_devices()}, into {folder.path}")
         console.status("preparing the data")
-        material = open_data(experiment, folder, init, request.given, console)
+        material = open_data(experiment, folder, start.init, request.given, console)
         experiment, tokenizer = material.experiment, material.tokenizer
         console.expect(experiment.steps)
         built = build(experiment, mesh)
@@ -76,19 +89,17 @@ def train_run(request, started: float) -> int:
         changes = changed_after_diverging(folder, experiment)
         restored = restore(checkpoints, built.target, console, last_good(read_metrics(folder.path)))
         step = 0 if restored is None else restored.step
-        if drawn and restored is None:
-            console.say(f"only shape and vocabulary are those of {init}: all weights are drawn from the seed")
-        if restored is None or built.parts.trained is not None:
-            in_order = experiment.is_task and bool(getattr(request.experiment.task_data.task, "labels", None))
-            begins_with = None if drawn else init
-            fresh = first_state(experiment, built, begins_with, tokenizer, console.say, in_order=in_order)
-            state = fresh if restored is None else restored.state._replace(frozen=fresh.frozen)
-        else:
-            state = restored.state
-        if not folder.exists():
-            begin(folder, experiment, request, material)
-        elif folder.experiment() != experiment:  # more steps
-            folder.write("config.json", to_json(experiment))
+        if start.fresh and restored is None:
+            console.say(f"only shape and vocabulary are those of {start.init}: all weights are drawn from the seed")
+        in_order = experiment.is_task and bool(getattr(request.experiment.task_data.task, "labels", None))
+        state, base, first = None if restored is None else restored.state, start.base, None
+        if state is None or built.parts.trained is not None:
+            first = first_state(experiment, built, start, tokenizer, console.say, in_order=in_order)
+            state, base = first.state if state is None else state._replace(frozen=first.state.frozen), first.base
+        elif start.asked is not None:
+            base, _ = base_of(experiment, built, start, tokenizer, console.say)  # the same weights under another name
+        remember(folder, experiment, request, material, remembered(start, base, first, keep_all=options.keep_base))
+        lost = check_record(folder, experiment, restored, console)
         write_environment(
             folder.path,
             parameters=parameter_count(built.parts.params),
@@ -106,7 +117,7 @@ def train_run(request, started: float) -> int:
             )
         )
         if restored is not None:
-            tracker.event("resume", step=step)
+            tracker.event("resume", step=step, **({"damaged": METRICS_FILE} if lost else {}))
             console.say(f"resuming after step {step}")
         if changes:
             tracker.event("changed", step=step, fields=changes)
@@ -168,13 +179,16 @@ def train(experiment: Experiment, run_dir: str | Path, **options: Any) -> Run:
 
         run = train(experiment, "runs/mine", keep="log")
 
-    `options` are those of `FinetuneOptions`; a task wants `init`. The errors are those of `train_run`; KeyboardInterrupt if
-    it was stopped, everything saved.
+    `options` are those of `FinetuneOptions` that say how one run is trained; a task wants `init`. The errors are those of
+    `train_run`, and RunError for an option that this call cannot use; KeyboardInterrupt if it was stopped, everything saved.
     """
+    if strange := [name for name in options if name in OF_COMMANDS]:
+        raise RunError(f"train() trains one run, and has no use for {strange[0]}; give it to python -m train.finetune")
+    if options.get("fresh") and not experiment.is_task:
+        raise RunError("fresh is of tasks, which take shape and vocabulary from init; leave it out, or init")
     configure_jax()
-    request = cli.Request(
-        Path(run_dir).name, experiment, experiment, FinetuneOptions(run_dir=str(run_dir), **options), frozenset()
-    )
+    chosen = FinetuneOptions(run_dir=str(run_dir), **options)
+    request = cli.Request(Path(run_dir).name, experiment, experiment, chosen, frozenset(options))
     if train_run(request, time.perf_counter()):
         raise KeyboardInterrupt(f"{run_dir} was stopped and saved; call again to go on")
     return Run.open(run_dir, mesh=request.options.mesh)
@@ -215,13 +229,58 @@ def open_data(
         raise DataError(f"{error.message}; run: {preparing_command()}") from None
 
 
-def begin(folder: RunFolder, experiment: Experiment, request, material: Material) -> None:
-    """Write what a run starts with; config.json comes last, since it is what makes the folder a run."""
-    material.begin(folder)
-    drawn = {"fresh": True} if agreed_fresh(folder, request.options) else {}
-    folder.write("run.json", {"experiment": request.name, "init": request.options.init} | drawn)
-    folder.write("base.json", to_json(request.base))
-    folder.write("config.json", to_json(experiment))
+def remember(
+    folder: RunFolder, experiment: Experiment, request: cli.Request, material: Material, begun: dict[str, Any]
+) -> None:
+    """Write what a run starts with, or what has changed of it; config.json comes last, since it is what makes the folder a run.
+
+    Whatever moment this is cut off at, the digests in run.json fit the files that are there.
+    """
+    config, declared = folder.text_of(to_json(experiment)), folder.text_of(to_json(request.base))
+    if not folder.exists():
+        material.begin(folder)
+        drawn = {"fresh": True} if isinstance(request.options, FinetuneOptions) and request.options.fresh else {}
+        said = {"experiment": request.name, "init": request.options.init} | drawn | begun
+        folder.write_begun(said | {"files": folder.seal({"base.json": declared, "config.json": config})})
+        folder.write_text("base.json", declared)
+        folder.write_text("config.json", config)
+        return
+    said = folder.begun()
+    if folder.experiment() != experiment:  # more steps
+        if files := said.get("files"):
+            both = list(dict.fromkeys([*files.get("config.json", []), digest_of_text(config)]))
+            folder.write_begun(said | {"files": files | {"config.json": both}})
+        folder.write_text("config.json", config)
+    if begun:
+        said = folder.begun() | begun
+        folder.write_begun(said) if "format" in said else folder.write("run.json", said)
+
+
+def check_record(folder: RunFolder, experiment: Experiment, restored: Restored | None, console: Console) -> bool:
+    """Whether lines of the record are gone, or others, that the checkpoint covers; it is said, and refused where they decide."""
+    path = folder / METRICS_FILE
+    if restored is None or restored.record is None or is_marked(path, restored.record):
+        return False
+    wrong = f"{path} does not hold the lines that checkpoint {restored.step} covers: it is damaged or gone"
+    if experiment.selection.metric is not None:
+        raise RunError(
+            f"{wrong}, and selection.metric={experiment.selection.metric} chooses by them; restore it from a copy"
+        )
+    if path.is_dir() or path.is_symlink():
+        raise RunError(f"{wrong}, and no file; remove it, or restore it from a copy")
+    console.say(f"{wrong}; the weights are not, and the record goes on with the lines that are left")
+    return True
+
+
+def remembered(start: Start, base: Base | None, first: First | None, *, keep_all: bool) -> dict[str, Any]:
+    """What run.json is to say anew of the weights that the checkpoints do not hold; those that must be kept are written."""
+    fields: dict[str, Any] = {}
+    if base is not None and base != start.base:
+        fields["base"] = dataclasses.asdict(base)
+    if first is not None and ((first.drawn and start.kept is None) or (keep_all and not start.whole)):
+        kept = first.drawn | (first.given if keep_all else {})
+        fields["kept"] = {"digest": keep(start.folder, kept), "whole": keep_all}
+    return fields
 
 
 def changed_after_diverging(folder: RunFolder, experiment: Experiment) -> list[str]:

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Collection
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -13,11 +13,23 @@ from model.encoder import Encoder, MaskedLanguageModel
 from model.peft import attach
 from model.publishing import architecture_of, differences
 from model.weights import open_published
+from train.base import REMEDY, SHOWN, Base, BaseError, Start, digest_of, read_kept
 from train.config import Experiment
 from train.head_labels import head_for_task
 from train.pretrained import Pretrained, find_folder, is_published, load
 from train.run import Run, RunError
-from train.state import Beside, Built, Params, TrainState, begun, build, fresh_state, init_state, split_model
+from train.state import (
+    TASK_HEADS,
+    Beside,
+    Built,
+    Params,
+    TrainState,
+    begun,
+    build,
+    fresh_state,
+    init_state,
+    split_model,
+)
 
 # What stands on the hidden states. A published folder may lack such parts, or have some that this training has no use for.
 HEADS = ("token_head", "pair_head", "pooler", "classifier", "ends", "choices", "decoder")
@@ -37,44 +49,52 @@ def rows_needed(init: str | None, tokenizer: Tokenizer) -> int:
     return max(tokenizer.vocab_size, open_published(find_folder(init)).architecture.config.vocab_size)
 
 
+class Weights(NamedTuple):
+    """Weights of another model by the paths that they have in ours, and the step of the run that they are of."""
+
+    given: dict[str, Any]
+    step: int | None
+
+
+class First(NamedTuple):
+    """Step 0, and what must be known to make it again.
+
+    Attributes:
+        state: the state before the first step.
+        base: where weights came from; None where all are drawn.
+        given: those weights by their paths.
+        drawn: parameters that are never trained though they came from nowhere: they must be kept.
+    """
+
+    state: TrainState
+    base: Base | None
+    given: dict[str, Any]
+    drawn: dict[str, Any]
+
+
 def first_state(
     experiment: Experiment,
     built: Built,
-    init: str | None,
+    start: Start,
     tokenizer: Tokenizer,
     say: Callable[[str], None] = print,
     *,
     in_order: bool = False,
-) -> TrainState:
+) -> First:
     """Step 0: weights drawn from the seed, or those of the run or of the published folder given by --init.
 
     `in_order` says that a task was given its labels in order, by which a head without names for its rows is taken.
-    """
-    plain = built if experiment.peft is None else build(dataclasses.replace(experiment, peft=None), built.mesh)
-    if init is None and experiment.tuning.mixout:
-        raise RunError("tuning.mixout goes back to weights that were trained before; name them with --init")
-    if init is None:
-        given = {}
-    elif experiment.is_task:
-        from train.origin import Origin  # which reads runs, and so knows of this
 
-        origin = Origin.open(init)
-        task, lines = experiment.task_data.task, []
-        theirs = flat(origin.weights(built.mesh))
-        theirs = head_for_task(init, theirs, origin.head, task, in_order=in_order, say=lines.append)
-        for line in lines:
-            say(line)
-        given = fitted(init, theirs, plain, say, told=("classifier",) if lines else ())
-    elif is_published(init):
-        pretrained = load(init, mesh=built.mesh)
-        check_published(init, pretrained, experiment, plain, tokenizer)
-        given = fitted(init, flat(split_model(pretrained.model).params), plain, say)
-    else:
-        run = Run.open(init)
-        if run.tokenizer.fingerprint != tokenizer.fingerprint:
-            raise RunError(f"--init {init} has another vocabulary than data.tokenizer; train with that run's tokenizer")
-        check_shapes(init, run.params, plain.parts.params)
-        given = flat(run.params)
+    BaseError where a run that was begun stands on weights that are gone or are others.
+    """
+    plain = plainly(experiment, built)
+    if start.init is None and experiment.tuning.mixout:
+        raise RunError("tuning.mixout goes back to weights that were trained before; name them with --init")
+    kept = {} if start.kept is None else read_kept(start.folder, start.kept)
+    base, given = start.base, {}
+    if start.init is not None and not start.fresh and (start.asked or not start.whole):
+        base, given = base_of(experiment, built, start, tokenizer, say, in_order=in_order)
+    given = {name: leaf for name, leaf in kept.items() if name in flat(plain.target.params)} | given
     make = lambda rngs: experiment.objective.build(experiment.model, rngs)  # noqa: E731
     state = init_state(make, experiment.seed, plain.optimizer, plain.target)
 
@@ -84,7 +104,9 @@ def first_state(
     params = jax.tree_util.tree_map_with_path(place, state.params, plain.target.params)
     beside = Beside(built.target.mean is not None, built.target.origin is not None)
     if experiment.peft is None:
-        return begun(state, params, beside)
+        return First(begun(state, params, beside), base, given, {})
+    left = {path: leaf for path, leaf in flat(params).items() if path not in given}
+    drawn = {path: leaf for path, leaf in left.items() if path not in (built.parts.trained or ())}
     # What is added may be made of the weights, so it comes after them.
     tuned = split_model(attach(plain.parts.merge(params), experiment.peft, nnx.Rngs(experiment.seed))).params
     trained, frozen = built.parts.divide(tuned)
@@ -93,7 +115,90 @@ def first_state(
     def begin(trained: Params, frozen: Params) -> TrainState:
         return fresh_state(trained, built.optimizer, frozen, beside)
 
-    return jax.jit(begin, out_shardings=where)(trained, frozen)
+    return First(jax.jit(begin, out_shardings=where)(trained, frozen), base, given, drawn)
+
+
+def plainly(experiment: Experiment, built: Built) -> Built:
+    """The same without the few parameters that are added."""
+    return built if experiment.peft is None else build(dataclasses.replace(experiment, peft=None), built.mesh)
+
+
+def base_of(
+    experiment: Experiment,
+    built: Built,
+    start: Start,
+    tokenizer: Tokenizer,
+    say: Callable[[str], None],
+    *,
+    in_order: bool = False,
+) -> tuple[Base | None, dict[str, Any]]:
+    """The weights of the base of a run by their paths, and where they lie.
+
+    A run that was begun gets those that it was begun with, looked for where they were and where the user says, at the step at
+    which they were taken, or whatever the newest is. BaseError names what was found instead.
+    """
+    plain = plainly(experiment, built)
+
+    def read(place: str, step: int | None) -> Weights:
+        return weights_of(place, step, experiment, plain, tokenizer, say, in_order)
+
+    assert start.init is not None
+    if start.base is None:
+        place = start.asked or start.init
+        given, step = read(place, None)
+        return Base.found(start.folder, place, step, digest_of(body(given))), given
+    reasons = []
+    for place in [start.asked] if start.asked else start.base.places(start.folder):
+        for step in start.base.steps_at(place):
+            try:
+                given, step = read(place, step)
+            except (ValueError, RuntimeError) as error:
+                if getattr(error, "exit_code", None) is None:
+                    raise
+                reasons.append(" ".join(str(error).split()))
+                continue
+            if (digest := digest_of(body(given))) == start.base.digest:
+                return dataclasses.replace(Base.found(start.folder, place, step, digest), name=start.base.name), given
+            reasons.append(f"{place}{'' if step is None else f' at step {step}'} has the digest {digest[:SHOWN]}")
+    raise BaseError(f"{start.folder} stands on {start.base}, which is not there: {'; '.join(reasons)}; {REMEDY}")
+
+
+def body(given: dict[str, Any]) -> dict[str, Any]:
+    """Weights without the heads of tasks: those are trained, lie in the checkpoints, and are taken or not by their labels."""
+    return {path: leaf for path, leaf in given.items() if not path.startswith(TASK_HEADS)}
+
+
+def weights_of(
+    init: str,
+    step: int | None,
+    experiment: Experiment,
+    plain: Built,
+    tokenizer: Tokenizer,
+    say: Callable[[str], None],
+    in_order: bool,
+) -> Weights:
+    """The weights of a run, at its newest checkpoint or at `step`, or of a published folder. RunError where they do not fit."""
+    if experiment.is_task:
+        from train.origin import Origin  # which reads runs, and so knows of this
+
+        origin = Origin.open(init, step)
+        lines: list[str] = []
+        params, step = origin.weights(plain.mesh)
+        theirs = head_for_task(
+            init, flat(params), origin.head, experiment.task_data.task, in_order=in_order, say=lines.append
+        )
+        for line in lines:
+            say(line)
+        return Weights(fitted(init, theirs, plain, say, told=("classifier",) if lines else ()), step)
+    if is_published(init):
+        pretrained = load(init, mesh=plain.mesh)
+        check_published(init, pretrained, experiment, plain, tokenizer)
+        return Weights(fitted(init, flat(split_model(pretrained.model).params), plain, say), None)
+    run = Run.open(init, step)
+    if run.tokenizer.fingerprint != tokenizer.fingerprint:
+        raise RunError(f"--init {init} has another vocabulary than data.tokenizer; train with that run's tokenizer")
+    check_shapes(init, run.params, plain.parts.params)
+    return Weights(flat(run.params), run.step)
 
 
 def check_published(

@@ -109,6 +109,11 @@ class Tracker:
                 with Guard(self, name):
                     self._writers[name].flush()
 
+    def mark(self) -> dict[str, Any] | None:
+        """What tells later that the lines which are on disk now are still there; None where nothing is written."""
+        with self._lock:
+            return None if self._file is None else self._file.mark()
+
     def close(self, status: str = "done") -> None:
         """Flush and let go; `status` is "done", "stopped" or "failed". Closing twice is harmless."""
         with self._lock:

@@ -2,6 +2,8 @@
 
     fuzz        files of others, damaged at random: an answer or one line, in bounded time and memory
     signals     Ctrl-C and SIGTERM at many moments of every command's first seconds
+    folders     run folders with one thing damaged: opened, scored, exported, gone on with
+    kills       SIGKILL at random moments of a run that is repeated until it ends
 
 Prints a table of what was tried and every fault. The exit code is 0 where there is none, 1 otherwise.
 """
@@ -12,7 +14,9 @@ import inspect
 import sys
 
 ATTACKS = {  # name: (module, function); its arguments are its options
+    "folders": ("experiments.attack.folders", "attack"),
     "fuzz": ("experiments.attack.fuzz", "attack"),
+    "kills": ("experiments.attack.kills", "attack"),
     "signals": ("experiments.attack.signals", "attack"),
 }
 

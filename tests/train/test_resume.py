@@ -45,6 +45,14 @@ def stories(child, tiny_experiment, tmp_path_factory) -> Iterator[Stories]:
     def undisturbed():
         return root / "undisturbed", [run("undisturbed")]
 
+    def killed_once():
+        """One folder, killed by a signal from outside some time after its first checkpoint; finished."""
+        first = child("--exp", tiny_experiment, "--run-dir", root / "killed_once", "--workers", "0", PAUSE="0.2")
+        end = time.monotonic() + first.patience
+        while not (root / "killed_once" / "checkpoints" / "4").is_dir() and time.monotonic() < end:
+            time.sleep(0.05)
+        return root / "killed_once", [first.signal(signal.SIGKILL).wait(), run("killed_once")]
+
     def killed():
         """One folder, killed at four moments, its newest checkpoint then damaged; finished, repeated, extended."""
         told = [
@@ -80,7 +88,7 @@ def stories(child, tiny_experiment, tmp_path_factory) -> Iterator[Stories]:
         return root, [child(*words).wait()]
 
     with ThreadPoolExecutor(PARTS) as pool:
-        yield Stories(pool, undisturbed, killed, stopped, verified, moved)
+        yield Stories(pool, undisturbed, killed_once, killed, stopped, verified, moved)
 
 
 def truncate_largest(folder):
@@ -112,6 +120,14 @@ def test_undisturbed(stories):
     assert [line["step"] for line in lines if "valid_loss" in line and "event" not in line] == [4, 8, 12, 16]
     assert lines[-1]["event"] == "done"
     assert len({line["batch_hash"] for line in lines if "batch_hash" in line}) == 16
+
+
+def test_killed_and_repeated_ends_with_the_same_bits(stories):
+    """The first claim of the README: a real SIGKILL, the same command again, and nothing tells the two runs apart."""
+    folder, told = stories["killed_once"].result()
+    assert [ended.code for ended in told] == [SIGKILLED, 0], told_of(told)
+    assert "resuming after step" in told[1].output
+    assert compare_runs(folder, stories["undisturbed"].result()[0]) == []
 
 
 @pytest.mark.slow
