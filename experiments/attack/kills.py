@@ -1,12 +1,11 @@
 """SIGKILL at random moments of a run that is repeated until it ends; the end must have the bits of one that was left alone.
 
-A moment lies anywhere from the start of the process to some steps after its first: imports, preparing, compiling, steps, saves
-and the closing files are all hit. When a folder has come to its end it is compared, and the next one begun.
+A moment lies anywhere from the start of the process to its first step, or from that to the end of the run: imports, preparing,
+compiling, steps, saves and the closing files are all hit. A folder that has come to its end is compared, and the next one begun.
 """
 
 import os
 import random
-import re
 import signal
 import subprocess
 import sys
@@ -21,16 +20,17 @@ from train.lines import comparable_lines
 from train.verify import compare_runs
 
 STEPS, EVERY = 60, 5
-REACH = 1.5  # seconds after the first step in which a kill may still fall
+FIRST = "s after the start"  # what the command says at its first step
 
 
 @dataclass
 class Ended:
-    """How a process ended: its code, what it said, and how long it took to its first step, None where it took none."""
+    """How a process ended: code, what it said, seconds in all, and until its first step; None where it took none."""
 
     code: int
     said: str
     startup: float | None
+    seconds: float
 
 
 def attack(tries: int = 100, seed: int = 0) -> int:
@@ -43,11 +43,13 @@ def attack(tries: int = 100, seed: int = 0) -> int:
         right = root / "undisturbed"
         begun = run(root, right, environment)
         assert begun.code == 0 and begun.startup is not None, begun.said
-        startup, kills, newest = begun.startup, 0, 0
+        startup, rest = begun.startup, max(1.0, begun.seconds - begun.startup)
+        kills, newest = 0, 0
         while kills < tries:
             folder = root / f"killed-{folders}"
             before = saved(folder)
-            ended = run(root, folder, environment, rng.uniform(0, startup + REACH))
+            early = rng.random() < 0.5
+            ended = run(root, folder, environment, rng.uniform(0, startup if early else rest), after_first=not early)
             startup = ended.startup or startup
             if ended.code == -signal.SIGKILL:
                 kills += 1
@@ -78,24 +80,29 @@ def attack(tries: int = 100, seed: int = 0) -> int:
     return 1 if faults else 0
 
 
-def run(root: Path, folder: Path, environment: dict[str, str], moment: float | None = None) -> Ended:
-    """Go on with a folder, and kill it after so many seconds unless it has ended by then."""
+def run(
+    root: Path, folder: Path, environment: dict[str, str], moment: float | None = None, *, after_first: bool = False
+) -> Ended:
+    """Go on with a folder, and kill it so many seconds after its start or its first step, unless it has ended by then."""
     command = [sys.executable, "-m", "train.pretrain", "--exp", str(root / "speck.py"), "--run-dir", str(folder)]
-    output = root / "said"
+    output, first = root / "said", None
     with output.open("w") as file:
         begin = time.monotonic()
         process = subprocess.Popen(
             [*command, "--workers", "0"], env=environment, stdout=file, stderr=file, start_new_session=True
         )
-        try:
-            process.wait(moment)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        took = time.monotonic() - begin
-    said = output.read_text(errors="replace")
-    found = re.search(r"first step (\d+) s after the start", said)
-    return Ended(process.returncode, said, None if found is None else min(took, float(found[1]) + 2.0))
+        while process.poll() is None:
+            now = time.monotonic()
+            if first is None and FIRST in output.read_text(errors="replace"):
+                first = now
+            since = first if after_first else begin
+            if moment is not None and since is not None and now - since >= moment:
+                process.kill()
+            time.sleep(0.01)
+    seconds = time.monotonic() - begin
+    return Ended(
+        process.returncode, output.read_text(errors="replace"), None if first is None else first - begin, seconds
+    )
 
 
 def moment(ended: Ended, folder: Path) -> str:
