@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.errors import DataError
@@ -25,6 +25,7 @@ def test_model_and_data_have_the_same_reader():
     assert (ROOT / "data/foreign.py").read_bytes() == (ROOT / "model/foreign.py").read_bytes()
 
 
+@settings(deadline=None)
 @given(VALUES, st.booleans())
 def test_what_json_writes_is_read(value, ascii_only):
     assert decode_json(json.dumps(value, ensure_ascii=ascii_only)) == value
@@ -47,10 +48,10 @@ def test_what_json_writes_is_read(value, ascii_only):
     ],
 )
 def test_what_no_honest_file_holds_is_refused_at_once(content, said):
-    start = time.monotonic()
+    start = time.process_time()
     with pytest.raises(ValueError, match=said.replace("(", r"\(")):
         decode_json(content)
-    assert time.monotonic() - start < 2
+    assert time.process_time() - start < 2
 
 
 def test_brackets_in_texts_are_no_depth():
@@ -69,6 +70,7 @@ def test_a_file_that_is_none_or_too_large(tmp_path):
             read_json(tmp_path / name, DataError)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=50), st.sampled_from([1, 40, 4_000]))
 def test_a_message_is_one_short_line_that_may_be_printed(text, times):
     line = one_line(text * times)

@@ -4,7 +4,7 @@ import re
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.peft.patterns import Pattern, Patterns
@@ -34,7 +34,11 @@ EXPRESSIONS = st.recursive(
 )
 
 
-@given(EXPRESSIONS, st.sampled_from(NAMES) | st.text("ah.t0n1_c", max_size=8))
+SHORT = [name[-14:] for name in NAMES]  # `re` itself takes long over longer ones
+
+
+@settings(deadline=None, derandomize=True)
+@given(EXPRESSIONS, st.sampled_from(SHORT) | st.text("ah.t0n1_c", max_size=8))
 def test_it_says_what_re_says(expression, name):
     assert Pattern(expression).meets(name) == bool(re.match(rf"(.*\.)?({expression})$", name)) or not name
 
@@ -49,9 +53,9 @@ def test_ends_that_are_said(expression):
     "expression", ["(a+)+b", "(a|aa)*b", "(.*)*(.*)*(.*)*x", "(a?){30}a{30}b", "(([a-z])+.)+[A-Z]"]
 )
 def test_none_takes_long(expression):
-    start = time.monotonic()
+    start = time.process_time()
     assert not Pattern(expression).meets("a" * 300 + ".!")
-    assert time.monotonic() - start < 2
+    assert time.process_time() - start < 2
 
 
 @pytest.mark.parametrize(
@@ -60,10 +64,10 @@ def test_none_takes_long(expression):
      "((a{100}){100}){100}", "(((){100}){100}){100}", "a^b", "\\", "[b-a]", "[a-\\d]"],
 )  # fmt: skip
 def test_what_is_not_understood_is_refused_at_once(expression):
-    start = time.monotonic()
+    start = time.process_time()
     with pytest.raises(PeftError, match="alpha_pattern") as caught:
         Pattern(expression)
-    assert time.monotonic() - start < 2 and len(str(caught.value)) < 1_500
+    assert time.process_time() - start < 2 and len(str(caught.value)) < 1_500
 
 
 def test_the_first_that_a_name_meets_counts():
@@ -79,8 +83,8 @@ def test_values_are_numbers(value):
 
 def test_many_expressions_take_a_bounded_time():
     table = Patterns({f"(.*a|.*b|.*[a-{letter}]).*{number}": 1 for number in range(40) for letter in "cdefghij"})
-    start = time.monotonic()
+    start = time.process_time()
     with pytest.raises(PeftError, match="too long"):
         for number in range(10_000):
             table.value("ab" * 60 + str(number), 1.0)
-    assert time.monotonic() - start < 10
+    assert time.process_time() - start < 10
