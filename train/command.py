@@ -14,6 +14,7 @@ from train import signals, streams
 
 BAD_INPUT, FAILED = 2, 1
 NOT_WRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM)
+IN_THE_WAY = (errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 
 
 class InputError(ValueError):
@@ -75,6 +76,11 @@ def run_command(main: Callable[[], int]) -> int:
         if isinstance(error, BrokenPipeError) and name in (streams.OUTPUT, streams.ERRORS):
             streams.discard(sys.stdout)
             return streams.BROKEN_PIPE
+        if error.errno in IN_THE_WAY:
+            place = error.filename2 or error.filename or "a file"
+            return say(
+                f"cannot write {place}: {error.strerror}; move away what lies there, then repeat the command", FAILED
+            )
         if error.errno not in NOT_WRITABLE:
             raise
         if name == streams.OUTPUT:

@@ -1,5 +1,6 @@
 """Checkpoints: what is read is what was written, on any mesh; damage is seen, said and passed over."""
 
+import gc
 import json
 from types import SimpleNamespace
 
@@ -156,3 +157,15 @@ def test_manifest_covers_every_file(written):
     manifest = json.loads((folder / MANIFEST).read_text())
     there = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     assert there - set(manifest) <= {MANIFEST, "_CHECKPOINT_METADATA", "commit_success.txt"}
+
+
+def test_saves_leave_nothing_in_memory(trained, tmp_path):
+    """Objects that are alive after a save have counted up with the saves, for ever."""
+    checkpoints, counts = Checkpoints(tmp_path), []
+    for step in range(1, 13):
+        checkpoints.save(step, trained.state, {"batch": step})
+        checkpoints.wait()
+        if step % 4 == 0:
+            gc.collect()
+            counts.append(sum(isinstance(item, list) for item in gc.get_objects()))
+    assert counts[2] - counts[1] < 24, counts  # they were 24 a save
