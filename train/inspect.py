@@ -21,7 +21,7 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("model", metavar="RUN_OR_DIR", help="a run folder, or a published one")
     parser.add_argument("texts", metavar="TEXT", nargs="*", help="what is read; several are compared")
     parser.add_argument("--target", metavar="TEXT", help="what the decoder of an encoder-decoder reads")
-    parser.add_argument("--out", metavar="FILE", type=user_path, default=Path("maps.html"), help="the page; maps.html")
+    parser.add_argument("--out", metavar="FILE", type=user_path, help="the page; maps.html")
     parser.add_argument(
         "--kind", choices=("encoder", "decoder", "cross"), help="whose attention, where there are several"
     )
@@ -33,11 +33,12 @@ def main(words: list[str] | None = None) -> int:
     options = parser.parse_args(words)
     if not options.texts and not options.sites:
         parser.error("give a text to look at, or --sites")
-    unused = [name for name in ("target", "kind", "layers", "heads", "step") if getattr(options, name) is not None]
-    if options.sites and (unused or len(options.texts) > 1):
-        parser.error(
-            f"--sites lists what could be kept for one text; leave {f'--{unused[0]}' if unused else 'the others'} out"
-        )
+    if options.sites and (
+        unused := [f"--{name}" for name in ("kind", "layers", "heads", "out") if getattr(options, name)]
+    ):
+        parser.error(f"--sites makes no page; leave {', '.join(unused)} out")
+    if options.sites and (len(options.step or ()) > 1 or (options.target and not options.texts)):
+        parser.error("--sites takes one --step, and --target beside a text only")
     configure_jax()
     from model.inspection.view import AttentionView
     from train.pretrained import open_any
@@ -46,7 +47,9 @@ def main(words: list[str] | None = None) -> int:
     if options.step and len(options.texts) > 1:
         raise RunError("several texts and several steps are not compared at once; give one of either")
     if options.sites:
-        print(open_any(options.model, base=options.base).sites(*options.texts[:1]))
+        step = options.step[0] if options.step else None
+        targets = [options.target] * len(options.texts) if options.target else None
+        print(open_any(options.model, step=step, base=options.base).sites(options.texts or None, target=targets))
         return 0
     maps: list[Any] = []
     for step in options.step or [None]:
@@ -55,9 +58,11 @@ def main(words: list[str] | None = None) -> int:
             seen = model.inspect(text, keep=["*attention.weights"], target=options.target)
             title = f"step {step}" if options.step and len(options.step) > 1 else text
             maps.append(seen.maps(options.kind, title=title).part(options.layers, options.heads))
-    view = AttentionView(*maps, title=f"{model.name}: {options.texts[0]}")
-    with named(options.out):
-        path = view.save(options.out)
+    read = options.texts[0] if len(options.texts) == 1 else f"{len(options.texts)} texts"
+    view = AttentionView(*maps, title=f"{model.name}: {read}")
+    out = options.out or Path("maps.html")
+    with named(out):
+        path = view.save(out)
     print(f"{view!r} in {path}, {path.stat().st_size:,} bytes; open it in a browser")
     return 0
 

@@ -18,11 +18,24 @@ import numpy as np
 from model.capture import Plan, SiteError, matching
 from model.encoder import Encoder
 from model.encoder_decoder import EncoderDecoder
-from model.inspection.calls import LIMIT, Inputs, capture, gradients, measure, price, said, sites, text_inputs
+from model.inspection.calls import (
+    LIMIT,
+    Inputs,
+    capture,
+    gradients,
+    measure,
+    output_axes,
+    price,
+    said,
+    sites,
+    text_inputs,
+)
 from model.inspection.edits import Edit, Instead, patched, steered, without, without_heads
 from model.inspection.grid import PatchGrid
+from model.inspection.kept import Kept
 from model.inspection.named import NamedArray
 from model.inspection.patching import attribution_patch, patch_grid
+from model.inspection.per_text import PerText
 from model.inspection.seen import Seen
 from train import reading
 from train.reading import (
@@ -31,6 +44,8 @@ from train.reading import (
     ReadingError,
     Text,
     TextMetric,
+    Texts,
+    is_one,
     listed,
     log_probability,
     logit_difference,
@@ -39,7 +54,6 @@ from train.reading import (
 )
 
 KEEP = ("*attention.weights", "*.residual", "*embeddings.output")  # enough for maps, scores and lenses
-Shapes = Mapping[str, jax.ShapeDtypeStruct]
 Head = tuple[int, int] | tuple[str, int, int]
 
 
@@ -66,19 +80,19 @@ class Inspectable:
 
     model: Any
     tokenizer: Any
-    _edits: tuple[Callable[[Shapes], list[Edit]], ...] = ()
+    _edits: tuple[Callable[[Kept], list[Edit]], ...] = ()
 
-    def sites(self, text: Text | None = None, *, target: Text | None = None) -> Sites:
-        """Every site of the model by name with shape and bytes, for a text, or for 16 tokens; nothing is computed."""
-        inputs = self._example() if text is None else self._read([text], listed(target)).inputs
+    def sites(self, text: Texts | None = None, *, target: Texts | None = None) -> Sites:
+        """Every site of the model by name with shape and bytes, for a text or several, or for 16 tokens; nothing is computed."""
+        inputs = self._example() if text is None else self._read(listed(text), listed(target)).inputs
         return Sites(sites(self.model, inputs))
 
     def inspect(
         self,
-        text: Text | Sequence[Text],
+        text: Texts,
         *,
         keep: Sequence[str] = KEEP,
-        target: Text | Sequence[Text] | None = None,
+        target: Texts | None = None,
         max_new_tokens: int = 0,
         dry: bool = False,
         limit: int = LIMIT,
@@ -101,14 +115,15 @@ class Inspectable:
             SiteError: a pattern that meets no site (with the nearest), or more than `limit` bytes (with the price).
             ValueError: an empty text, or one longer than the model reads.
         """
-        found = self._read(*self._continued(listed(text), listed(target), max_new_tokens))
+        texts = listed(text)
+        found = self._read(*self._continued(texts, listed(target), max_new_tokens))
         if dry:
             return Sites(sites(self.model, found.inputs, Plan(tuple(keep))))
         edits = self._made(found.inputs)
         plan = Plan(tuple(keep), tuple(edit.place for edit in edits))
-        kept = capture(self.model, found.inputs, plan, [edit.change for edit in edits], limit=limit)
-        output, activations = jax.device_get(kept)
-        return self._seen(found, listed(text), activations, output, isinstance(text, str | tuple | np.ndarray))
+        output, kept = capture(self.model, found.inputs, plan, [edit.change for edit in edits], limit=limit)
+        output, activations = jax.device_get((output, dict(kept)))
+        return self._seen(found, texts, activations, output, is_one(text))
 
     @contextlib.contextmanager
     def edits(
@@ -123,7 +138,7 @@ class Inspectable:
         instead: Instead = "zero",
         reference: Seen | None = None,
     ) -> Iterator[None]:
-        """While active, `inspect`, `measure` and `patch_grid`'s texts are run by a changed model.
+        """While active, `inspect`, `measure` and `gradients` run their texts by a changed model; `patch_grid` refuses to.
 
         Args:
             edits: made by model/inspection/edits.py.
@@ -132,21 +147,26 @@ class Inspectable:
             ablate_mlps: layers whose MLP's output is.
             ablate_sites: sites, by name or pattern, that are.
             steer: vectors that are added to sites.
-            patch: sites that get the value that they had in a `Seen`.
-            positions: only there (heads are replaced everywhere); negative ones count from the end.
-            instead: what replaces: "zero", or "mean" or "resample" of `reference`.
+            patch: sites that get the value that they had in a `Seen`, of one text or of as many as are run.
+            positions: only there; negative ones count from the end of each text.
+            instead: what replaces: "zero", or "mean" or "resample" of `reference`; the mean is over all its tokens.
 
         Raises:
             SiteError: a head, layer or site that the model lacks.
         """
 
-        def make(there: Shapes, *, only_names: bool = False) -> list[Edit]:
+        if reference is not None and instead == "zero":
+            raise SiteError("a reference is for instead='mean' or instead='resample'; say which, or leave it out")
+
+        def make(there: Kept, *, only_names: bool = False) -> list[Edit]:
             where = None if only_names else positions
             raw = None if reference is None else reference.raw
+            if raw is not None and only_names:  # whose texts are compared with those that are run, when they are
+                raw = Kept({site: np.zeros(there[site].shape, np.float32) for site in raw if site in there})
             made = list(edits)
             for side in dict.fromkeys(self._side(head) for head in ablate_heads):
                 heads = [(head[-2], head[-1]) for head in ablate_heads if self._side(head) == side]
-                made += without_heads(heads, there, instead=instead, reference=raw, side=side)
+                made += without_heads(heads, there, positions=where, instead=instead, reference=raw, side=side)
             chosen = [".".join(filter(None, [self._side(()), f"layers.{layer}.mlp.output"])) for layer in ablate_mlps]
             chosen += [site for pattern in ablate_sites for site in matching(list(there), pattern)]
             made += [without(site, there, positions=where, instead=instead, reference=raw) for site in chosen]
@@ -165,39 +185,73 @@ class Inspectable:
         finally:
             object.__setattr__(self, "_edits", before)
 
-    def measure(self, text: Text, metric: TextMetric | Any, *, target: Text | None = None) -> float:
-        """A metric of one text, under the edits that are active."""
-        found = self._read([text], listed(target))
-        return self._measure(found.inputs, self._resolve(metric, found))
+    def measure(self, text: Texts, metric: TextMetric | Any, *, target: Texts | None = None) -> Any:
+        """A metric of a text, under the edits that are active; of several texts an array of one number for each.
+
+        `metric` is made by `logit_difference` or `log_probability`, or takes scores [B T V], without padding, to numbers [B].
+        """
+        found = self._read(listed(text), listed(target))
+        edits = self._made(found.inputs)
+        changes = [edit.change for edit in edits]
+        values = measure(
+            self.model, found.inputs, self._resolve(metric, found), [edit.place for edit in edits], changes
+        )
+        return float(values[0]) if is_one(text) else np.asarray(values, np.float32)
 
     def gradients(
-        self, text: Text, metric: TextMetric | Any, keep: Sequence[str], *, target: Text | None = None
+        self, text: Texts, metric: TextMetric | Any, keep: Sequence[str], *, target: Texts | None = None
     ) -> tuple[Seen, Seen]:
-        """Activations at some sites, and the gradients of a metric by them; edits that set a site are heeded."""
-        found = self._read([text], listed(target))
-        changes = {edit.site: edit.change for edit in self._made(found.inputs) if edit.operation == "set"}
-        values, here, slopes = gradients(self.model, found.inputs, self._resolve(metric, found), keep, changes)
+        """Activations at some sites of a text or several, and the gradients of a metric by them, under the edits that are
+        active; their `output` is the metric."""
+        texts = listed(text)
+        found = self._read(texts, listed(target))
+        edits = self._made(found.inputs)
+        places, changes = [edit.place for edit in edits], [edit.change for edit in edits]
+        values, here, slopes = gradients(self.model, found.inputs, self._resolve(metric, found), keep, places, changes)
         output = np.asarray(values)[:, None]
-        here, slopes = jax.device_get((here, slopes))
-        return self._seen(found, [text], here, output, True), self._seen(found, [text], slopes, output, True)
+        activations, derivatives = (
+            self._seen(found, texts, jax.device_get(dict(kept)), output, is_one(text), ("example", "metric"))
+            for kept in (here, slopes)
+        )
+        return activations, derivatives
 
     def patch_grid(
         self,
-        clean: Text,
-        corrupted: Text,
+        clean: Texts,
+        corrupted: Texts,
         *,
         metric: TextMetric | Any,
         site: str = "residual",
-        target: Text | None = None,
+        target: Texts | None = None,
         by_gradient: bool = False,
         chunk: int = 64,
-    ) -> PatchGrid:
+    ) -> Any:
         """The metric on `corrupted` when one layer and position at a time has the value that it had on `clean`.
 
         `site`: "residual", "attention.output" or "mlp.output" by position, "attention.mixed" by head. `by_gradient`
-        estimates the grid from one gradient (attribution patching). The texts must have as many tokens.
+        estimates the grid from one gradient (attribution patching). The texts must have as many tokens. Gives a `PatchGrid`; of
+        several pairs of texts a `PerText` of them, whose mean is `.mean(lambda grid: grid.restored)` where all have one shape.
+        SiteError inside `edits`, which a grid does not heed.
         """
-        there, here = (self._read([text], listed(target)) for text in (clean, corrupted))
+        if self._edits:
+            raise SiteError("a grid is of the model as it is; call patch_grid outside of the edits")
+        pairs, targets = (listed(clean), listed(corrupted)), listed(target)
+        if len(pairs[0]) != len(pairs[1]) or len(targets) not in (0, len(pairs[0])):
+            raise ReadingError(
+                f"{len(pairs[0])} clean texts, {len(pairs[1])} corrupted ones and {len(targets)} targets; give as many of each"
+            )
+        grids = [
+            self._grid(*pair, targets[number : number + 1], metric, site, by_gradient, chunk)
+            for number, pair in enumerate(zip(*pairs, strict=True))
+        ]
+        if is_one(clean) and is_one(corrupted):
+            return grids[0]
+        return PerText(grids, [reading.said(text) for text in pairs[1]])
+
+    def _grid(
+        self, clean: Text, corrupted: Text, targets: list[Any], metric: Any, site: str, by_gradient: bool, chunk: int
+    ) -> PatchGrid:
+        there, here = (self._read([text], targets) for text in (clean, corrupted))
         if len(there.rows[0]) != len(here.rows[0]):
             raise ValueError(
                 f"the clean text has {len(there.rows[0])} tokens and the corrupted one {len(here.rows[0])}; "
@@ -217,21 +271,17 @@ class Inspectable:
 
     def _made(self, inputs: Inputs) -> list[Edit]:
         """The edits that are active, for inputs of this length."""
-        there = sites(self.model, inputs) if self._edits else {}
+        there = sites(self.model, inputs) if self._edits else Kept({})
         return [edit for make in self._edits for edit in make(there)]
-
-    def _measure(self, inputs: Inputs, metric: Any) -> float:
-        edits = self._made(inputs)
-        return float(
-            measure(self.model, inputs, metric, [edit.place for edit in edits], [edit.change for edit in edits])[0]
-        )
 
     def _side(self, head: Sequence[Any]) -> str:
         if len(head) == 3:
             return str(head[0])
         return "decoder" if isinstance(self.model, EncoderDecoder) else ""
 
-    def _seen(self, found: Reading, texts: Sequence[Text], kept: Any, output: Any, single: bool) -> Seen:
+    def _seen(
+        self, found: Reading, texts: Sequence[Text], kept: Any, output: Any, single: bool, axes: Any = None
+    ) -> Seen:
         return Seen(
             self.model,
             kept,
@@ -240,12 +290,18 @@ class Inspectable:
             tokens=found.rows,
             words=[words_of(self.tokenizer, row) for row in found.rows],
             source_words=[words_of(self.tokenizer, row) for row in found.sources],
+            source_tokens=found.sources,
+            output_axes=axes or output_axes(self.model),
             single=single,
             word=str if self.tokenizer is None else self.tokenizer.token,
         )
 
     def _resolve(self, metric: TextMetric | Any, found: Reading) -> Any:
-        return metric.resolve(self.tokenizer, found.rows[0]) if isinstance(metric, TextMetric) else metric
+        """The metric of one text, or a tuple of one for each."""
+        each = tuple(
+            metric.resolve(self.tokenizer, row) if isinstance(metric, TextMetric) else metric for row in found.rows
+        )
+        return each if len(found.rows) > 1 else next(iter(each))
 
     def _read(self, texts: Sequence[Text], targets: Sequence[Text]) -> Reading:
         return read(self.model, self.tokenizer, texts, targets, self._around)

@@ -13,8 +13,10 @@ from model.encoder_decoder import EncoderDecoder
 from model.inspection.calls import Inputs, text_inputs
 from model.inspection.metrics import LogitDifference, LogProbability
 from model.positions import LearnedPositions
+from model.vision import VisionTransformer
 
 Text = str | tuple[str, str] | np.ndarray
+Texts = Text | Sequence[Text]
 
 
 class ReadingError(ValueError):
@@ -60,6 +62,8 @@ def read(
     """
     if not texts:
         raise ReadingError("there is no text; give one, or several in a list")
+    if isinstance(model, VisionTransformer):
+        raise ReadingError("this model reads images; use model/inspection/calls.py with Inputs(images=...)")
     rows, kinds = zip(*(_ids(model, tokenizer, text, around) for text in texts), strict=True)
     if not isinstance(model, EncoderDecoder):
         if targets:
@@ -90,18 +94,27 @@ def needed(tokenizer: Tokenizer | None) -> Tokenizer:
     return tokenizer
 
 
+def is_one(text: Any) -> bool:
+    """Whether this is one text, and not several in a list.
+
+    >>> is_one("a cat"), is_one(("a cat", "a dog")), is_one(["a cat"])
+    (True, True, False)
+    """
+    return isinstance(text, str | tuple) or hasattr(text, "__array__")
+
+
 def listed(text: Any) -> list[Any]:
     """One text, or several, or none, as a list."""
     if text is None:
         return []
-    return [text] if isinstance(text, str | tuple | np.ndarray) else list(text)
+    return [text] if is_one(text) else list(text)
 
 
 def said(text: Text) -> str:
     """A text for a title."""
     if isinstance(text, str):
         return text
-    return " | ".join(text) if isinstance(text, tuple) else " ".join(map(str, text.tolist()))
+    return " | ".join(text) if isinstance(text, tuple) else " ".join(map(str, np.asarray(text).tolist()))
 
 
 @dataclass(frozen=True)
@@ -151,11 +164,18 @@ def _ids(
     model: Any, tokenizer: Tokenizer | None, text: Text, around: Around = Around()
 ) -> tuple[np.ndarray, np.ndarray]:
     """Ids and token types of one text."""
-    if isinstance(text, np.ndarray):
-        ids, types = text.astype(np.int32), np.zeros(len(text), np.int32)
+    if hasattr(text, "__array__"):
+        ids = _checked_ids(np.asarray(text))
+        types = np.zeros(len(ids), np.int32)
     elif isinstance(text, tuple):
+        if len(text) != 2 or not all(isinstance(part, str) for part in text):
+            raise ReadingError("a tuple is a pair of texts; give several texts in a list, ids as an array")
         ids, types = needed(tokenizer).encode_pair(*text)
     else:
+        if not isinstance(text, str):
+            raise ReadingError(
+                f"{str(text)[:40]!r} is no text; give text, a pair of texts, ids as np.array([...]), or several in a list"
+            )
         if not text.strip():
             raise ReadingError("the text is empty; give at least one word")
         ids = needed(tokenizer).encode_marked(text, special_tokens=isinstance(model, Encoder))
@@ -169,3 +189,16 @@ def _ids(
     if ids.min() < 0 or ids.max() >= config.vocab_size:
         raise ReadingError(f"ids must lie in [0, {config.vocab_size}); there are {ids.min()} to {ids.max()}")
     return ids, types
+
+
+def _checked_ids(ids: np.ndarray) -> np.ndarray:
+    """Ids of one text."""
+    if ids.ndim != 1:
+        raise ReadingError(
+            f"ids of one text have one axis, these are {ids.shape}; give several texts in a list, list(ids)"
+        )
+    if ids.dtype.kind not in "iu":
+        raise ReadingError(f"ids are whole numbers, these are {ids.dtype}")
+    if len(ids) and not np.iinfo(np.int32).min <= int(ids.min()) <= int(ids.max()) <= np.iinfo(np.int32).max:
+        raise ReadingError(f"ids do not lie in a vocabulary; there are {ids.min()} to {ids.max()}")
+    return ids.astype(np.int32)

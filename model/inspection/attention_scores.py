@@ -25,7 +25,8 @@ def entropy(weights: Weights, allowed: Allowed | None = None, *, normalised: boo
         H_t = -sum_s a_ts log a_ts,      normalised: H_t / log(how many places t may look at)
 
     Where a head has a sink of its own, rows sum to less than one; the entropy is that of what remains, brought to one. A
-    row that may look at one place only has no normalised entropy and does not count there.
+    row that may look at one place only has no normalised entropy and does not count there. Of a padded batch normalised
+    entropy needs `allowed`, without which padding counts as places.
     Reference: Clark et al., arXiv:1906.04341.
 
     >>> entropy(np.array([[0.5, 0.5], [1.0, 0.0]]))
@@ -118,14 +119,17 @@ def previous_token_score(weights: Weights, allowed: Allowed | None = None) -> Sc
 
 
 def next_token_score(weights: Weights, allowed: Allowed | None = None) -> Scores:
-    """Mean weight on the place after. Causal heads see none: NaN, if `allowed` says so.
+    """Mean weight on the place after; the last has none. Causal heads see none: NaN, if `allowed` says so.
 
     Reference: Clark et al., arXiv:1906.04341.
 
     >>> next_token_score(np.array([[0.3, 0.7], [0.5, 0.5]]))
     array(0.7)
     """
-    return weight_on(weights, _beside(np.shape(weights), 1), allowed)
+    there = np.flip(
+        np.logical_or.accumulate(np.flip(_wide(weights).sum(-1) > 0, -1), -1), -1
+    )  # up to the last real row
+    return weight_on(weights, _beside(np.shape(weights), 1) & there[..., None, :], allowed)
 
 
 def duplicate_token_score(

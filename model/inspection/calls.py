@@ -15,12 +15,14 @@ from model.capture import Change, Operation, Plan, SiteError, captured, shapes
 from model.decoder import Decoder
 from model.encoder import Encoder
 from model.encoder_decoder import EncoderDecoder
+from model.inspection.kept import Kept
 from model.inspection.metrics import of_hidden
 from model.task_models import TaskHead
 from model.vision import VisionTransformer
 
 LIMIT = 4 << 30  # bytes of activations that are kept without being asked twice
 Metric = Callable[[Any], Any]
+Metrics = Metric | tuple[Metric, ...]  # one of all examples, or one for each
 
 
 class Inputs(NamedTuple):
@@ -90,34 +92,78 @@ def forward(model: Any, inputs: Inputs) -> Float[Array, "B ..."]:
     return model.predict_tokens(hidden) if hasattr(model, "predict_tokens") else hidden
 
 
+def output_axes(model: Any) -> tuple[str, ...]:
+    """What the axes of `forward` mean."""
+    match model:
+        case VisionTransformer():
+            return ("example", "position", "feature") if model.classifier is None else ("example", "label")
+        case TaskHead():
+            places = "position" if model.pooling is None else "segment"
+            return ("example", places, "feature" if model.head is None else "label")
+    return ("example", "position", "token" if hasattr(model, "predict_tokens") else "feature")
+
+
 def measure(
     model: nnx.Module,
     inputs: Inputs,
-    metric: Metric,
+    metric: Metrics,
     edits: Sequence[tuple[str, Operation]] = (),
     changes: Sequence[Change] = (),
 ) -> Float[Array, " B"]:
-    """A metric of one call, with sites changed where `edits` say so."""
-    return _measured(*nnx.split(model), inputs, metric, tuple(edits), tuple(changes))
+    """A metric of one call, with sites changed where `edits` say so.
+
+    `metric` takes the scores of all examples [B T V], padding included, to a number for each [B]; or it is a tuple of one for
+    each example, and takes the scores of its text alone, [1 T V], without padding. ValueError for a position outside a text.
+    """
+    return _measured(*nnx.split(model), inputs, asked(model, inputs, metric), tuple(edits), tuple(changes))
+
+
+class Asked(NamedTuple):
+    """A metric of some examples, and how many places of them it is shown; None is all."""
+
+    metric: Metric
+    rows: tuple[int, ...] | None = None
+    length: int | None = None
+
+
+def asked(model: nnx.Module, inputs: Inputs, metric: Metrics) -> tuple[Asked, ...]:
+    """Which metric is asked of which examples: one call for those that share metric and length."""
+    ends = None if inputs.segments is None else _ends(np.asarray(inputs.segments))
+    count = len(inputs.images if inputs.tokens is None else inputs.tokens)
+    several = isinstance(metric, tuple)
+    metrics: tuple[Any, ...] = metric if isinstance(metric, tuple) else (metric,) * count
+    if len(metrics) != count:
+        raise ValueError(f"{len(metrics)} metrics for {count} texts; give one for each, or one for all")
+    pooled = isinstance(model, TaskHead) and model.pooling is not None
+    for one, end in zip(metrics, [] if ends is None or pooled else ends, strict=False):
+        if hasattr(one, "at") and not -end <= one.position < end:
+            raise ValueError(f"there is no position {one.position}; the text has {end} tokens, 0 to {end - 1}")
+    if not several:
+        return (Asked(metric),)
+    groups: dict[tuple[Any, int | None], list[int]] = {}
+    for row, one in enumerate(metrics):
+        cut = None if ends is None or pooled or hasattr(one, "at") else int(ends[row])
+        groups.setdefault((one, cut), []).append(row)
+    return tuple(Asked(one, tuple(rows), cut) for (one, cut), rows in groups.items())
 
 
 def capture(
     model: nnx.Module, inputs: Inputs, plan: Plan, changes: Sequence[Change] = (), *, limit: int = LIMIT
-) -> tuple[Array, dict[str, Array]]:
+) -> tuple[Array, Kept]:
     """What `forward` gives and the sites that the plan keeps. SiteError where they take more than `limit` bytes, beforehand."""
     wanted = sites(model, inputs, plan)
     check_price(wanted, limit)
     out, kept = _captured(*nnx.split(model), inputs, plan, tuple(changes))
-    return out, {site: kept[site] for site in wanted}
+    return out, Kept({site: kept[site] for site in wanted}, inputs.segments, inputs.source_segments)
 
 
-def sites(model: nnx.Module, inputs: Inputs, plan: Plan = Plan(("*",))) -> dict[str, jax.ShapeDtypeStruct]:
+def sites(model: nnx.Module, inputs: Inputs, plan: Plan = Plan(("*",))) -> Kept:
     """The sites that a plan without edits keeps, as shapes and types; nothing is computed."""
     kept = Plan(plan.keep)
     key = (nnx.graphdef(model), kept, tuple(None if x is None else (x.shape, str(x.dtype)) for x in inputs))
     if key not in _SHAPES:
         _SHAPES[key] = shapes(model, lambda model: forward(model, inputs), kept)
-    return _SHAPES[key]
+    return Kept(_SHAPES[key], inputs.segments, inputs.source_segments)
 
 
 def price(found: Mapping[str, jax.ShapeDtypeStruct]) -> int:
@@ -153,28 +199,49 @@ def said(bytes_: int | float) -> str:
 
 
 def gradients(
-    model: nnx.Module, inputs: Inputs, metric: Metric, keep: Sequence[str], changes: Mapping[str, Change] | None = None
-) -> tuple[Array, dict[str, Array], dict[str, Array]]:
-    """(metric, activations, gradients of its sum) at the sites that `keep` names.
+    model: nnx.Module,
+    inputs: Inputs,
+    metric: Metrics,
+    keep: Sequence[str],
+    edits: Sequence[tuple[str, Operation]] = (),
+    changes: Sequence[Change] = (),
+) -> tuple[Array, Kept, Kept]:
+    """(metric, activations, gradients of its sum) at the sites that `keep` names, behind the edits.
 
-    `metric` takes scores [B T V] to a number for each example [B]. With `changes` sites are set first.
+    `metric`, `edits` and `changes` are those of `measure`.
     """
     plan = Plan(tuple(keep))
     wanted = sites(model, inputs, plan)
     check_price(wanted, LIMIT // 2)
     zeros = {site: jnp.zeros(shape.shape, shape.dtype) for site, shape in wanted.items()}
-    return _gradients(*nnx.split(model), inputs, metric, zeros, dict(changes or {}))
+    questions = asked(model, inputs, metric)
+    values, here, slopes = _gradients(*nnx.split(model), inputs, questions, zeros, tuple(edits), tuple(changes))
+    sides = (inputs.segments, inputs.source_segments)
+    return (
+        values,
+        Kept({site: here[site] for site in wanted}, *sides),
+        Kept({site: slopes[site] for site in wanted}, *sides),
+    )
 
 
 @functools.partial(jax.jit, static_argnums=(0, 3, 4))
-def _measured(graph, params, inputs: Inputs, metric: Metric, edits: tuple, changes: tuple[Change, ...]):
+def _measured(graph, params, inputs: Inputs, questions: tuple, edits: tuple, changes: tuple[Change, ...]):
     model = nnx.merge(graph, params)
-    return captured(
-        model,
-        lambda model: of_hidden(metric, model, hidden_states(model, inputs), inputs.segments),
-        Plan((), edits),
-        changes,
-    )[0]
+    return captured(model, lambda model: _answers(questions, model, inputs), Plan((), edits), changes)[0]
+
+
+def _answers(questions: Sequence[Asked], model: Any, inputs: Inputs) -> Float[Array, " B"]:
+    """What metrics say of their examples, in the order of the examples."""
+    hidden, segments = hidden_states(model, inputs), inputs.segments
+    if questions[0].rows is None:
+        return of_hidden(questions[0].metric, model, hidden, segments)
+    found = []
+    for metric, rows, length in questions:
+        chosen = np.asarray(rows)
+        own = None if segments is None else jnp.asarray(segments)[chosen, :length]
+        found.append(of_hidden(metric, model, hidden[chosen, :length], own))
+    order = np.argsort(np.concatenate([np.asarray(question.rows) for question in questions]))
+    return jnp.concatenate(found)[order]
 
 
 @functools.partial(jax.jit, static_argnums=(0, 3))
@@ -182,27 +249,24 @@ def _captured(graph, params, inputs: Inputs, plan: Plan, changes: tuple[Change, 
     return captured(nnx.merge(graph, params), lambda model: forward(model, inputs), plan, changes)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 3))
-def _gradients(graph, params, inputs: Inputs, metric: Metric, zeros: dict[str, Array], changes: dict[str, Change]):
-    everywhere = jnp.ones((), bool)
-    edits: dict[str, Operation] = dict.fromkeys(changes, "set")
+@functools.partial(jax.jit, static_argnums=(0, 3, 5))
+def _gradients(graph, params, inputs: Inputs, questions: tuple, zeros: dict[str, Array], edits: tuple, changes: tuple):
     added: dict[str, Operation] = dict.fromkeys(zeros, "add")
-    plan = Plan(
-        tuple(zeros), (*edits.items(), *added.items())
-    )  # what is added, nothing, is what the derivative is taken by
+    plan = Plan(tuple(zeros), (*edits, *added.items()))  # what is added, nothing, is what the derivative is taken by
 
     def value(zeros):
-        nothing = [Change(everywhere, zero) for zero in zeros.values()]
-        values, kept = captured(
-            nnx.merge(graph, params),
-            lambda model: of_hidden(metric, model, hidden_states(model, inputs), inputs.segments),
-            plan,
-            [*changes.values(), *nothing],
-        )
+        nothing = [Change(jnp.ones((), bool), zero) for zero in zeros.values()]
+        model = nnx.merge(graph, params)
+        values, kept = captured(model, lambda model: _answers(questions, model, inputs), plan, [*changes, *nothing])
         return values.sum(), (values, kept)
 
     slopes, (values, kept) = jax.grad(value, has_aux=True)(zeros)
     return values, kept, slopes
+
+
+def _ends(segments: np.ndarray) -> np.ndarray:
+    """How many places of each row reach to its last token."""
+    return np.where(segments > 0, np.arange(1, segments.shape[1] + 1), 0).max(1)
 
 
 def _padded(rows: Sequence[np.ndarray]) -> tuple[Shaped[np.ndarray, "B T"], ...]:

@@ -1,12 +1,13 @@
 """Scores of heads as a table that can be read, in a terminal and in a notebook."""
 
 import html
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from model.inspection.named import NamedArray
+from model.inspection.per_text import numbered
 
 TOP = 3  # how many heads a line of the printed table names
 
@@ -15,17 +16,22 @@ TOP = 3  # how many heads a line of the printed table names
 class HeadScores:
     """Some scores of L layers and N heads: `scores["induction"]` is [layer head], `top("induction")` the highest.
 
+    Of several texts they are means, each text counting alike and one of which a score says nothing left out;
+    `scores.spread("induction")` is the standard deviation over texts, `scores.of(1)` the table of the second.
+
     Attributes:
         scores: float [L N] by name; NaN where a score says nothing of a head.
         layers: the number of each layer in the model.
         heads: the number of each head.
         title: what text or checkpoint they are of.
+        per_text: of several texts, the table of each.
     """
 
     scores: Mapping[str, np.ndarray]
     layers: tuple[int, ...]
     heads: tuple[int, ...]
     title: str = ""
+    per_text: tuple["HeadScores", ...] = ()
 
     def __post_init__(self):
         for name, values in self.scores.items():
@@ -44,6 +50,30 @@ class HeadScores:
         if name not in self.scores:
             raise ValueError(f"there is no score {name!r} here; there are {', '.join(self.scores)}")
         return NamedArray(np.array(self.scores[name]), ("layer", "head"))
+
+    @classmethod
+    def of_texts(cls, tables: Sequence["HeadScores"]) -> "HeadScores":
+        """The mean of the tables of several texts.
+
+        >>> one, other = (HeadScores({"entropy": np.array([[value]])}, (0,), (0,)) for value in (1.0, np.nan))
+        >>> float(HeadScores.of_texts([one, other])["entropy"][0, 0])
+        1.0
+        """
+        first = tables[0]
+        means = {name: _over_texts([table.scores[name] for table in tables])[0] for name in first.scores}
+        return cls(means, first.layers, first.heads, f"mean of {len(tables)} texts", tuple(tables))
+
+    def of(self, number: int) -> "HeadScores":
+        """The table of one text; ValueError where there is none of this number."""
+        tables = self.per_text or (self,)
+        return tables[numbered(number, len(tables))]
+
+    def spread(self, name: str) -> NamedArray:
+        """The standard deviation of one score over the texts, [layer head]; ValueError where there is one text only."""
+        self[name]  # says what there is, where it is not there
+        if not self.per_text:
+            raise ValueError("these are the scores of one text, which have no spread; inspect several, in a list")
+        return NamedArray(_over_texts([table.scores[name] for table in self.per_text])[1], ("layer", "head"))
 
     def top(self, name: str, count: int = 5, *, lowest: bool = False) -> list[tuple[int, int, float]]:
         """The heads that score highest, or lowest: (layer, head, score) by their numbers in the model; NaN is left out.
@@ -71,13 +101,14 @@ class HeadScores:
 
     def __repr__(self) -> str:
         width = max(map(len, ("score", *self.scores)))
-        lines = [f"{'score':<{width}}    mean  highest (layer.head)"]
+        apart = "  spread" if self.per_text else ""
+        lines = [f"{'score':<{width}}    mean{apart}  highest (layer.head)"]
         if self.title:
             lines.insert(0, self.title)
         for name, values in self.scores.items():
             best = "  ".join(f"{layer}.{head} {value:.2f}" for layer, head, value in self.top(name, TOP))
-            mean = float(np.nanmean(values)) if not np.isnan(values).all() else float("nan")
-            lines.append(f"{name:<{width}}  {mean:6.2f}  {best}")
+            apart = f"  {_mean(self.spread(name)):6.2f}" if self.per_text else ""
+            lines.append(f"{name:<{width}}  {_mean(values):6.2f}{apart}  {best}")
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
@@ -109,3 +140,21 @@ class HeadScores:
             f"<table style='border-collapse:collapse;font:inherit;color:inherit'>{''.join(lines)}</table>"
             f"<figcaption>{best}</figcaption></figure>"
         )
+
+
+def _over_texts(values: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation over the texts of which a score says something; NaN where it says nothing of any."""
+    stacked = np.stack([np.asarray(one, np.float64) for one in values])
+    there = ~np.isnan(stacked)
+    number = there.sum(0)
+    known = np.where(there, stacked, 0.0)
+    mean = np.divide(known.sum(0), number, out=np.full(number.shape, np.nan), where=number > 0)
+    apart = np.where(there, stacked - np.where(number > 0, mean, 0.0), 0.0)
+    variance = np.divide(np.square(apart).sum(0), number, out=np.full(number.shape, np.nan), where=number > 0)
+    return mean, np.sqrt(variance)
+
+
+def _mean(values: np.ndarray) -> float:
+    """The mean over heads of which a score says something."""
+    known = np.asarray(values)[~np.isnan(values)]
+    return float(known.mean()) if known.size else float("nan")

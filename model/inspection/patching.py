@@ -17,6 +17,8 @@ from jaxtyping import Array, Float
 from model.capture import Change, Plan, Probe, SiteError, attach
 from model.encoder_decoder import EncoderDecoder
 from model.inspection.calls import Inputs, Metric, capture, gradients, measure
+from model.inspection.edits import check_same_places
+from model.inspection.kept import Kept
 from model.inspection.metrics import of_hidden
 from model.inspection.named import NamedArray
 
@@ -47,15 +49,19 @@ def patch_grid(
 
     Returns:
         float32 [L T] with the axes layer and position, or [L N] with layer and head.
+
+    Raises:
+        SiteError: another part, a site that `source` lacks, several texts, texts of other lengths.
     """
     if part not in PARTS:
         raise SiteError(f"a grid of {part!r} is unknown; use one of {', '.join(PARTS)}")
+    _check_one(inputs)
     side = "decoder." if isinstance(model, EncoderDecoder) else ""
     stack: Any = model.decoder if isinstance(model, EncoderDecoder) else model
     streams = (f"{side}embeddings.output", f"{side}layers.*.residual")
     _, kept = capture(model, inputs, Plan(streams))
     entering = [kept[streams[0]], *(kept[f"{side}layers.{n}.residual"] for n in range(stack.num_layers))]
-    values = [_value(source, f"{side}layers.{n}.{part}", entering[0].shape[1]) for n in range(stack.num_layers)]
+    values = [_value(source, f"{side}layers.{n}.{part}", kept, streams[0]) for n in range(stack.num_layers)]
     encoded = _encoded(model, inputs) if isinstance(model, EncoderDecoder) else None
     by_head = part == "attention.mixed"
     number = values[0].shape[2] if by_head else values[0].shape[1]
@@ -97,7 +103,7 @@ def _cells(
         where = places.reshape(count, *(1,) * (value.ndim - 1)) == across
         probe = Probe(Plan((), ((f"layers.{part}", "set"),)), [Change(where, value)])
         hidden = stack.run_from(repeated(x), layer, **shared, first=lambda block: attach(block, probe, "layers"))
-    return of_hidden(metric, model, hidden)
+    return of_hidden(metric, model, hidden, shared["segments"])
 
 
 def _encoded(model: EncoderDecoder, inputs: Inputs) -> Array:
@@ -115,14 +121,18 @@ def attribution_patch(
 ) -> NamedArray:
     """The grid to first order, from one gradient: sum over features of (value there - value here) * d metric / d value.
 
-    What is returned estimates `patch_grid` less the metric without a patch: [L T], or [L N] for "attention.mixed".
+    What is returned estimates `patch_grid` less the metric without a patch: [L T], or [L N] for "attention.mixed". It takes
+    and refuses what `patch_grid` does.
     """
+    if part not in PARTS:
+        raise SiteError(f"a grid of {part!r} is unknown; use one of {', '.join(PARTS)}")
+    _check_one(inputs)
     side = "decoder." if isinstance(model, EncoderDecoder) else ""
     _, here, slopes = gradients(model, inputs, metric, [f"{side}layers.*.{part}"])
     rows = []
     for layer in range(len(here)):
         site = f"{side}layers.{layer}.{part}"
-        effect = (np.asarray(source[site]) - np.asarray(here[site])) * np.asarray(slopes[site])
+        effect = (np.asarray(_value(source, site, here, site)) - np.asarray(here[site])) * np.asarray(slopes[site])
         rows.append(effect.sum(axis=(0, 1, 3)) if part == "attention.mixed" else effect.sum(axis=(0, 2)))
     return NamedArray(np.stack(rows), ("layer", "head" if part == "attention.mixed" else "position"))
 
@@ -145,11 +155,15 @@ def path_patch(
     Args:
         senders: heads, (layer, head) each.
         receivers: sites, as `layers.5.attention.queries`, or a last one as `layers.11.residual`.
+
+    Several texts are patched each with its own of `other`, which has as many, of the same lengths; SiteError otherwise.
     """
     heads, out = "layers.*.attention.mixed", tuple(receivers)
     _, here = capture(model, inputs, Plan((heads,)))
     _, there = capture(model, other, Plan((heads,)))
     edits, changes = [], []
+    for site in here:
+        check_same_places(site, there, here)
     for site, value in here.items():
         layer = int(site.split(".")[1])
         chosen = np.isin(np.arange(value.shape[2]), [head for number, head in senders if number == layer])
@@ -160,12 +174,23 @@ def path_patch(
     return np.asarray(measure(model, inputs, metric, [(site, "set") for site in heard], again), np.float32)
 
 
-def _value(source: Mapping[str, np.ndarray | Array], site: str, length: int) -> Array:
+def _check_one(inputs: Inputs) -> None:
+    """SiteError unless the inputs are one text."""
+    if inputs.tokens is None:
+        raise SiteError("a grid needs text; images are patched one site at a time, by edits and measure")
+    if len(inputs.tokens) != 1:
+        raise SiteError(f"a grid is of one text, and these are {len(inputs.tokens)}; make one for each")
+
+
+def _value(source: Mapping[str, np.ndarray | Array], site: str, here: Kept, like: str) -> Array:
+    """What a site had in the other run, which has as many tokens as `like` has here."""
     if site not in source:
         raise SiteError(
             f"the other run did not keep {site}; inspect it with keep=[{site!r}] or a pattern that meets it"
         )
-    value = jnp.asarray(source[site])
+    value, length = jnp.asarray(source[site]), here[like].shape[1]
+    if value.shape[0] != 1:
+        raise SiteError(f"the other run is of {value.shape[0]} texts and a grid of one; pass one, as .of(0).raw")
     if value.shape[1] != length:
         raise SiteError(
             f"the other run has {value.shape[1]} tokens and this one {length}; a grid needs texts of equal length"

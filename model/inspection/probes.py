@@ -69,6 +69,12 @@ def linear_probe(
     """
     if not 0 < held_out < 1:
         raise ValueError(f"held_out={held_out} must lie between 0 and 1")
+    sizes = [len(one) for one in (activations, labels, words, *(() if groups is None else (groups,)))]
+    if np.ndim(activations) != 2 or len(set(sizes)) > 1:
+        raise ValueError(
+            f"activations of shape {np.shape(activations)} beside {sizes[1]} labels and {sizes[2]} words; give one vector, label "
+            "and word an example, those of padding left out, as values[real]"
+        )
     draw = np.random.default_rng(seed)
     kinds, coded = np.unique(np.asarray(labels), return_inverse=True)
     test = _held_out(np.arange(len(labels)) if groups is None else np.asarray(groups), held_out, draw)

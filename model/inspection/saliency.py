@@ -44,7 +44,7 @@ def integrated_gradients(
     total = jnp.zeros_like(x)
     for number in range(steps):
         point = start + (number + 0.5) / steps * (x - start)
-        _, _, slopes = gradients(model, inputs, metric, [site], {site: Change(jnp.ones((), bool), point)})
+        _, _, slopes = gradients(model, inputs, metric, [site], [(site, "set")], [Change(jnp.ones((), bool), point)])
         total = total + slopes[site]
     return np.asarray(((x - start) * total / steps).sum(-1), np.float32)
 
@@ -62,6 +62,8 @@ def head_importance(
     rows: list[Any] = []
     for layer in range(len(here)):
         site = f"{prefix}layers.{layer}.attention.mixed"
-        rows.append(np.abs(np.asarray((here[site] * slopes[site]).sum((1, 3)))).mean(0))
+        rows.append(
+            np.abs(np.asarray((here[site] * slopes[site]).sum((1, 3)))).mean(0)
+        )  # slopes of padding are nothing
     found = np.stack(rows).astype(np.float32)
     return found / np.linalg.norm(found, axis=1, keepdims=True) if per_layer_norm else found

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import Bool, Float, Num
 
+from model.inspection.kept import real_places
 from model.inspection.named import NamedArray
 
 LEAST = 4  # the debiased estimate divides by n - 3
@@ -44,13 +45,14 @@ def cka_matrix(
     """CKA of every site of one capture with every site of another, [first second]; of one with itself where it is alone.
 
     Args:
-        first: activations by name, [... D] each, all of the same tokens; the widths may differ.
+        first: activations by name, [... D] each, all of the same tokens; the widths may differ. A `Seen` knows its padding, which
+            never counts.
         second: the same tokens seen by another layer, run or checkpoint.
         keep: which of the [...] tokens count; leave padding out.
         debiased: see above; with a few hundred tokens it matters.
     """
-    left = {name: _centred(_flat(name, values, keep)) for name, values in first.items()}
-    right = left if second is None else {name: _centred(_flat(name, values, keep)) for name, values in second.items()}
+    left = _centred_tokens(first, keep)
+    right = left if second is None else _centred_tokens(second, keep)
     counts = {len(values) for values in (*left.values(), *right.values())}
     if len(counts) > 1:
         raise ValueError(f"activations of {sorted(counts)} tokens; CKA compares activations of the same tokens")
@@ -94,6 +96,14 @@ def _ratio(both: float, first: float, second: float) -> float:
 def _centred(x: np.ndarray) -> np.ndarray:
     x = np.asarray(x, np.float64)
     return x - x.mean(0, keepdims=True)
+
+
+def _centred_tokens(activations: Mapping[str, np.ndarray], keep: np.ndarray | None) -> dict[str, np.ndarray]:
+    """The tokens that count, as rows, by name; all that are no padding where `keep` does not say."""
+    if keep is not None:
+        return {name: _centred(_flat(name, values, keep)) for name, values in activations.items()}
+    known = getattr(activations, "raw", activations)  # a Seen as what it kept
+    return {name: _centred(_flat(name, values, real_places(known, name))) for name, values in known.items()}
 
 
 def _flat(name: str, values: np.ndarray, keep: np.ndarray | None) -> np.ndarray:

@@ -120,33 +120,41 @@ class AttentionView:
             fresh.unlink(missing_ok=True)
         return path
 
-    def figure(self, layer: int | None = None, head: int | None = None, *, text: int = 0, **options: Any) -> "Figure":
+    def figure(
+        self, layer: int | None = None, head: int | None = None, *, text: int | None = None, **options: Any
+    ) -> "Figure":
         """A matplotlib figure for a paper: one head with its words, all heads of a layer, or layers by heads.
 
-        `layer` and `head` are numbers in the model, `text` counts the maps given; `options` go to `figures.draw`. Save it with
-        `.savefig("maps.pdf")`: text and cells are vectors. Needs the extra `notebooks`.
+        `layer` and `head` are numbers in the model; of several maps `text` says which, in the order given; `options` go to
+        `figures.draw`. Save it with `.savefig("maps.pdf")`: text and cells are vectors. Needs the extra `notebooks`.
         """
         try:
             from model.inspection import figures
         except ImportError as error:
             raise ViewError("pictures need matplotlib; pip install 'loupe-transformers[notebooks]'") from error
-        if not 0 <= text < len(self.maps):
-            raise ViewError(f"there is no text {text} here; there are 0 to {len(self.maps) - 1}")
         layers, heads = (None if number is None else [number] for number in (layer, head))
-        return figures.draw(self.maps[text].part(layers, heads), **options)
+        return figures.draw(self._one(text).part(layers, heads), **options)
 
-    def to_bertviz(self, wrap: Callable[[np.ndarray], Any] = np.asarray, *, text: int = 0) -> dict[str, Any]:
+    def to_bertviz(self, wrap: Callable[[np.ndarray], Any] = np.asarray, *, text: int | None = None) -> dict[str, Any]:
         """The arguments of bertviz's views: a [1 N T S] array for each layer, and the words.
 
             head_view(**view.to_bertviz(torch.tensor))
 
         bertviz wants torch tensors, which `wrap` makes; without it the arrays are NumPy's.
         """
-        maps = self.maps[text]
+        maps = self._one(text)
         weights = [wrap(layer[None]) for layer in maps.weights]
         if maps.kind == "cross":
             return {"cross_attention": weights, "encoder_tokens": list(maps.keys), "decoder_tokens": list(maps.queries)}
         return {"attention": weights, "tokens": list(maps.queries)}
+
+    def _one(self, text: int | None) -> AttentionMaps:
+        """The maps of one text, which must be said where there are several."""
+        if text is None and len(self.maps) > 1:
+            raise ViewError(f"a picture is of one text, and there are {len(self.maps)}; say which, as text=0")
+        if not 0 <= (number := text or 0) < len(self.maps):
+            raise ViewError(f"there is no text {text} here; there are 0 to {len(self.maps) - 1}")
+        return self.maps[number]
 
 
 def fragment(maps: Sequence[AttentionMaps], title: str = "") -> str:

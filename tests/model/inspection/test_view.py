@@ -170,14 +170,17 @@ def test_pictures_for_papers(tmp_path):
     pytest.importorskip("matplotlib", reason="pictures need the extra notebooks")
     view = AttentionView(some_maps(title="three layers"), some_maps(shape=(3, 4, 5, 5)))
     for number, figure in enumerate(
-        (view.figure(1, 2), view.figure(1), view.figure(), view.figure(0, 0, text=1, root=False))
+        (view.figure(1, 2, text=0), view.figure(1, text=0), view.figure(text=1), view.figure(0, 0, text=1, root=False))
     ):
         figure.savefig(tmp_path / f"{number}.pdf")
         assert (tmp_path / f"{number}.pdf").read_bytes().startswith(b"%PDF")
-    words = [label.get_text() for label in view.figure(1, 2).axes[0].get_yticklabels()]
+    words = [label.get_text() for label in view.figure(1, 2, text=0).axes[0].get_yticklabels()]
     assert words == ["[CLS]", "the", "·cat", "·sat", "##ting", "<b>", "∅", "↵", "[SEP]"]
-    mesh = view.figure(1, 2).axes[0].collections[0]
+    mesh = view.figure(1, 2, text=0).axes[0].collections[0]
     np.testing.assert_allclose(np.asarray(mesh.get_array()), some_maps().weights[1, 2])
     for wrong in ({"layer": 3}, {"head": 4}, {"text": 2}):
         with pytest.raises(ValueError, match=r"there is no (layer|head|text) \d here; there are 0"):
-            view.figure(**wrong)
+            view.figure(**{"text": 0} | wrong)
+    for ask in (view.figure, view.to_bertviz):
+        with pytest.raises(ViewError, match="of one text, and there are 2; say which, as text=0"):
+            ask()
