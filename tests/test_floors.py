@@ -32,6 +32,7 @@ DOORS = {
     "rich": ("train/console.py", "train/usage.py", "train/cli.py"),
     "treescope": ("model/inspection/named.py",),
     "scipy": ("model/inspection/flow.py",),
+    "jinja2": ("model/inspection/markup.py",),
     "sklearn": ("model/inspection/probes.py", "train/task_metrics.py"),
     "seqeval": ("train/tag_metrics.py",),
     "sacrebleu": ("train/text_metrics.py", "train/metric_tokens.py"),

@@ -7,9 +7,13 @@ JSON for the cursor of the page's script (train/page.py).
 
 import json
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
+
+from markupsafe import Markup
+
+from train.page import fill
 
 BINS = 320  # a longer curve is drawn as a band from the least to the greatest value of each bin, and a smooth line
 SMOOTHING = 40  # the smooth line is a mean over a fortieth of the curve on either side
@@ -72,12 +76,12 @@ class Scale:
         return (value - self.low) / (self.high - self.low)
 
 
-def draw(chart: Chart) -> str:
+def draw(chart: Chart) -> Markup:
     """The figure of a chart, or nothing when there is not a single point to draw."""
     series = [(curve, binned(curve.finite())) for curve in chart.series]
     series = [(curve, bins) for curve, bins in series if bins]
     if not series:
-        return ""
+        return Markup("")
     lines = [
         (curve, bins, smooth(bins) if curve.kind == "line" else [(x, mean) for x, mean, _, _ in bins])
         for curve, bins in series
@@ -87,34 +91,21 @@ def draw(chart: Chart) -> str:
     across = Scale(first, last if last > first else first + 1)
     up, above = vertical(chart, lines)
 
-    drawing = [f'<path class="grid" d="M0 {at(1 - up.at(tick))}H{SIZE}"/>' for tick in ticks(up)]
-    drawing += [f'<path class="mark" d="M{at(across.at(step))} 0V{SIZE}"/>' for step, _ in chart.marks]
-    drawing += [f'<path class="level" d="M0 {at(1 - up.at(value))}H{SIZE}"/>' for _, value in chart.levels]
+    shapes = [("grid", f"M0 {at(1 - up.at(tick))}H{SIZE}") for tick in ticks(up)]
+    shapes += [("mark", f"M{at(across.at(step))} 0V{SIZE}") for step, _ in chart.marks]
+    shapes += [("level", f"M0 {at(1 - up.at(value))}H{SIZE}") for _, value in chart.levels]
     for curve, bins, line in lines:
-        drawing += strokes(curve, bins, line, across, up)
-
-    labels = [
-        f'<span class="tick y" style="bottom:{percent(up.at(tick))}">{escape(rounded(tick, ticks(up), chart))}</span>'
-        for tick in ticks(up)
+        shapes += strokes(curve, bins, line, across, up)
+    marks = [("y", "bottom", percent(up.at(tick)), rounded(tick, ticks(up), chart)) for tick in ticks(up)]
+    marks += [
+        ("x", "left", percent(across.at(tick)), f"{tick:,.0f}") for tick in ticks(across, 5) if tick == round(tick)
     ]
-    labels += [
-        f'<span class="tick x" style="left:{percent(across.at(tick))}">{tick:,.0f}</span>'
-        for tick in ticks(across, 5)
-        if tick == round(tick)
-    ]
-    labels += [
-        f'<span class="level" style="bottom:{percent(up.at(value))}">{escape(label)} '
-        f"<b>{escape(written(value, chart))}</b></span>"
-        for label, value in chart.levels
-    ]
-    keys = "".join(
-        f'<li class="tone{curve.tone} {curve.kind}"><i></i>{escape(curve.label)} '
-        f"<b>{escape(written(line[-1][1], chart))}</b></li>"
+    levels = [(percent(up.at(value)), label, written(value, chart)) for label, value in chart.levels]
+    keys = [
+        {"tone": curve.tone, "kind": curve.kind, "label": curve.label, "value": written(line[-1][1], chart)}
         for curve, _, line in lines
-    )
-    notes = [chart.note] if chart.note else []
-    if above:
-        notes.append(above)
+    ]
+    notes = [note for note in (chart.note, above) if note]
     data = {
         "x": [across.low, across.high],
         "y": [up.low, up.high, up.log],
@@ -126,13 +117,21 @@ def draw(chart: Chart) -> str:
             for curve, _, line in lines
         ],
     }
-    return (
-        f'<figure class="chart{" wide" if chart.wide else ""}" id="{chart.ident}">'
-        f'<figcaption><h3>{escape(chart.title)}</h3><ul class="key">{keys}</ul></figcaption>'
-        f'<div class="plot" role="img" tabindex="0" aria-label="{escape(spoken(chart, lines), quote=True)}" '
-        f"data-curves='{escape(json.dumps(data, separators=(',', ':')), quote=True)}'>"
-        f'<svg viewBox="0 0 {SIZE} {SIZE}" preserveAspectRatio="none" aria-hidden="true">{"".join(drawing)}</svg>'
-        f"{''.join(labels)}</div>" + (f'<p class="note">{escape(". ".join(notes))}.</p>' if notes else "") + "</figure>"
+    curves = json.dumps(data, separators=(",", ":"))
+    note = f"{'. '.join(notes)}." if notes else ""
+    return fill(
+        "charts",
+        "figure",
+        re.sub(r"[^\w-]+", "-", chart.ident),
+        chart.wide,
+        chart.title,
+        keys,
+        spoken(chart, lines),
+        curves,
+        shapes,
+        marks,
+        levels,
+        note,
     )
 
 
@@ -220,8 +219,8 @@ def rounded(tick: float, others: Sequence[float], chart: Chart) -> str:
     return f"{share * tick:,.{digits}f}{chart.unit if share == 100 else ''}"
 
 
-def strokes(curve: Series, bins: Sequence, line: Sequence[Point], across: Scale, up: Scale) -> list[str]:
-    """The SVG elements of one curve: its noise, pale, below its line."""
+def strokes(curve: Series, bins: Sequence, line: Sequence[Point], across: Scale, up: Scale) -> list[tuple[str, str]]:
+    """The paths of one curve, each with its class: its noise, pale, below its line."""
 
     def place(x: float, y: float) -> str:
         return f"{at(across.at(x))} {at(1 - up.at(y))}"
@@ -229,16 +228,16 @@ def strokes(curve: Series, bins: Sequence, line: Sequence[Point], across: Scale,
     tone = f"tone{curve.tone}"
     if curve.kind == "dots":
         dots = "".join(f"M{place(x, y)}h0" for x, y in line)
-        return [f'<path class="{tone} thin" d="{path(line, place)}"/>', f'<path class="{tone} dot" d="{dots}"/>']
+        return [(f"{tone} thin", path(line, place)), (f"{tone} dot", dots)]
     if len(line) == 1:
-        return [f'<path class="{tone} dot" d="M{place(*line[0])}h0"/>']
+        return [(f"{tone} dot", f"M{place(*line[0])}h0")]
     found = []
     if curve.kind == "line" and any(low < high for *_, low, high in bins):
         rim = [(x, high) for x, _, _, high in bins] + [(x, low) for x, _, low, _ in reversed(bins)]
-        found.append(f'<path class="{tone} band" d="{path(rim, place)}Z"/>')
+        found.append((f"{tone} band", f"{path(rim, place)}Z"))
     elif curve.kind == "line":
-        found.append(f'<path class="{tone} noise" d="{path([(x, mean) for x, mean, _, _ in bins], place)}"/>')
-    return [*found, f'<path class="{tone} curve" d="{path(line, place)}"/>']
+        found.append((f"{tone} noise", path([(x, mean) for x, mean, _, _ in bins], place)))
+    return [*found, (f"{tone} curve", path(line, place))]
 
 
 def path(points: Sequence[Point], place) -> str:

@@ -6,17 +6,19 @@ square has its words, and the commonest mistakes are written out beneath.
 """
 
 from collections.abc import Sequence
-from html import escape
 
 import numpy as np
 from jaxtyping import Int
+from markupsafe import Markup
+
+from train.page import fill
 
 MOST_NUMBERS, MOST_NAMES = 16, 40  # classes with counts in the squares, and with names beside them
 STRONGEST = 0.5  # of a tint: the text on it keeps its contrast, light and dark
 LONGEST = 18  # letters of a name
 
 
-def draw_confusion(ident: str, counts: Int[np.ndarray, "C C"], labels: Sequence[str]) -> str:
+def draw_confusion(ident: str, counts: Int[np.ndarray, "C C"], labels: Sequence[str]) -> Markup:
     """The figure of a matrix of counts [right, said]."""
     classes = len(labels)
     size = 76 if classes <= 4 else 46 if classes <= MOST_NUMBERS else 20 if classes <= MOST_NAMES else 8
@@ -28,48 +30,54 @@ def draw_confusion(ident: str, counts: Int[np.ndarray, "C C"], labels: Sequence[
     right = 0.72 * side if tilted else 8
     width, height = side + classes * size + right, top + classes * size + 8
     totals = np.maximum(counts.sum(axis=1), 1)
-    whole = f'x="{side:.0f}" y="{top:.0f}" width="{classes * size}" height="{classes * size}"'
-    squares = [f'<rect class="empty" {whole}/>']
+    whole = {"x": f"{side:.0f}", "y": f"{top:.0f}", "size": classes * size}
+    squares = []
     for row in range(classes):
         for column in range(classes):
             if classes > MOST_NUMBERS and not counts[row, column]:
                 continue  # of hundreds of classes nearly all squares are empty
             count, share = int(counts[row, column]), counts[row, column] / totals[row]
             x, y = side + column * size, top + row * size
-            kind = "right" if row == column else "wrong"
             told = f"{labels[row]} taken for {labels[column]}" if row != column else f"{labels[row]} found"
             squares.append(
-                f"<g><title>{escape(told)}: {count:,}, {share:.0%} of {int(counts[row].sum()):,}</title>"
-                f'<rect class="{kind}" x="{x:.0f}" y="{y:.0f}" width="{size - 1}" height="{size - 1}" '
-                f'fill-opacity="{STRONGEST * share**0.5:.3f}"/>'
-                + (
-                    f'<text x="{x + size / 2 - 0.5:.1f}" y="{y + size / 2 + 4:.1f}" text-anchor="middle">{brief(count)}</text>'
-                    if classes <= MOST_NUMBERS
-                    else ""
-                )
-                + "</g>"
+                {
+                    "told": f"{told}: {count:,}, {share:.0%} of {int(counts[row].sum()):,}",
+                    "kind": "right" if row == column else "wrong",
+                    "x": f"{x:.0f}",
+                    "y": f"{y:.0f}",
+                    "size": size - 1,
+                    "opacity": f"{STRONGEST * share**0.5:.3f}",
+                    "middle": f"{x + size / 2 - 0.5:.1f}",
+                    "base": f"{y + size / 2 + 4:.1f}",
+                    "count": brief(count) if classes <= MOST_NUMBERS else "",
+                }
             )
     beside = []
-    if named:
-        for at, name in enumerate(names):
-            middle = at * size + size / 2
-            beside.append(
-                f'<text x="{side - 8:.0f}" y="{top + middle + 4:.1f}" text-anchor="end">{escape(name)}</text>'
-            )
-            x, y = side + middle, top - 8
-            turn = f' transform="rotate(-42 {x:.1f} {y:.1f})"' if tilted else ""
-            anchor = "start" if tilted else "middle"
-            beside.append(f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{turn}>{escape(name)}</text>')
-    axes = (
-        f'<text class="axis" x="{side if named else side + 48:.0f}" y="12">said &#8594;</text>'
-        f'<text class="axis" x="0" y="{top - 8:.0f}">right &#8595;</text>'
+    for at, name in enumerate(names if named else ()):
+        middle = at * size + size / 2
+        beside.append(written(name, side - 8, top + middle + 4, "end", places=0))
+        x, y = side + middle, top - 8
+        beside.append(written(name, x, y, "start" if tilted else "middle", tilted=tilted))
+    axes = {"said": f"{side if named else side + 48:.0f}", "right": f"{top - 8:.0f}"}
+    size_of = (f"{width:.0f}", f"{height:.0f}")
+    return fill(
+        "tasks",
+        "confusion",
+        ident,
+        *size_of,
+        spoken(counts, labels),
+        whole,
+        squares,
+        beside,
+        axes,
+        mistakes(counts, labels),
     )
-    return (
-        f'<figure class="chart confusion" id="{ident}"><figcaption><h3>Confusion matrix</h3></figcaption>'
-        f'<div class="wide-picture" tabindex="0"><svg viewBox="0 0 {width:.0f} {height:.0f}" '
-        f'style="width:{width:.0f}px" role="img" aria-label="{escape(spoken(counts, labels), quote=True)}">'
-        f"{''.join(squares)}{''.join(beside)}{axes}</svg></div>{mistakes(counts, labels)}</figure>"
-    )
+
+
+def written(text: str, x: float, y: float, anchor: str, *, places: int = 1, tilted: bool = False) -> dict[str, str]:
+    """A name beside the squares."""
+    turn = f"rotate(-42 {x:.1f} {y:.1f})" if tilted else ""
+    return {"text": text, "x": f"{x:.{places}f}", "y": f"{y:.1f}", "anchor": anchor, "turn": turn}
 
 
 def commonest(counts: Int[np.ndarray, "C C"], most: int = 5) -> list[tuple[int, int, int]]:
@@ -86,9 +94,8 @@ def mistakes(counts: Int[np.ndarray, "C C"], labels: Sequence[str]) -> str:
     """The commonest mistakes in words."""
     found = commonest(counts)
     if not found:
-        return '<p class="note">Not one mistake.</p>'
-    told = "; ".join(f"{escape(labels[r])} taken for {escape(labels[c])}, {count:,}" for r, c, count in found)
-    return f'<p class="note">Most often: {told}.</p>'
+        return "Not one mistake."
+    return "Most often: " + "; ".join(f"{labels[r]} taken for {labels[c]}, {count:,}" for r, c, count in found) + "."
 
 
 def spoken(counts: Int[np.ndarray, "C C"], labels: Sequence[str]) -> str:

@@ -26,6 +26,7 @@ from data.foreign import decode_json
 
 METRICS_FILE = "metrics.jsonl"
 WRITE_OUT_SECONDS = 1.0  # lines wait in memory at most so long: `tail -f` stays alive, a step costs no system call
+LONGEST_LINE = 16 << 20  # bytes; what is longer is none of ours
 TIMING_FIELDS = frozenset({"time", "seconds", "mfu"})
 TIMING_SUFFIXES = ("_seconds", "_per_second")
 HOUSEKEEPING_EVENTS = frozenset({"resume", "checkpoint", "stop"})
@@ -145,8 +146,8 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
     if not path.exists():
         return
     with open(path, "rb") as file:
-        for raw in file:
-            line = parse(raw)
+        while raw := file.readline(LONGEST_LINE):
+            line = parse(raw)  # what is cut off here is no whole line, and neither is its rest, but for its end
             if line is not None:
                 yield line
 

@@ -1,19 +1,13 @@
 """The mistakes of a fine-tuned classifier of which it was surest, for a notebook: text, tinted by what spoke for the answer."""
 
 from dataclasses import dataclass
-from html import escape
 
+from markupsafe import Markup
+
+from train.page import FOLDER, asset, fill
 from train.predictions import Predictions, surest_mistakes
 from train.report_tasks import cut, tinted
 from train.run import Run, RunError
-
-STYLE = """<style>
-.loupe-mistakes article { border-left: 3px solid #b9b4a9; padding-left: .8em; margin: 0 0 1.1em; max-width: 46em }
-.loupe-mistakes .for { background: rgb(40 121 184 / calc(var(--share) * 55%)); border-radius: 2px }
-.loupe-mistakes .against { border-bottom: 3px solid rgb(184 69 42 / calc(var(--share) * 90%)) }
-.loupe-mistakes .verdict { color: GrayText; margin: 0 }
-.loupe-mistakes p { margin: 0 }
-</style>"""
 
 
 @dataclass(frozen=True)
@@ -66,11 +60,10 @@ class Mistakes:
         shown = (" | ".join(map(cut, self.found.texts[number])) for number in self.numbers)
         return "\n".join(f"{self.verdict(place)}: {text}" for place, text in enumerate(shown)) or "no mistakes"
 
-    def _repr_html_(self) -> str:
+    def _repr_html_(self) -> Markup:
         cards = []
         for place, number in enumerate(self.numbers):
             attributed = self.found.attributions.get(number)
-            plain = " &#8214; ".join(escape(cut(text)) for text in self.found.texts[number])
-            text = plain if attributed is None else tinted(attributed)
-            cards.append(f'<article><p class="verdict">{escape(self.verdict(place))}</p><p>{text}</p></article>')
-        return f'{STYLE}<div class="loupe-mistakes">{"".join(cards) or "<p>No mistakes.</p>"}</div>'
+            plain = fill("tasks", "apart", [cut(text) for text in self.found.texts[number]])
+            cards.append((self.verdict(place), plain if attributed is None else tinted(attributed)))
+        return fill("tasks", "mistakes", asset(FOLDER / "mistakes.css"), cards)

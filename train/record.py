@@ -10,9 +10,12 @@ from typing import Any, Self
 
 from data.errors import DataError
 from data.foreign import read_json
-from train.lines import read_metrics
+from train.lines import METRICS_FILE, read_lines
 
 Line = dict[str, Any]
+MOST_STEPS, MOST_OTHERS = 50_000, 10_000  # lines that are held; of more, every second, fourth, ... one
+SUMMED = ("tokens", "seconds")
+LAST_STEP = 1 << 53  # no run is so long
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,8 @@ class Record:
         config, base: the resolved experiment, and the same as it was declared.
         environment, data: what ran, and on what.
         scores, samples: the closing evaluation, and words that the model filled in.
-        lines: of metrics.jsonl, in order.
+        lines: of metrics.jsonl, in order; of a very long run some, evenly spread.
+        sums, largest: of SUMMED over the training steps, all lines counted.
     """
 
     folder: Path
@@ -39,6 +43,8 @@ class Record:
     scores: dict[str, Any]
     samples: list[Any]
     lines: list[Line]
+    sums: dict[str, float]
+    largest: dict[str, float]
 
     @classmethod
     def read(cls, folder: str | Path) -> Self:
@@ -55,7 +61,7 @@ class Record:
             data=load(folder / "data.json", dict),
             scores=load(folder / "scores.json", dict),
             samples=load(folder / "samples.json", list),
-            lines=read_metrics(folder),
+            **metrics(folder / METRICS_FILE),
         )
 
     @cached_property
@@ -112,6 +118,48 @@ class Record:
     def values(self, name: str) -> list[float]:
         """The finite values of a field over the training steps."""
         return [value for _, value in self.curve(name) if value is not None]
+
+
+class Thinned:
+    """The first of many, and every n-th after it: n doubles whenever more than `most` are held."""
+
+    def __init__(self, most: int):
+        self.most, self.every, self.seen = most, 1, 0
+        self.held: list[tuple[int, Line]] = []
+        self.last: tuple[int, Line] | None = None
+
+    def add(self, place: int, line: Line) -> None:
+        """Take the line at a place of the file."""
+        self.last = place, line
+        if self.seen % self.every == 0:
+            self.held.append(self.last)
+        self.seen += 1
+        if len(self.held) > self.most:
+            self.held, self.every = self.held[::2], 2 * self.every
+
+    def lines(self) -> dict[int, Line]:
+        """Those that are held, by their place, the last among them."""
+        return dict([*self.held, *([self.last] if self.last else [])])
+
+
+def metrics(path: Path) -> dict[str, Any]:
+    """`lines`, `sums` and `largest` of a Record, in one pass and bounded memory; lines of no sense are left out."""
+    steps, others, done = Thinned(MOST_STEPS), Thinned(MOST_OTHERS), Thinned(1)
+    sums: dict[str, float] = {}
+    largest: dict[str, float] = {}
+    for place, line in enumerate(read_lines(path)):
+        if not 0 <= line["step"] < LAST_STEP:
+            continue
+        if "event" in line or "loss" not in line:
+            (done if line.get("event") == "done" else others).add(place, line)
+            continue
+        steps.add(place, line)
+        for name in SUMMED:
+            if (known := number(line.get(name))) is not None and abs(known) < LAST_STEP:
+                sums[name] = sums.get(name, 0.0) + known
+                largest[name] = max(largest.get(name, known), known)
+    kept = steps.lines() | others.lines() | done.lines()
+    return {"lines": [kept[place] for place in sorted(kept)], "sums": sums, "largest": largest}
 
 
 def load(path: Path, kind: type) -> Any:

@@ -9,21 +9,25 @@ training. No network, no script needed to read it, and unique ids, so that two r
 
 import time
 from collections.abc import Callable
-from html import escape
 from pathlib import Path
 from statistics import median
+from typing import TypeVar
 
+from markupsafe import Markup
+
+from model.inspection.markup import joined
 from train import report_sections as sections
 from train import report_tasks
 from train.charts import Chart, Series, draw
 from train.lines import replace_text
-from train.page import page
+from train.page import fill, page
 from train.progress import duration
 from train.record import Record, flatten
 from train.report_attention import attention
 from train.report_attention import lead as attention_lead
 from train.report_words import words_of
 
+S = TypeVar("S", bound=str)
 REPORT_FILE = "report.html"
 MADE_OF = ("metrics.jsonl", "scores.json", "samples.json", "predictions.json")  # what changes as a run goes on
 FINISHED = '<span class="pill done">finished</span>'
@@ -61,7 +65,7 @@ class LiveReport:
 def render(record: Record) -> str:
     """The page of a run as HTML."""
     parts = [
-        ("result", "Result", result_lead(record), sections.result),
+        ("result", "Result", attempt(result_lead, record), sections.result),
         ("curves", "Curves", "Pale: each step. Dark: smoothed. Move over a curve to read it.", curves),
         (
             "evaluations",
@@ -78,32 +82,27 @@ def render(record: Record) -> str:
         ("classes", "Classes", attempt(report_tasks.classes_lead, record), report_tasks.classes),
         ("errors", "Mistakes", attempt(report_tasks.errors_lead, record), report_tasks.errors),
         ("attention", "Attention", attempt(attention_lead, record), attention),
-        ("configuration", "Configuration", configuration_lead(record), sections.settings),
+        ("configuration", "Configuration", attempt(configuration_lead, record), sections.settings),
         ("environment", "Environment", "What ran, and the command that ran it.", sections.environment),
         ("events", "Events", "", sections.events),
     ]
     made = [(ident, title, lead, attempt(make, record)) for ident, title, lead, make in parts]
-    made = [(f"{record.ident}-{ident}", title, lead, content) for ident, title, lead, content in made if content]
-    links = "".join(f'<a href="#{ident}">{title}</a>' for ident, title, _, _ in made)
-    body = attempt(tiles, record) + "".join(
-        f'<section id="{ident}" aria-labelledby="{ident}-title"><h2 id="{ident}-title">{title}</h2>'
-        f'<p class="lead">{escape(lead)}</p>{content}</section>'
-        for ident, title, lead, content in made
-    )
-    nav = f'<nav aria-label="Sections">{links}</nav>' if links else ""
+    made = [(f"{record.ident}-{ident}", title, content, lead) for ident, title, lead, content in made if content]
+    body = joined([attempt(tiles, record), *(fill("page", "section", *part) for part in made)])
+    nav = fill("page", "navigation", [part[:2] for part in made]) if made else ""
     footer = f"Written by Loupe on {time.strftime('%Y-%m-%d at %H:%M')} from the files of the run folder."
-    return page(f"{record.name}: training report", attempt(heading, record) + nav, body, footer)
+    return page(f"{record.name}: training report", joined([attempt(heading, record), nav]), body, footer)
 
 
-def attempt(make: Callable[[Record], str], record: Record) -> str:
+def attempt(make: Callable[[Record], S], record: Record) -> S | Markup:
     """A part of the page, or nothing where the record is too strange for it."""
     try:
         return make(record)
     except Exception:
-        return ""
+        return Markup("")
 
 
-def heading(record: Record) -> str:
+def heading(record: Record) -> Markup:
     """Name, state, and a sentence about what was trained on what."""
     last = record.events[-1]["event"] if record.events else ""
     state, kind = ("finished", "done") if record.is_done else ("under way", "")
@@ -118,16 +117,12 @@ def heading(record: Record) -> str:
         count = record.environment.get("device_count") or 1
         named = str(device).upper() if str(device) == "cpu" else str(device)
         words.append(f"on {count} {named} device{'s' if count != 1 else ''}")
-    if spent := sum(record.values("seconds")):
+    if spent := record.sums.get("seconds", 0.0):
         words.append(f"in {duration(spent)} of training steps")
-    return (
-        f'<p class="eyebrow">Loupe &middot; training report</p>'
-        f'<h1>{escape(record.name)}</h1><p class="lede">{escape(", ".join(words))}. '
-        f'<span class="pill {kind}">{state}</span></p>'
-    )
+    return fill("sections", "heading", record.name, ", ".join(words), kind, state)
 
 
-def tiles(record: Record) -> str:
+def tiles(record: Record) -> Markup:
     """The headline row."""
     found = []
     loss, entropy, gain = record.score("valid_loss"), record.fact("unigram_entropy"), record.score("context_gain")
@@ -136,40 +131,33 @@ def tiles(record: Record) -> str:
         if entropy is not None:
             side = "under" if loss <= entropy else "over"
             under = f"{abs(entropy - loss):.3f} {side} the unigram entropy, {entropy:.3f}"
-        found.append(tile("Held-out loss (nats)", f"{loss:.3f}", under, first=True))
+        found.append(("Held-out loss (nats)", f"{loss:.3f}", under))
     if gain is not None:
-        found.append(tile("Context gain (nats)", f"{gain:+.3f}", "what the order of the words is worth"))
+        found.append(("Context gain (nats)", f"{gain:+.3f}", "what the order of the words is worth"))
     if (perplexity := record.score("perplexity")) is not None:
         bits = record.score("bits_per_byte")
-        found.append(tile("Perplexity", f"{perplexity:,.2f}", "" if bits is None else f"{bits:.3f} bits per byte"))
+        found.append(("Perplexity", f"{perplexity:,.2f}", "" if bits is None else f"{bits:.3f} bits per byte"))
     if speeds := record.values("tokens_per_second"):
-        under = f"{duration(sum(record.values('seconds')))} in steps" if record.values("seconds") else ""
-        found.append(tile("Tokens a second", f"{median(speeds):,.0f}", under))
+        under = f"{duration(record.sums.get('seconds', 0.0))} in steps" if record.values("seconds") else ""
+        found.append(("Tokens a second", f"{median(speeds):,.0f}", under))
     total = record.total_steps
-    tokens = sum(record.values("tokens"))
+    tokens = record.sums.get("tokens", 0.0)
     under = f"of {total:,}" if total else ""
     under += f"{', ' if under else ''}{brief(tokens)} tokens" if tokens else ""
-    found.append(tile("Steps", f"{record.last_step:,}", under))
+    found.append(("Steps", f"{record.last_step:,}", under))
     if parameters := record.fact("parameters"):
-        found.append(tile("Parameters", brief(parameters), f"{parameters:,.0f}, all trained"))
-    return f'<dl class="tiles">{"".join(found)}</dl>'
+        found.append(("Parameters", brief(parameters), f"{parameters:,.0f}, all trained"))
+    return fill("sections", "tiles", found)
 
 
-def tile(label: str, value: str, under: str, *, first: bool = False) -> str:
-    return (
-        f'<div class="tile{" first" if first else ""}"><dt>{escape(label)}</dt>'
-        f'<dd class="big">{escape(value)}</dd><dd class="under">{escape(under)}</dd></div>'
-    )
-
-
-def curves(record: Record) -> str:
+def curves(record: Record) -> Markup:
     """The loss, wide, and small multiples of everything else."""
     marks = [(line["step"], line["event"]) for line in record.events if line["event"] in ("resume", "skip")]
     entropy = record.fact("unigram_entropy")
     held_out = record.evaluations
     span = (0.0, float(max(record.last_step, 1)))
 
-    def chart(name: str, title: str, *series: Series, **options) -> str:
+    def chart(name: str, title: str, *series: Series, **options) -> Markup:
         return draw(Chart(f"{record.ident}-{name}", title, series, marks=marks[:MOST_MARKS], steps=span, **options))
 
     words = words_of(record)
@@ -219,8 +207,8 @@ def curves(record: Record) -> str:
     gains = record.curve("context_gain", held_out)
     if len(gains) > 1:
         found.append(chart("gain", "Context gain (nats)", Series("held out", gains, 2, "dots"), levels=[("none", 0.0)]))
-    drawn = "".join(found)
-    return f'<div class="charts">{drawn}</div>' if drawn else ""
+    drawn = joined(found)
+    return fill("page", "charts", drawn) if drawn else drawn
 
 
 def result_lead(record: Record) -> str:

@@ -5,10 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 
 from model.inspection.maps import AttentionMaps, Kind
+from model.inspection.markup import joined
 from model.inspection.view import fragment
 from train.charts import Chart, Series, draw
+from train.page import fill
 from train.record import Record
 from train.watching import FOLDER, sides_of
 
@@ -17,17 +20,17 @@ TITLES: dict[Kind, str] = {"encoder": "Attention", "decoder": "Attention", "cros
 FIGURES = {"entropy": "entropy (nats)", "sink_mass": "weight on the first token"}
 
 
-def attention(record: Record) -> str:
+def attention(record: Record) -> Markup:
     """Maps and curves of what was watched; nothing where nothing was."""
-    views = "".join(fragment(maps, TITLES[kind]) for kind, maps in snapshots(record.folder).items())
-    drawn = "".join(charts(record))
-    return views + (f'<div class="charts" style="margin-top: 1rem">{drawn}</div>' if drawn else "")
+    views = [fragment(maps, TITLES[kind]) for kind, maps in snapshots(record.folder).items()]
+    drawn = joined(charts(record))
+    return joined([*views, *([fill("page", "charts", drawn, " below")] if drawn else [])])
 
 
 def lead(record: Record) -> str:
     """What is shown, and what watching cost."""
     looks = [line for line in record.events if line["event"] == "heads"]
-    spent, steps = sum(line.get("watch_seconds", 0.0) for line in looks), sum(record.values("seconds"))
+    spent, steps = sum(line.get("watch_seconds", 0.0) for line in looks), record.sums.get("seconds", 0.0)
     cost = f" Watching took {spent / steps:.1%} of the time of the steps." if looks and steps else ""
     return f"One held-out row at each evaluation: move the slider to see heads form.{cost}"
 
@@ -73,16 +76,16 @@ def seen_as(kind: Kind, weights: np.ndarray) -> Kind:
     return "decoder" if kind == "encoder" and ahead.any() and not weights[..., ahead].any() else kind
 
 
-def charts(record: Record) -> list[str]:
+def charts(record: Record) -> list[Markup]:
     """One chart for each module and figure, a line for each head."""
     looks = [line for line in record.events if line["event"] == "heads"]
     modules = sorted({name for line in looks for name in line["heads"]}, key=lambda name: (len(name), name))
     drawn = []
     for figure, words in FIGURES.items():
-        for module in modules[:MOST_LAYERS]:
+        for number, module in enumerate(modules[:MOST_LAYERS]):
             series = lines(looks, module, figure)
             if series:
-                ident = f"{record.ident}-{module}-{figure}".replace(".", "-")
+                ident = f"{record.ident}-{number}-{module}-{figure}"
                 drawn.append(draw(Chart(ident, f"{module}: {words}", series, zero=True)))
     return drawn
 

@@ -3,12 +3,12 @@
 All from `predictions.json` of the run folder (train/predictions.py).
 """
 
-from html import escape
-
 import numpy as np
+from markupsafe import Markup
 
 from train.charts import Chart, Series, draw
 from train.confusion import draw_confusion
+from train.page import fill
 from train.predictions import Attributions, Predictions, surest_mistakes
 from train.record import Record
 from train.report_sections import SPECIAL, bare, glued
@@ -19,16 +19,15 @@ MOST_MISTAKES, MOST_GUESSES = 20, 5
 LONGEST_TEXT = 1_200  # letters of a text that is shown
 
 
-def classes(record: Record) -> str:
+def classes(record: Record) -> Markup:
     """Scores of each class, which class is taken for which, and whether the model is as often right as it is sure."""
     found = Predictions.read(record.folder)
     if found is None:
-        return ""
+        return Markup("")
     counts = confusion_matrix(found.predicted, found.targets, len(found.labels))
     picture = draw_confusion(f"{record.ident}-confusion", counts, found.labels)
-    beside, below = (picture, "") if len(found.labels) <= FEW_CLASSES else ("", picture)
-    stack = f'<div class="stack">{calibration(record.ident, found)}{beside}</div>'
-    return f'<div class="pair">{class_table(found)}{stack}</div>{below}'
+    beside, below = ([picture], "") if len(found.labels) <= FEW_CLASSES else ([], picture)
+    return fill("tasks", "classes", class_table(found), [calibration(record.ident, found), *beside], below)
 
 
 def classes_lead(record: Record) -> str:
@@ -40,7 +39,7 @@ def classes_lead(record: Record) -> str:
     return f"{len(found.targets):,} held-out examples, {right:,} of them right ({right / len(found.targets):.1%})."
 
 
-def class_table(found: Predictions) -> str:
+def class_table(found: Predictions) -> Markup:
     """Precision, recall, f1 and support of each class; of very many, those with the most examples."""
     report = classification_report(found.predicted, found.targets, found.labels)
     rows = (
@@ -48,33 +47,21 @@ def class_table(found: Predictions) -> str:
         if len(report) > MOST_CLASSES
         else report.items()
     )
-    body = "".join(
-        f'<tr><th scope="row">{escape(label)}</th>'
-        + "".join(f'<td class="number">{row[name]:.3f}</td>' for name in ("precision", "recall", "f1"))
-        + f'<td class="number">{row["support"]:,}</td></tr>'
+    body = [
+        (label, [*(f"{row[name]:.3f}" for name in ("precision", "recall", "f1")), f"{row['support']:,}"])
         for label, row in rows
-    )
+    ]
     there = [row for row in report.values() if row["support"]]
     weights = [row["support"] for row in there]
-    means = [("mean", [1] * len(there)), ("weighted", weights)]
-    foot = "".join(
-        f'<tr class="best"><th scope="row">{name}</th>'
-        + "".join(
-            f'<td class="number">{np.average([row[part] for row in there], weights=by):.3f}</td>'
-            for part in ("precision", "recall", "f1")
-        )
-        + f'<td class="number">{sum(weights):,}</td></tr>'
-        for name, by in means
-    )
-    head = "".join(f'<th scope="col" class="number">{name}</th>' for name in ("Precision", "Recall", "F1", "Examples"))
+    means = []
+    for name, by in (("mean", [1] * len(there)), ("weighted", weights)):
+        averages = [np.average([row[part] for row in there], weights=by) for part in ("precision", "recall", "f1")]
+        means.append((name, [*(f"{one:.3f}" for one in averages), f"{sum(weights):,}"]))
     some = f", the {MOST_CLASSES} largest of {len(report)}" if len(report) > MOST_CLASSES else ""
-    return (
-        f'<div class="scroll" tabindex="0"><table><caption>Scores of each class{some}</caption><thead><tr>'
-        f'<th scope="col">Class</th>{head}</tr></thead><tbody>{body}{foot}</tbody></table></div>'
-    )
+    return fill("tasks", "class_table", some, body, means)
 
 
-def calibration(ident: str, found: Predictions) -> str:
+def calibration(ident: str, found: Predictions) -> Markup:
     """Accuracy over confidence: a calibrated model lies on the diagonal."""
     bins = [one for one in calibration_bins(found.probabilities, found.targets) if one.count]
     error = expected_calibration_error(found.probabilities, found.targets)
@@ -99,14 +86,14 @@ def calibration(ident: str, found: Predictions) -> str:
     )
 
 
-def errors(record: Record) -> str:
+def errors(record: Record) -> Markup:
     """The mistakes of which the model was surest: text, what is right, what it said, and what spoke for it."""
     found = Predictions.read(record.folder)
     if found is None:
-        return ""
+        return Markup("")
     numbers = surest_mistakes(found.predicted, found.targets, found.probabilities, MOST_MISTAKES)
-    cards = "".join(error_card(found, number) for number in numbers)
-    return f'<div class="samples">{cards}</div>' if cards else ""
+    cards = [error_card(found, number) for number in numbers]
+    return fill("sections", "samples", cards) if cards else Markup("")
 
 
 def errors_lead(record: Record) -> str:
@@ -124,45 +111,39 @@ def errors_lead(record: Record) -> str:
     return f"{wrong:,} of {len(found.targets):,} are wrong; {shown}.{tinted}"
 
 
-def error_card(found: Predictions, number: int) -> str:
+def error_card(found: Predictions, number: int) -> Markup:
     """One mistake."""
     right, said = found.labels[found.targets[number]], found.labels[found.predicted[number]]
     chance = found.probabilities[number]
     text = (
         tinted(found.attributions[number])
         if number in found.attributions
-        else ' <span class="other">&#8214;</span> '.join(escape(cut(text)) for text in found.texts[number])
+        else fill("tasks", "apart", [cut(text) for text in found.texts[number]])
     )
     best = np.argsort(-chance, kind="stable")[:MOST_GUESSES].tolist()
     if (target := int(found.targets[number])) not in best:
         best = [*best[: MOST_GUESSES - 1], target]
-    bars = "".join(
-        f"<li{' class=right' if at == target else ''}><span>{'&check; ' if at == target else ''}{escape(found.labels[at])}</span>"
-        f'<span class="track"><i style="width:{100 * min(max(chance[at], 0.0), 1.0):.1f}%"></i></span>'
-        f"<span>{100 * chance[at]:.1f}%</span></li>"
+    bars = [
+        (at == target, found.labels[at], f"{100 * min(max(chance[at], 0.0), 1.0):.1f}", f"{100 * chance[at]:.1f}%")
         for at in best
-    )
-    return (
-        f'<article class="sample"><p>{text}</p><p class="verdict">is <b class="blank hit">{escape(right)}</b>, '
-        f'taken for <b class="blank miss">{escape(said)}</b></p><div class="guesses"><div><ol>{bars}</ol></div></div></article>'
-    )
+    ]
+    return fill("tasks", "error_card", text, right, said, bars)
 
 
-def tinted(found: Attributions) -> str:
+def tinted(found: Attributions) -> Markup:
     """Word pieces as running text: tinted by what they said for the predicted class, underlined by what they said against."""
     strongest = max((abs(score) for score in found.scores), default=0.0) or 1.0
-    words: list[str] = []
+    words: list[tuple[bool, str, str, str, str]] = []
     for at, (token, score) in enumerate(zip(found.tokens, found.scores, strict=True)):
         joined = not words or glued(token, found.tokens[:at], found.tokens)
         if SPECIAL.match(token):
             if at + 1 < len(found.tokens) and words:
-                words.append(' <span class="other">&#8214;</span>')
+                words.append((False, "", "apart", "", ""))
             continue
-        share, kind = abs(score) / strongest, "for" if score > 0 else "against"
-        style = f' style="--share:{share:.2f}"' if share >= 0.05 else ""
-        named = f' class="{kind}"{style} title="{score:+.3f}"' if style else ""
-        words.append(f"{'' if joined else ' '}<span{named}>{escape(bare(token))}</span>")
-    return "".join(words)
+        share = abs(score) / strongest
+        kind = "" if share < 0.05 else "for" if score > 0 else "against"
+        words.append((joined, bare(token), kind, f"{share:.2f}", f"{score:+.3f}"))
+    return fill("tasks", "tinted", words)
 
 
 def cut(text: str) -> str:

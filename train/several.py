@@ -13,17 +13,17 @@ import json
 import math
 import statistics
 from collections.abc import Sequence
-from html import escape
 from pathlib import Path
 from typing import Any
 
 import jax
 
+from model.inspection.markup import joined
 from train.charts import Chart, Series, draw
 from train.command import InputError
 from train.lines import replace_text
 from train.overrides import overridden
-from train.page import page
+from train.page import fill, page
 from train.progress import SCORES
 from train.run import RunFolder
 from train.session import train_run
@@ -191,30 +191,19 @@ def comparison_page(name: str, compared: dict[str, Any]) -> str:
     names = list(dict.fromkeys(score for scores in settings.values() for score in scores))
     rows = [[label, *(told(scores[n]) if n in scores else "" for n in names)] for label, scores in settings.items()]
     runs = [[run["setting"], str(run["seed"]), run["folder"]] for run in compared["runs"]]
-    charts = "".join(draw(chart_of(score, compared)) for score in names[:6])
-    body = (
-        f'<section id="settings"><h2>Settings</h2>{table(["setting", *(str(SCORES.get(n, n)) for n in names)], rows)}</section>'
-        f'<section id="seeds"><h2>By seed</h2><div class="charts">{charts}</div></section>'
-        f'<section id="runs"><h2>Runs</h2>{table(["setting", "seed", "folder"], runs)}</section>'
-    )
-    header = (
-        f'<p class="eyebrow">Several runs compared</p><h1>{escape(name)}</h1>'
-        '<p class="lede">Mean ± standard deviation over seeds.</p>'
-    )
-    return page(f"{name}: {len(settings)} settings", header, body, "Made by <code>python -m train.finetune</code>.")
+    charts = joined(draw(chart_of(score, compared, number)) for number, score in enumerate(names[:6]))
+    parts = [
+        ("settings", "Settings", fill("page", "table", ["setting", *(str(SCORES.get(n, n)) for n in names)], rows)),
+        ("seeds", "By seed", fill("page", "charts", charts)),
+        ("runs", "Runs", fill("page", "table", ["setting", "seed", "folder"], runs)),
+    ]
+    header = fill("page", "heading", "Several runs compared", name, ["Mean ± standard deviation over seeds."])
+    footer = fill("page", "code", "Made by ", "python -m train.finetune", ".")
+    body = joined(fill("page", "section", *part) for part in parts)
+    return page(f"{name}: {len(settings)} settings", header, body, footer)
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Rows of text under headings; the first column names the row."""
-    top = "".join(f"<th{'' if at == 0 else ' class=number'}>{escape(text)}</th>" for at, text in enumerate(head))
-    lines = "".join(
-        f"<tr><th>{escape(first)}</th>{''.join(f'<td class=number>{escape(cell)}</td>' for cell in others)}</tr>"
-        for first, *others in rows
-    )
-    return f'<div class="scroll"><table><thead><tr>{top}</tr></thead><tbody>{lines}</tbody></table></div>'
-
-
-def chart_of(score: str, compared: dict[str, Any]) -> Chart:
+def chart_of(score: str, compared: dict[str, Any], number: int = 0) -> Chart:
     """A score of every run, setting by setting, in a dot for each seed."""
     runs = list(enumerate(compared["runs"]))
 
@@ -222,7 +211,6 @@ def chart_of(score: str, compared: dict[str, Any]) -> Chart:
         return [(float(at), run["scores"].get(score)) for at, run in runs if run["setting"] == label]
 
     series = [
-        Series(label, points(label), tone=1 + number % 5, kind="dots")
-        for number, label in enumerate(compared["settings"])
+        Series(label, points(label), tone=1 + tone % 5, kind="dots") for tone, label in enumerate(compared["settings"])
     ]
-    return Chart(f"score-{score}", SCORES.get(score, score), series, axis="run")
+    return Chart(f"score-{number}-{score}", SCORES.get(score, score), series, axis="run")

@@ -18,7 +18,7 @@ from scipy.sparse.csgraph import maximum_flow
 
 CAPACITY = 1 << 24  # an edge of weight one; whole numbers are what the solver takes, and sums stay far below 2^31
 
-Weights = Float[np.ndarray, "*batch L N T T"]
+Weights = Float[np.ndarray, "*batch L N T S"]  # S is T
 
 
 def with_residual(weights: Weights, residual: float = 0.5) -> Float[np.ndarray, "*batch L T T"]:

@@ -1,14 +1,18 @@
 """Scores of heads as a table that can be read, in a terminal and in a notebook."""
 
-import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 
+from model.inspection.markup import pages
 from model.inspection.named import NamedArray
 from model.inspection.per_text import numbered
 
+fill = pages(Path(__file__).parent / "viewer")
 TOP = 3  # how many heads a line of the printed table names
 
 
@@ -111,35 +115,27 @@ class HeadScores:
             lines.append(f"{name:<{width}}  {_mean(values):6.2f}{apart}  {best}")
         return "\n".join(lines)
 
-    def _repr_html_(self) -> str:
+    def _repr_html_(self) -> Markup:
         """A small grid a score, layers down and heads across, stronger for more; each cell says its value on hover.
 
         Full strength is one, or the highest score where that is more, so that shares of attention compare across grids."""
-        figures = "".join(self._grid(name, values) for name, values in self.scores.items())
-        title = f"<p style='margin:0 0 6px'>{html.escape(self.title)}</p>" if self.title else ""
-        return f"{title}<div style='display:flex;flex-wrap:wrap;gap:16px'>{figures}</div>"
+        return fill("tables", "heads", self.title, [self._grid(name, values) for name, values in self.scores.items()])
 
-    def _grid(self, name: str, values: np.ndarray) -> str:
+    def _grid(self, name: str, values: np.ndarray) -> tuple[str, list[Any], str]:
+        """The heading of a score, its layers with what each cell says and how strong it is, and the best heads."""
         most = max(1.0, float(np.nanmax(values))) if not np.isnan(values).all() else 1.0
-        lines = []
+        apart = self.spread(name) if self.per_text else None
+        rows = []
         for i, layer in enumerate(self.layers):
             cells = []
             for j, head in enumerate(self.heads):
                 value = float(values[i, j])
                 strength = 0.0 if np.isnan(value) else max(value / most, 0.0)
-                says = f"layer {layer}, head {head}: {value:.3f}"
-                # Grey lines and a blue of varying strength stand on light and on dark pages.
-                style = f"background:rgba(42,120,214,{strength:.2f});border:1px solid rgba(128,128,128,.25)"
-                cells.append(f"<td title='{says}' style='{style};padding:0;width:14px;height:14px'></td>")
-            number = f"<th style='padding:0 4px 0 0;font-weight:normal;text-align:right'>{layer}</th>"
-            lines.append(f"<tr>{number}{''.join(cells)}</tr>")
+                more = "" if apart is None else f" \u00b1 {float(apart[i, j]):.3f}"
+                cells.append((f"layer {layer}, head {head}: {value:.3f}{more}", f"{strength:.2f}"))
+            rows.append((layer, cells))
         best = ", ".join(f"{layer}.{head} {value:.2f}" for layer, head, value in self.top(name, TOP))
-        heading = html.escape(name.replace("_", " "))
-        return (
-            f"<figure style='margin:0;font-size:11px;color:inherit'><figcaption><b>{heading}</b></figcaption>"
-            f"<table style='border-collapse:collapse;font:inherit;color:inherit'>{''.join(lines)}</table>"
-            f"<figcaption>{best}</figcaption></figure>"
-        )
+        return name.replace("_", " "), rows, best
 
 
 def _over_texts(values: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

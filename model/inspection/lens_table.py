@@ -1,11 +1,13 @@
 """The logit lens as something to read: what each layer would say at each place."""
 
 from dataclasses import dataclass
-from html import escape
+from pathlib import Path
 
 import numpy as np
+from markupsafe import Markup
 
 from model.inspection.lens import LogitLens
+from model.inspection.markup import pages
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,13 +37,16 @@ class LensTable:
         layers = [line(name, row) for name, row in zip(self.lens.names, self.guesses, strict=True)]
         return "\n".join([line("text", self.words), *layers[::-1], *more])
 
-    def _repr_html_(self) -> str:
-        rows = []
-        for name, guesses, chances in [*zip(self.lens.names, self.guesses, self.probabilities, strict=True)][::-1]:
-            cells = "".join(
-                f'<td title="{chance:.3f}" style="background:rgba(40,121,184,{0.75 * chance:.2f})">{escape(guess)}</td>'
-                for guess, chance in zip(guesses, chances, strict=True)
+    def _repr_html_(self) -> Markup:
+        layers = [*zip(self.lens.names, self.guesses, self.probabilities, strict=True)][::-1]
+        rows = [
+            (
+                name,
+                [
+                    (guess, f"{chance:.3f}", f"{0.75 * chance:.2f}")
+                    for guess, chance in zip(guesses, chances, strict=True)
+                ],
             )
-            rows.append(f"<tr><th>{escape(name)}</th>{cells}</tr>")
-        head = "".join(f"<th>{escape(word)}</th>" for word in self.words)
-        return f'<div style="overflow-x:auto"><table><tr><th></th>{head}</tr>{"".join(rows)}</table></div>'
+            for name, guesses, chances in layers
+        ]
+        return pages(Path(__file__).parent / "viewer")("tables", "lens", self.words, rows)

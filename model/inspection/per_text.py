@@ -1,12 +1,16 @@
 """One result for each of several texts, with their mean and spread where they have the same shape."""
 
-import html
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 
+from model.inspection.markup import pages
 from model.inspection.named import NamedArray
+
+FOLDER = Path(__file__).parent / "viewer"
 
 
 class PerText(tuple):
@@ -49,12 +53,9 @@ class PerText(tuple):
     def __repr__(self) -> str:
         return "\n\n".join(f"{text!r}\n{one!r}" for text, one in zip(self.texts, self, strict=True))
 
-    def _repr_html_(self) -> str:
-        parts = []
-        for text, one in zip(self.texts, self, strict=True):
-            shown = one._repr_html_() if hasattr(one, "_repr_html_") else f"<pre>{html.escape(repr(one))}</pre>"
-            parts.append(f"<p><b>{html.escape(text)}</b></p>{shown}")
-        return "".join(parts)
+    def _repr_html_(self) -> Markup:
+        shown = ((one._repr_html_(), False) if hasattr(one, "_repr_html_") else (repr(one), True) for one in self)
+        return pages(FOLDER)("tables", "texts", [(text, *one) for text, one in zip(self.texts, shown, strict=True)])
 
 
 def numbered(number: int, count: int) -> int:

@@ -8,18 +8,18 @@ The page is one piece without a network: the files of the folder `viewer`, and t
 """
 
 import base64
-import json
 import os
 from collections.abc import Callable, Sequence
-from html import escape
 from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import numpy as np
+from markupsafe import Markup
 
 from model.inspection.maps import AttentionMaps
+from model.inspection.markup import asset, embedded, pages, policy
 from model.inspection.packing import STEPS, TOLERANCE, choose_step, quantise, restore, streams
 
 if TYPE_CHECKING:
@@ -29,10 +29,9 @@ MOST_BYTES = 11_400_000  # of streams, about: where they would take more, coarse
 LARGEST_PAGE = 200_000_000  # bytes of streams that a browser still opens
 FRAME_HEIGHT = 760  # pixels
 SCRIPTS = ("maps.js", "words.js", "grid.js", "map.js", "lines.js", "frame.js")  # one function, in this order
-MARK = '<meta name="generator" content="Loupe attention view">'
-POLICY = (
-    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
-)
+MARK = "Loupe attention view"  # by which a page is known as one of these
+VIEWER = Path(__file__).parent / "viewer"
+fill = pages(VIEWER)
 
 
 class ViewError(ValueError):
@@ -52,49 +51,34 @@ class AttentionView:
     def __init__(self, *maps: AttentionMaps, title: str = ""):
         _check(maps)
         self.maps, self.title = maps, title or (maps[0].title if len(maps) == 1 else "") or "Attention"
-        self._packed: str | None = None
+        self._packed: Markup | None = None
 
-    def html(self, *, page: bool = False) -> str:
+    def html(self, *, page: bool = False) -> Markup:
         """The view as a piece of HTML; it keeps to itself, so that a document may hold any number of them.
 
-        With `page` it takes the whole width and height and listens to the keys of the whole document.
+        With `page` it takes the whole width and height and listens to the keys of the whole document. A document with a policy
+        must let `viewer_script()` run.
         """
         if self._packed is None:
             self._packed = _packed(self.maps, self.title)
-        name, script = f"attention-{uuid4().hex[:12]}", "\n".join(map(_asset, SCRIPTS))
-        return (
-            f'<div id="{name}" class="loupe-attention"{" data-page" if page else ""}>'
-            f"<template><style>{_asset('style.css')}</style>{_asset('frame.html')}</template>"
-            f'<script type="application/json">{self._packed}</script>'
-            f"<noscript>Attention maps are drawn by a script; allow scripts to see them.</noscript></div>"
-            f'<script>(host => {{\n"use strict";\nif (!host || host.shadowRoot) return;\n{script}}}'
-            f')(document.getElementById("{name}"));</script>'
+        return fill(
+            "page",
+            "view",
+            f"attention-{uuid4().hex[:12]}",
+            page,
+            self._packed,
+            style=asset(VIEWER / "style.css"),
+            frame=asset(VIEWER / "frame.html"),
+            script=viewer_script(),
         )
 
     def page(self) -> str:
-        """One self-contained document; its policy forbids it to load anything."""
-        return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-{MARK}
-<meta http-equiv="Content-Security-Policy" content="{POLICY}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{escape(self.title)}</title>
-<style>html {{ color-scheme: light dark }} body {{ margin: 0 }}</style>
-</head>
-<body>
-{self.html(page=True)}
-</body>
-</html>
-"""
+        """One self-contained document; its policy forbids it to load anything, and to run any script but the viewer's."""
+        return str(fill("page", "page", self.title, self.html(page=True), mark=MARK, policy=policy(viewer_script())))
 
     def _repr_html_(self) -> str:
         """For Jupyter, VS Code and Colab: the page in a frame of its own, where scripts run and no style gets in or out."""
-        return (
-            f'<iframe srcdoc="{escape(self.page(), quote=True)}" title="{escape(self.title, quote=True)}" '
-            f'style="width: 100%; height: {FRAME_HEIGHT}px; border: 0; resize: vertical; overflow: auto"></iframe>'
-        )
+        return fill("page", "iframe", self.page(), self.title, FRAME_HEIGHT)
 
     def __repr__(self) -> str:
         first = self.maps[0]
@@ -109,7 +93,7 @@ class AttentionView:
             raise ViewError(f"{path} is not named .html; for a PDF or PNG use view.figure(layer, head).savefig(...)")
         if path.is_dir():
             raise ViewError(f"{path} is a folder; name a file in it, as {path / 'maps.html'}")
-        if path.exists() and MARK not in path.read_bytes()[:1_000].decode("utf-8", errors="replace"):
+        if path.exists() and f'content="{MARK}"' not in path.read_bytes()[:1_000].decode("utf-8", errors="replace"):
             raise ViewError(f"{path} exists and is no attention view; save under another name, or move it away first")
         path.parent.mkdir(parents=True, exist_ok=True)
         fresh = path.with_name(f".{path.name}.{uuid4().hex[:8]}")
@@ -157,7 +141,12 @@ class AttentionView:
         return self.maps[number]
 
 
-def fragment(maps: Sequence[AttentionMaps], title: str = "") -> str:
+def viewer_script() -> Markup:
+    """The program of a view. It is the same on every page, so that a policy can name it by its hash."""
+    return Markup("").join([*map(asset, (VIEWER / name for name in ("begin.js", *SCRIPTS, "end.js")))])
+
+
+def fragment(maps: Sequence[AttentionMaps], title: str = "") -> Markup:
     """Maps over training as a piece of HTML for a report; each map's title is its step."""
     return AttentionView(*maps, title=title).html()
 
@@ -190,7 +179,7 @@ def _check(maps: Sequence[Any]) -> None:
             )
 
 
-def _packed(maps: Sequence[AttentionMaps], title: str) -> str:
+def _packed(maps: Sequence[AttentionMaps], title: str) -> Markup:
     """The maps as JSON that may stand inside a script element."""
     weights = [np.ascontiguousarray(one.weights, np.float32) for one in maps]
     step = choose_step(weights, MOST_BYTES)
@@ -199,8 +188,7 @@ def _packed(maps: Sequence[AttentionMaps], title: str) -> str:
         texts, error = _texts(maps, weights, STEPS[-1])
     places = 4 if error < 0.001 else 3
     rounded = f"{ceil(max(error, 1e-9) * 10**places) / 10**places:.{places}f}"
-    written = json.dumps({"title": title, "error": rounded, "texts": texts}, separators=(",", ":"), ensure_ascii=False)
-    return written.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+    return embedded({"title": title, "error": rounded, "texts": texts})
 
 
 def _texts(
@@ -226,7 +214,3 @@ def _texts(
             {"title": name, "kind": one.kind, **words, "layers": one.layers, "heads": one.heads, "streams": made}
         )
     return texts, error
-
-
-def _asset(name: str) -> str:
-    return (Path(__file__).parent / "viewer" / name).read_text(encoding="utf-8")

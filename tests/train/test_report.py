@@ -9,7 +9,9 @@ from html.parser import HTMLParser
 
 import pytest
 
+from train import lines as lines_module
 from train import page, report
+from train import record as record_module
 from train.charts import Chart, Scale, Series, binned, draw, smooth, ticks
 from train.record import Record
 from train.report import LiveReport, render, write_report
@@ -227,6 +229,31 @@ def test_a_long_run_stays_a_small_page(tmp_path):
         "".join(f'{{"step": {step}, "loss": {6 + step % 7}, "grad_norm": 1.5}}\n' for step in range(1, 30_001))
     )
     assert len(render(Record.read(tmp_path))) < 200_000
+
+
+def test_a_very_long_run_is_held_in_part_and_summed_whole(tmp_path, monkeypatch):
+    """Even steps, the last line, and the end are kept; sums and the slowest step count every line; junk is left out."""
+    monkeypatch.setattr(record_module, "MOST_STEPS", 500)
+    monkeypatch.setattr(record_module, "MOST_OTHERS", 50)
+    monkeypatch.setattr(lines_module, "LONGEST_LINE", 300)
+    with open(tmp_path / "metrics.jsonl", "w") as file:
+        for step in range(1, 9_001):
+            seconds = 7.5 if step == 4_321 else 0.5
+            file.write(f'{{"step": {step}, "loss": 5, "seconds": {seconds}, "tokens": 10}}\n')
+            if step % 10 == 0:
+                file.write(f'{{"step": {step}, "event": "skip"}}\n{{"step": {step}, "lo\nnonsense NaN\n')
+        file.write(f'{{"step": 9000, "event": "done"}}\n{{"step": 9000, "loss": 1, "x": "{"y" * 900}"}}\n')
+        file.write(
+            f'{{"step": {10**30}, "loss": 5}}\n{{"step": -1, "loss": 5}}\n{{"step": 9000, "loss": "5", "seconds": NaN}}\n'
+        )
+    record = Record.read(tmp_path)
+    assert 250 <= len(record.steps) <= 502 and len(record.events) <= 54 and record.is_done and record.last_step == 9_000
+    gaps = {b["step"] - a["step"] for a, b in zip(record.steps[:-2], record.steps[1:-1], strict=True)}
+    assert len(gaps) == 1
+    assert record.sums == {"seconds": 0.5 * 9_000 + 7.0, "tokens": 90_000.0} and record.largest["seconds"] == 7.5
+    text = render(record)
+    assert "finished" in text and "90,000" in text and f"{9_000:,}" in text
+    Checker(text)
 
 
 def test_keeping_the_report_fresh_costs_at_most_a_fiftieth_of_the_time(tmp_path, monkeypatch):

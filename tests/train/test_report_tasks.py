@@ -104,7 +104,7 @@ def test_the_numbers_on_the_page_are_those_of_the_predictions(tmp_path):
     assert f"{60 - right} of 60 are wrong" in text
     assert "Matthews correlation" in text and "in nats an example" in text
     counts = confusion_matrix(logits.argmax(1), targets, 3)
-    picture = Checker(draw_confusion("x", counts, LABELS))
+    picture = Checker(str(draw_confusion("x", counts, LABELS)))
     for row in range(3):
         for column in range(3):
             told = "found" if row == column else f"taken for {LABELS[column]}"

@@ -60,7 +60,7 @@ def test_views_share_no_name():
 
 def test_a_notebook_gets_the_page_in_a_frame():
     shown = AttentionView(evil_maps(), title='a "title"')._repr_html_()
-    found = re.fullmatch(r'<iframe srcdoc="([^"]*)" title="a &quot;title&quot;" style="[^"]*"></iframe>', shown)
+    found = re.fullmatch(r'<iframe srcdoc="([^"]*)" title="a &#34;title&#34;" style="[^"]*"></iframe>', shown)
     assert found is not None
     assert html.unescape(found[1]).startswith("<!doctype html>")
     assert maps_in(html.unescape(found[1]))["texts"][0]["keys"] == list(EVIL)

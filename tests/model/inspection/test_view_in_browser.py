@@ -263,10 +263,12 @@ def test_many_views_live_on_one_page(look):
 
 
 def test_a_report_may_hold_maps(look):
+    from markupsafe import Markup
+
     from train.page import page as report
 
     steps = [some_maps(title=f"step {n}", seed=n) for n in range(3)]
-    page = look(report("run", "<h1>run</h1>", f"<section>{fragment(steps)}</section>", ""))
+    page = look(report("run", "run", Markup("<section>{}</section>").format(fragment(steps)), ""))
     page.settle("heads 2")
     page.locator(".moment input").fill("0")
     page.settle("heads 0")
