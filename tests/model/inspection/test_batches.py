@@ -19,7 +19,6 @@ from model.inspection.logit_attribution import attribution_sites
 from model.inspection.metrics import LogitDifference, LogProbability
 from model.inspection.patching import attribution_patch, patch_grid, path_patch
 from model.inspection.per_text import PerText
-from model.inspection.probes import linear_probe
 from model.inspection.similarity import cka_matrix
 from model.task_models import EncoderForTask
 from tests.model.conftest import noisy_model, tiny_config
@@ -259,8 +258,6 @@ def test_arrays_of_a_batch(gpt2):
     np.testing.assert_allclose(
         cka_matrix(seen), cka_matrix({name: np.asarray(seen[name])[np.asarray(seen.real)] for name in seen}), **CLOSE
     )
-    with pytest.raises(ValueError, match="one vector, label and word an example"):
-        linear_probe(raw["layers.1.residual"], np.arange(3), np.arange(3))
 
 
 @pytest.mark.slow
