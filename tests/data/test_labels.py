@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ from data.tasks.opened import open_task
 from data.tasks.sources import TaskFiles
 from data.tokenizers import Bytes, open_tokenizer
 
-TOKENIZER = open_tokenizer(Bytes())
+TOKENIZER: Any = open_tokenizer(Bytes())
 STARS = ("1 star", "2 stars", "3 stars", "4 stars", "5 stars")
 NEWS = ("World", "Sports", "Business", "Sci/Tech")
 LACKING = ["", "nan", "NaN", "null", "None", "N/A", "<NA>", "-", "?"]

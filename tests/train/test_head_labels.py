@@ -20,6 +20,7 @@ from data.tasks.sources import TaskFiles
 from data.tokenizers import load_tokenizer
 from model.attention import MultiHead
 from model.families import bert
+from model.mlp import PlainMLP
 from model.peft import LoRA
 from model.task_models import EncoderForTask
 from train import evaluate
@@ -27,6 +28,7 @@ from train.command import run_command
 from train.config import settled
 from train.fine_tuning import fine_tuning
 from train.head_labels import HeadLabels, check_renamed, head_for_task, published_labels
+from train.objectives.with_head import TaskObjective
 from train.origin import Origin
 from train.pretrained import load, save
 from train.sharding import MeshShape, make_mesh
@@ -120,9 +122,9 @@ def published(tmp_path):
     def make(labels: tuple[str, ...], name="published") -> Path:
         tokenizer = load_tokenizer(VOCABULARY)
         config = bert.config("tiny", vocab_size=tokenizer.vocab_size, max_length=32, num_layers=1, dropout_rate=0.0)
-        mlp = dataclasses.replace(config.mlp, intermediate_size=16)
-        config = dataclasses.replace(config, hidden_size=16, attention=MultiHead(num_heads=2), mlp=mlp)
+        config = dataclasses.replace(config, hidden_size=16, attention=MultiHead(num_heads=2), mlp=PlainMLP(16))
         model = EncoderForTask(config, len(labels), "first", True, rngs=nnx.Rngs(0))
+        assert model.head is not None and model.head.bias is not None
         model.head.bias[...] = np.arange(len(labels)) * 5.0
         save(model, tmp_path / name, tokenizer=tokenizer)
         path = tmp_path / name / "config.json"
@@ -151,6 +153,7 @@ def begun(folder, task, source):
     data = TaskData(task, TaskFiles(source, source), row_length=16)
     opened = open_task(data, load_tokenizer(VOCABULARY), [].append)
     experiment = fine_tuning(data, model=Origin.open(str(folder)).config)
+    assert isinstance(experiment.objective, TaskObjective)
     sizes = experiment.objective.sizes(opened.task, opened.train.rows[0])
     experiment = settled(experiment, model=experiment.model, task=opened.task, stack="encoder", sizes=sizes, steps=1)
     built = build(experiment, make_mesh(MeshShape.parse(""), jax.devices()[:1]))
