@@ -63,7 +63,18 @@ VARIANTS = {
 }
 
 
-@pytest.fixture(params=VARIANTS.values(), ids=VARIANTS, scope="module")
+LATER = ("sinusoidal, scaled", "partial rotary, parallel", "windows", "no mlp", "rotary, shared")
+
+
+def by_name(variants):
+    """Fixture parameters; what differs little from another is left to the slow tests."""
+    return [
+        pytest.param(fields, id=name, marks=pytest.mark.slow if name in LATER else ())
+        for name, fields in variants.items()
+    ]
+
+
+@pytest.fixture(params=by_name(VARIANTS), scope="module")
 def model(request, tiny, make_model):
     return make_model(tiny(**(PLAIN | request.param)), LanguageModel)
 
@@ -164,7 +175,7 @@ ENCODER_DECODERS = {
 }
 
 
-@pytest.fixture(params=ENCODER_DECODERS.values(), ids=ENCODER_DECODERS, scope="module")
+@pytest.fixture(params=by_name(ENCODER_DECODERS), scope="module")
 def translator(request, tiny, make_model):
     return make_model(tiny(**(PLAIN | request.param)), EncoderDecoder)
 

@@ -15,7 +15,7 @@ CHOICES = [
     Stack("unroll"),
     Stack("scan", "nothing_saveable"),
     Stack("scan", "dots_saveable"),
-    Stack("unroll", "dots_with_no_batch_dims_saveable"),
+    pytest.param(Stack("unroll", "dots_with_no_batch_dims_saveable"), marks=pytest.mark.slow),
 ]
 
 

@@ -107,8 +107,14 @@ def tuned(tmp_path, private_cache, monkeypatch):
     return run
 
 
-@pytest.mark.parametrize("kind", HEADS)
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [  # each family and each head once, and then every pair of them
+        (name, kind) if HEADS.index(kind) == number else pytest.param(name, kind, marks=pytest.mark.slow)
+        for number, name in enumerate(FAMILIES)
+        for kind in HEADS
+    ],
+)
 def test_a_head_comes_back_the_same_to_the_bit(name, kind, tmp_path):
     model = with_head(name, kind)
     save(model, tmp_path / "published", family=name)
