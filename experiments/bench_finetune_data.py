@@ -17,8 +17,9 @@ import numpy as np
 from data.randomness import permute
 from data.tasks.choices import Answers, Classification, Tagging, Task
 from data.tasks.config import TaskData
-from data.tasks.examples import Example, examples_of, resolve_labels, with_names
+from data.tasks.examples import Example, examples_of
 from data.tasks.known import from_folder
+from data.tasks.naming import resolve_labels, with_names
 from data.tasks.reading import read_source
 from data.tasks.sources import TaskFiles
 from data.tasks.splitting import split_by_text
@@ -48,11 +49,11 @@ def write_examples(name: str, folder: Path, examples: int, held_out: int) -> Tas
         train, valid = split_by_text(train, HELD_OUT, str(data.source))
     else:
         valid = examples_of(data.task, valid_table)
-    task = resolve_labels(data.task, train, train_table.classes)
+    task = resolve_labels(data.task, train, train_table.classes, print)
     folder.mkdir(parents=True)
     paths = []
     for part, chosen, limit in (("train", train, examples), ("valid", valid, held_out)):
-        shown = with_names(task, drawn(chosen, limit), train_table.classes)
+        (shown,) = with_names(task, [drawn(chosen, limit)], [*train, *valid], train_table.classes, print)
         paths.append(str(folder / f"{part}.jsonl"))
         lines = (json.dumps(record(task, example), ensure_ascii=False) + "\n" for example in shown)
         Path(paths[-1]).write_text("".join(lines), encoding="utf-8")

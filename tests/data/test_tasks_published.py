@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import replace
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -10,8 +11,9 @@ from data.errors import DataError
 from data.tasks.answers import predictions
 from data.tasks.choices import Tagging
 from data.tasks.config import TaskData
-from data.tasks.examples import examples_of, with_names
+from data.tasks.examples import examples_of
 from data.tasks.known import from_folder
+from data.tasks.naming import with_names
 from data.tasks.opened import open_task
 from data.tasks.reading import read_source
 from data.tasks.tagging import word_tags
@@ -35,7 +37,9 @@ def opened(name, folder, tokenizer, **fields):
 def parts(task):
     """All examples of both parts, as files have them, with the names of their labels."""
     read = read_source(task.data.source, task.data.task)
-    return [with_names(task.task, examples_of(task.task, table), table.classes) for table in read if table is not None]
+    tables = [table for table in read if table is not None]
+    found = [examples_of(task.task, table) for table in tables]
+    return with_names(task.task, found, chain(*found), tables[0].classes, [].append)
 
 
 @pytest.mark.parametrize(
