@@ -1,5 +1,6 @@
 """Eight devices on one CPU, checked shapes, and JAX at its strictest, before anything imports JAX."""
 
+import gc
 import os
 import shutil
 from collections import Counter
@@ -47,6 +48,9 @@ SPENT = pytest.StashKey[float]()
 spent: Counter[str] = Counter()  # by the path of the file
 counted: Counter[str] = Counter()
 
+gc.set_threshold(
+    50_000, 20, 20
+)  # tracing makes many small objects, few of them in circles: a tenth of the time went into looking
 jax.config.update("jax_numpy_rank_promotion", "raise")
 install_import_hook(["model", "kernels"], "beartype.beartype")
 
