@@ -67,6 +67,8 @@ class Pattern:
                     for state in following:
                         self._enter(state, followed)
             current, previous = followed, letter
+        if previous is None or (previous == "." and not self.whole):
+            self._enter(self._start, current)  # nothing, where that is enough
         return self._end in current
 
     def _enter(self, state: int, into: set[int]) -> None:
