@@ -7,15 +7,9 @@ from typing import Literal
 
 from data.errors import DataError
 from data.foreign import explained, read_json
+from data.tokenizers.boundary import MOST_BYTES, MOST_UNUSED
 from data.tokenizers.choices import ByteBPE
-from data.tokenizers.library import (
-    MOST_BYTES,
-    MOST_UNUSED,
-    LibraryTokenizer,
-    gpt2_bytes,
-    read_tokenizer_json,
-    read_utf8,
-)
+from data.tokenizers.library import LibraryTokenizer, gpt2_bytes, read_tokenizer_json, read_utf8
 from data.tokenizers.long_words import cut_long_words
 from data.tokenizers.settings import Settings
 

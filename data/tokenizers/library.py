@@ -12,6 +12,7 @@ import numpy as np
 
 from data.errors import DataError
 from data.foreign import decode_json, explained, read_bytes, reason
+from data.tokenizers.boundary import MOST_BYTES, MOST_UNUSED, open_library
 from data.tokenizers.frames import Frame, Located, located, whole_characters
 from data.tokenizers.interface import SpecialIds, Tokenizer, sentinel_ids
 from data.tokenizers.settings import Settings
@@ -26,7 +27,6 @@ ROLES = {
     "bos": ("<s>", "<|begin_of_text|>", "<bos>", "<|startoftext|>", "<|endoftext|>"),
     "eos": ("</s>", "<|end_of_text|>", "<eos>", "<|endoftext|>", "<|im_end|>"),
 }
-MOST_BYTES, MOST_UNUSED = 64 << 20, 100_000  # of a file, and ids of a vocabulary that have no token
 BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 _UNUSED = re.compile(r"\[unused\d+\]|<unused ?\d+>")
 
@@ -41,13 +41,7 @@ class LibraryTokenizer(Tokenizer):
     """
 
     def __init__(self, content: str, named: str = "this", settings: Settings = Settings()):
-        import tokenizers
-
-        said = "is not a tokenizer.json of the tokenizers library"
-        with explained(named, DataError, said=said, remedy="name another"):
-            inner = tokenizers.Tokenizer.from_str(content)
-        inner.no_padding()
-        inner.no_truncation()
+        inner = open_library(content, named)
         inner.encode_special_tokens = True  # text that spells "[MASK]" is text
         self.inner, self._named = inner, named
         vocabulary = inner.get_vocab(with_added_tokens=True)
@@ -235,8 +229,15 @@ class LibraryTokenizer(Tokenizer):
     @cached_property
     def _some(self) -> str:
         """A text of which tokens are left: the letter a, else the first of the pieces that is such a text."""
+
+        def leaves(text: str) -> bool:
+            try:
+                return len(self.encode(text)) > 0
+            except DataError:
+                return False
+
         spelt = (self._surface(index).decode("utf-8", "ignore") for index in self.ordinary[:1_000])
-        return next((text for text in ("a", *spelt) if len(self.encode(text))), "a")
+        return next((text for text in ("a", *spelt) if leaves(text)), "a")
 
     @cached_property
     def _composes(self) -> bool:

@@ -21,10 +21,11 @@ import numpy as np
 
 from data.errors import DataError
 from data.foreign import explained, read_bytes, reason
+from data.tokenizers.boundary import MOST_BYTES, MOST_UNUSED, TRIED, check_model, quiet
 from data.tokenizers.choices import SentencePiece
 from data.tokenizers.frames import Located, located
 from data.tokenizers.interface import BERT, ROBERTA, SpecialIds, Template, Tokenizer, sentinel_ids
-from data.tokenizers.library import BYTE, MOST_BYTES, MOST_UNUSED
+from data.tokenizers.library import BYTE
 from data.tokenizers.settings import Settings
 from data.tokenizers.words import ALONE, CLOSED, WordTable, code_text
 
@@ -55,12 +56,15 @@ class SentencePieceTokenizer(Tokenizer):
     def __init__(self, model: bytes, file: str = FILE, settings: Settings = Settings(), named: str = "this"):
         import sentencepiece
 
+        check_model(model, named)
         remedy = "name a published .model file, or the tokenizer.json beside it"
-        with explained(named, DataError, said="is not a sentencepiece model", remedy=remedy):
+        with explained(named, DataError, said="is not a sentencepiece model", remedy=remedy), quiet():
             self.processor = processor = sentencepiece.SentencePieceProcessor(model_proto=model)
             own = [processor.id_to_piece(i) for i in range(processor.get_piece_size())]
             if not own or len(set(own)) < len(own):
                 raise ValueError("it has no pieces, or one of them twice")
+            for text in TRIED:
+                processor.encode(text)
         self.model, self.file, self.settings, self._named = model, file, settings, named
         around = _surroundings(own, file, settings, named)
         self._front, self._skip, self._own = len(around.front), around.skip, len(own) - around.skip

@@ -200,7 +200,7 @@ def edited(path: Path, **changes) -> None:
         ("words", "tokenizer.json", {"model__vocab__far": 2**32 - 2}, "a token of id 4,294,967,294"),
         ("merges", "vocab.json", {"far": 10**12}, "is not a vocabulary"),
         ("merges", "vocab.json", {"far": [1]}, "is not a vocabulary"),
-        ("words", "tokenizer.json", {"model__vocab__[UNK]": None, "added_tokens": []}, "cannot encode this text"),
+        ("words", "tokenizer.json", {"model__vocab__[UNK]": None, "added_tokens": []}, "needs the token [UNK]"),
         ("words", "tokenizer.json", {"model": "\x1b[2J" + "x" * 5_000}, "is not a tokenizer.json"),
         (
             "bytes",
