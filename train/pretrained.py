@@ -261,7 +261,10 @@ def token_ids(tokenizer: Tokenizer, asked: PromptFormat | None = None) -> dict[s
         "bos_token_id": special.bos if special.bos is not None else special.cls,
         "eos_token_id": end if asked is None else asked.stops[0] if asked.stops else None,
     }
-    return ids if asked is None or asked.start is None else ids | {"decoder_start_token_id": asked.start}
+    if asked is None or asked.start is None:
+        return ids
+    # Nothing is forced behind a text that is as long as it may be: Marian's class would put its token 0 there.
+    return ids | {"decoder_start_token_id": asked.start, "forced_eos_token_id": None}
 
 
 def find_folder(path: str | Path) -> Path:

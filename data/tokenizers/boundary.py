@@ -35,8 +35,10 @@ def open_library(content: str, named: str) -> Any:
         if not isinstance(parts, dict) or not isinstance(parts.get("model"), dict):
             raise ValueError("it is no object with a model")
         vocabulary, added = parts["model"].get("vocab"), parts.get("added_tokens") or []
-        numbers = list(vocabulary.values()) if isinstance(vocabulary, dict) else list(range(len(vocabulary or ())))
-        numbers += [token.get("id") for token in added if isinstance(token, dict)]
+        numbers: list[Any] = (
+            list(vocabulary.values()) if isinstance(vocabulary, dict) else list(range(len(vocabulary or ())))
+        )
+        numbers += [*(token.get("id") for token in added if isinstance(token, dict))]
     check_numbers(numbers, named)
     with explained(named, DataError, said=said, remedy=remedy), quiet():
         for rules in _charsmaps(parts.get("normalizer")):

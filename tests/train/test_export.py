@@ -103,6 +103,7 @@ def test_a_decoder_is_told_to_begin_as_it_was_trained():
     for objective, begin in ((SpanCorruption(), 0), (SequenceToSequence(), 2)):
         asked = trained_format(tokenizer, True, objective)
         assert token_ids(tokenizer, asked)["decoder_start_token_id"] == begin
+        assert token_ids(tokenizer, asked)["forced_eos_token_id"] is None
     assert "decoder_start_token_id" not in token_ids(tokenizer)
 
 
