@@ -238,6 +238,22 @@ class OneCycle:
 Schedule = Constant | WarmupLinear | WarmupCosine | WarmupInverseRoot | WarmupStableDecay | OneCycle
 
 
+def short_of_peak(schedule: Schedule, steps: int) -> str | None:
+    """What to say of a run that ends before its warm-up does, so that its rate never reaches the peak; None of any other.
+
+    >>> short_of_peak(Constant(peak=0.1, warmup_steps=8), 8)
+    >>> short_of_peak(Constant(peak=0.1, warmup_steps=8), 2)
+    'the warm-up of 8 steps is longer than the run of 2: its rate ends at 0.025, peak=0.1; lower optimizer.schedule.warmup_steps'
+    """
+    warmup = getattr(schedule, "warmup_steps", 0)
+    if warmup <= steps:
+        return None
+    return (
+        f"the warm-up of {warmup:,} steps is longer than the run of {steps:,}: its rate ends at "
+        f"{float(schedule.build(steps)(steps - 1)):.3g}, peak={schedule.peak:g}; lower optimizer.schedule.warmup_steps"
+    )
+
+
 def warm_up(step, warmup_steps: int) -> Float[Array, ""]:
     """The part of the peak that a step of the warm-up has: min(1, (step + 1) / warmup_steps)."""
     return jnp.minimum((step + 1.0) / max(1, warmup_steps), 1.0).astype(jnp.float32)

@@ -74,14 +74,19 @@ class Selector:
         name = self.selection.metric or "valid_loss"
         return -float(value) if name.endswith(FALLING) else float(value)
 
+    def check(self, scores: Mapping[str, Any], remedy: str = "") -> None:
+        """MetricError, which names those that are there, if the chosen score is none of an evaluation."""
+        metric = self.selection.metric
+        if metric is not None and metric not in scores:
+            there = ", ".join(name for name in scores if name not in ("step", "time"))
+            raise MetricError(f"selection.metric={metric} is none of the scores of this run: {there}{remedy}")
+
     def see(self, step: int, scores: Mapping[str, Any]) -> bool:
         """Take in an evaluation; whether it is the best so far. ValueError if the score is none of them."""
         metric = self.selection.metric
         if metric is None:
             return False
-        if metric not in scores:
-            there = ", ".join(name for name in scores if name not in ("step", "time"))
-            raise MetricError(f"selection.metric={metric} is none of the scores of this run: {there}")
+        self.check(scores)
         if step in self.seen:
             return step == self.best_step
         self.seen.add(step)

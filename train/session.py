@@ -35,6 +35,7 @@ from train.material import Material, open_material
 from train.options import FinetuneOptions, RunOptions
 from train.report import LiveReport, write_report
 from train.run import Run
+from train.schedules import short_of_peak
 from train.selection import Selector
 from train.sharding import MeshShape, batch_sharding, check_batch, make_mesh
 from train.signals import Stop
@@ -124,6 +125,12 @@ def train_run(request, started: float) -> int:
             console.say(f"changed since it diverged: {'; '.join(changes)}")
         stop = Stop(console.say)
         evaluator = material.evaluator(built, experiment, folder)
+        if restored is None:
+            if (short := short_of_peak(experiment.optimizer.schedule, experiment.steps)) is not None:
+                console.say(f"note: {short}")
+            if experiment.selection.metric is not None:  # before anything is trained by it
+                remedy = f"; nothing was trained: name one of them, and another folder than {folder.path}"
+                Selector(experiment.selection).check(evaluator.quick(state.weights), remedy)
         watch = open_watch(
             folder, experiment, built, evaluator, tokenizer, options
         )  # fails before anything is compiled

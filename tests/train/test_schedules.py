@@ -16,6 +16,7 @@ from train.schedules import (
     WarmupInverseRoot,
     WarmupLinear,
     WarmupStableDecay,
+    short_of_peak,
 )
 
 STEPS = 100
@@ -101,3 +102,30 @@ def test_ends():
 def test_impossible_values_are_refused_with_the_remedy(fields, words):
     with pytest.raises(ValueError, match=words):
         WarmupLinear(**fields)
+
+
+@pytest.mark.parametrize("schedule", [Constant, WarmupLinear, WarmupCosine, WarmupInverseRoot, WarmupStableDecay])
+def test_a_warm_up_longer_than_the_run_is_said_and_no_other(schedule):
+    """The peak is reached at the last step of the warm-up, so a run of as many steps is long enough."""
+    choice = schedule(peak=0.1, warmup_steps=6)
+    for steps in range(1, 9):
+        highest = max(float(choice.build(steps)(step)) for step in range(steps))
+        said = short_of_peak(choice, steps)
+        assert (said is None) == (steps >= 6), steps
+        assert said is None or f"the run of {steps}: its rate ends at {highest:.3g}" in said
+
+
+def test_a_share_of_the_run_is_never_longer_than_it():
+    for choice in (WarmupLinear(peak=0.1, warmup_fraction=1.0), OneCycle(peak=0.1, rise=0.9)):
+        assert all(short_of_peak(choice, steps) is None for steps in (1, 5, 100))
+
+
+def test_a_run_says_both_before_it_trains(here, tmp_path):
+    """The score of a selection that no evaluation gives, and a warm-up that the run does not outlast."""
+    words = ("--steps", "4", "--evaluate-every", "4", "--evaluate-rows", "8", "--checkpoint-every", "4")
+    late = ("--optimizer.schedule.warmup_steps", "9")
+    ended = here("--run-dir", tmp_path / "run", *words, "--selection.metric", "acuracy", *late)
+    assert ended.code == 2 and "selection.metric=acuracy is none of the scores of this run: valid_loss" in ended.errors
+    assert "nothing was trained" in ended.errors and ended.errors.count("\n") == 1
+    assert "is longer than the run of 4: its rate ends at" in ended.output
+    assert not list((tmp_path / "run").glob("checkpoints/[0-9]*"))
