@@ -1,7 +1,7 @@
 """The evaluator of a task: what a model answers to every held-out example, and what that scores."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -40,7 +40,7 @@ class TaskEvaluator:
         self._placing = batch_sharding(built.mesh)
         if isinstance(held_out.task, Generation):
             check_tokenizer(held_out.task.metric_tokenizer)
-        self.signatures = signatures(counted_by(held_out))
+        self.signatures: Mapping[str, str] = signatures(counted_by(held_out))
         objective = experiment.objective
         predict = objective.predict if isinstance(objective, TaskObjective) else lambda model, batch: {}
         measure = make_measure(built.parts, objective, experiment.compute_dtype)
