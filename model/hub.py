@@ -111,7 +111,7 @@ def opened(path: Path) -> Iterator[Any]:
 
 
 def _is_plain(file: str) -> bool:
-    """Whether an index may list this: the name of a file, and no way to another folder.
+    r"""Whether an index may list this: the name of a file, and no way to another folder.
 
     >>> _is_plain("model-00001-of-00002.safetensors"), _is_plain("../x.safetensors"), _is_plain("C:\\x.safetensors")
     (True, False, False)

@@ -280,7 +280,7 @@ def positive_class(task: Task) -> str:
     """What is said about f1 of two classes: whose it is; empty where there are not two.
 
     >>> positive_class(Classification(labels=("-1", "1")))
-    "of the classes -1 and 1, f1 is that of 1, the second"
+    'of the classes -1 and 1, f1 is that of 1, the second'
     """
     if not isinstance(task, Classification) or len(task.labels or ()) != 2:
         return ""

@@ -234,7 +234,7 @@ def test_a_file_of_one_s_own_with_an_optimizer_of_one_s_own(tmp_path):
         ("raises.py", OWN + "dataclasses.replace(base, steps=0)\n", "raises.py, line 4: ValueError: steps=0 must be"),
         ("empty.py", "", "empty.py declares no experiment (it has no 'experiment'); write experiment = Experiment("),
         ("other.py", "experiment = {}\n", "other.py declares no experiment (its 'experiment' is a dict)"),
-        ("bad.json", "{", "bad.json: Expecting property name"),
+        ("bad.json", "{", "bad.json is not JSON (Expecting property name"),
         ("field.json", '{"stesp": 3}', "field.json: Experiment has no field 'stesp'; did you mean 'steps'?"),
     ],
 )

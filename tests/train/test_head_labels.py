@@ -24,6 +24,7 @@ from model.mlp import PlainMLP
 from model.peft import LoRA
 from model.task_models import EncoderForTask
 from train import evaluate
+from train.base import Start
 from train.command import run_command
 from train.config import settled
 from train.fine_tuning import fine_tuning
@@ -157,7 +158,7 @@ def begun(folder, task, source):
     sizes = experiment.objective.sizes(opened.task, opened.train.rows[0])
     experiment = settled(experiment, model=experiment.model, task=opened.task, stack="encoder", sizes=sizes, steps=1)
     built = build(experiment, make_mesh(MeshShape.parse(""), jax.devices()[:1]))
-    state = first_state(experiment, built, str(folder), opened.tokenizer, said.append)
+    state = first_state(experiment, built, Start(folder, str(folder)), opened.tokenizer, said.append).state
     weights = flat(state.weights)
     return {path: np.asarray(leaf) for path, leaf in weights.items() if path.startswith("classifier.")}, said
 

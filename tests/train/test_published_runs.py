@@ -189,6 +189,10 @@ def test_a_head_whose_tags_follow_another_scheme_than_the_examples_is_scored_in_
         def full(self, params):
             return of_tags(self.examples.task, self.examples, self.answers(params)["logits"])
 
+    nameless = SimpleNamespace(task_data=SimpleNamespace(task=None))
+    monkeypatch.setattr(published_run, "find_folder", lambda folder: folder)
+    monkeypatch.setattr(published_run, "open_published", lambda folder: folder)
+    monkeypatch.setattr(published_run, "task_experiment", lambda published: nameless)
     monkeypatch.setattr(published_run, "built_from", lambda *_: (None, None, open_tokenizer(Bytes())))
     monkeypatch.setattr(published_run, "TaskEvaluator", Right)
     data = TaskData(published_run.tagging(labels), parse_task_source(f"files:{path}"))
