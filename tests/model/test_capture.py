@@ -38,7 +38,10 @@ CHOICES = {
 }
 
 
-@pytest.fixture(params=CHOICES)
+QUICK = ("local and global", "encoder-decoder")  # the others are left to the slow tests
+
+
+@pytest.fixture(params=[name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in CHOICES])
 def model(request, tiny, make_model):
     kind, choices = CHOICES[request.param]
     return make_model(tiny(**choices), kind)
@@ -64,7 +67,7 @@ def silence(monkeypatch) -> None:
                     monkeypatch.setattr(module, word, nothing)
 
 
-@pytest.mark.parametrize("loop", ["scan", "unroll"])
+@pytest.mark.parametrize("loop", ["scan", pytest.param("unroll", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", CHOICES)
 def test_taps_leave_nothing_in_a_compiled_step(name, loop, tiny, make_model, monkeypatch):
     """Loss and gradient, dropout included, text for text as if there were no taps in the code."""

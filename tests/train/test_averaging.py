@@ -33,23 +33,23 @@ def test_the_running_mean_is_the_mean():
 
 def test_what_is_scored_and_opened_is_the_mean_of_the_last_steps(here, tmp_path):
     folder = tmp_path / "run"
-    ended = here("--run-dir", folder, "--steps", "8", *EVERY, "--selection.average", "0.5")
+    ended = here("--run-dir", folder, "--steps", "4", *EVERY, "--selection.average", "0.5")
     assert ended.code == 0, ended.errors
-    states = {step: Run.open(folder, step).restored.state for step in range(1, 9)}
+    states = {step: Run.open(folder, step).restored.state for step in range(1, 5)}
     for step, state in states.items():
-        counted = [states[other].params for other in range(5, step + 1)] or [state.params]
+        counted = [states[other].params for other in range(3, step + 1)] or [state.params]
         expected = flat(jax.tree.map(lambda *leaves: np.mean(leaves, axis=0), *counted))
         for path, leaf in flat(state.mean).items():
             np.testing.assert_allclose(leaf, expected[path], rtol=1e-5, atol=1e-7)
     run = Run.open(folder)
     assert all((run.params[name] is state) for name, state in run.restored.state.mean.items())
-    moved = [path for path, leaf in flat(run.params).items() if (leaf != flat(states[8].params)[path]).any()]
+    moved = [path for path, leaf in flat(run.params).items() if (leaf != flat(states[4].params)[path]).any()]
     assert moved, "the mean is not the last weights"
     scores = json.loads((folder / "scores.json").read_text())
     assert run.evaluate()["valid_loss"] == scores["valid_loss"]
 
-    more = here("--run-dir", folder, "--steps", "12", *EVERY, "--selection.average", "0.5")
-    assert more.code == 2 and "steps: was 8, now 12 (selection.average is a share of all steps)" in more.errors
+    more = here("--run-dir", folder, "--steps", "6", *EVERY, "--selection.average", "0.5")
+    assert more.code == 2 and "steps: was 4, now 6 (selection.average is a share of all steps)" in more.errors
 
 
 @pytest.mark.slow

@@ -30,7 +30,7 @@ def opened(name: str) -> Opened:
     return Opened(found.model, Letters(), found.config, name, found)
 
 
-@pytest.mark.parametrize("name", ["bert", "llama3", "t5"])
+@pytest.mark.parametrize("name", ["bert", pytest.param("llama3", marks=pytest.mark.slow), "t5"])
 def test_vectors_are_those_of_each_text_alone(name):
     model = opened(name)
     for pooling in ("mean", "last") if name == "llama3" else ("mean", "cls", "last"):

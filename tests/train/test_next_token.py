@@ -30,6 +30,11 @@ from train.state import build, init_state
 
 OBJECTIVES = [NextToken(), PrefixLM(), SpanCorruption(), SequenceToSequence()]
 NAMES = ["next_token", "prefix_lm", "span_corruption", "sequence_to_sequence"]
+LATER = ("prefix_lm", "span_corruption")  # near to the two others
+BY_NAME = [
+    pytest.param(objective, id=name, marks=pytest.mark.slow if name in LATER else ())
+    for objective, name in zip(OBJECTIVES, NAMES, strict=True)
+]
 VOCABULARY = 261
 
 
@@ -85,7 +90,7 @@ class Uniform:
         return jnp.zeros((*hidden.shape[:2], VOCABULARY))
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES, ids=NAMES)
+@pytest.mark.parametrize("objective", BY_NAME)
 def test_a_uniform_model_scores_the_log_of_the_vocabulary(objective, evaluator):
     batches = list(evaluator(objective)[0].batches(objective.modes[0]))
     seen = divide(add_up(objective.measure(Uniform(), jax.tree.map(jnp.asarray, batch), None) for batch in batches))
@@ -94,7 +99,7 @@ def test_a_uniform_model_scores_the_log_of_the_vocabulary(objective, evaluator):
     assert scores["valid_loss"] == seen["next"] and scores["perplexity"] == pytest.approx(VOCABULARY, rel=1e-5)
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES, ids=NAMES)
+@pytest.mark.parametrize("objective", BY_NAME)
 def test_rows_add_up_to_the_batch_and_padding_weighs_nothing(objective, evaluator):
     """The sums of a batch are those of its rows in any grouping; what stands where the weight is 0 is free."""
     seen, params = evaluator(objective)
@@ -117,7 +122,7 @@ def test_rows_add_up_to_the_batch_and_padding_weighs_nothing(objective, evaluato
     assert whole["next"][1] == batch.labels["next_weights"].sum()
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES, ids=NAMES)
+@pytest.mark.parametrize("objective", BY_NAME)
 def test_every_score_and_sample_that_a_report_needs_is_there(objective, evaluator, documents, tokenizer):
     seen, params = evaluator(objective)
     scores = seen.full(params)

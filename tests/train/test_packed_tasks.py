@@ -67,7 +67,14 @@ def data(task, **fields) -> TaskData:
 
 @pytest.mark.parametrize(
     ("kind", "stack"),
-    [*((kind, "encoder, mean") for kind in KINDS), *(("classes", stack) for stack in STACKS if "mean" not in stack)],
+    [
+        ("classes", "encoder, mean"),
+        ("tags", "encoder, mean"),
+        ("classes", "decoder"),
+        *(pytest.param(kind, "encoder, mean", marks=pytest.mark.slow) for kind in ("any classes", "numbers")),
+        pytest.param("classes", "encoder, first token and pooler", marks=pytest.mark.slow),
+        pytest.param("classes", "encoder-decoder", marks=pytest.mark.slow),
+    ],
 )
 def test_texts_that_share_a_row_have_the_loss_and_gradient_of_rows_of_their_own(kind, stack):
     task, objective = KINDS[kind]

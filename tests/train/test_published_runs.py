@@ -111,7 +111,13 @@ AS_GPT2 = ("--objective.name", "next_token", "--model.norm-placement", "pre", "-
            "--model.output.transform", "false", "--model.output.bias", "false")  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", [("--objective.next-sentence", "false"), AS_GPT2], ids=["bert", "gpt2"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(("--objective.next-sentence", "false"), id="bert"),
+        pytest.param(AS_GPT2, id="gpt2", marks=pytest.mark.slow),
+    ],
+)
 def test_a_published_folder_is_scored_as_its_run_is(kind, here, scored, tmp_path):
     """The same text in the same rows has the same loss. Nothing is written into the folder."""
     run, folder, text, out = (tmp_path / name for name in ("run", "published", "mine.txt", "scores.json"))

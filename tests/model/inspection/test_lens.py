@@ -80,7 +80,17 @@ def run(model, planted):
     return logits, sites
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+QUICK = (
+    "pre, RMS norm, rotary, gated, grouped",
+    "sandwich, centred RMS norm, untied, bias, scale",
+    "post",
+    "shared layers, narrow embeddings",
+)
+
+
+@pytest.mark.parametrize(
+    "variant", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in VARIANTS]
+)
 def test_attributions_add_up_and_the_lens_ends_at_the_model(tiny, make_model, planted, variant):
     model = made(tiny, make_model, variant)
     logits, sites = run(unshared(model, make_model), planted)

@@ -38,11 +38,11 @@ def two_runs(kind):
     ("name", "part"),
     [
         ("decoder", "residual"),
-        ("decoder", "attention.output"),
-        ("encoder", "mlp.output"),
-        ("shared layers", "attention.mixed"),
-        ("encoder-decoder", "residual"),
         ("encoder-decoder", "attention.mixed"),
+        pytest.param("decoder", "attention.output", marks=pytest.mark.slow),
+        pytest.param("encoder", "mlp.output", marks=pytest.mark.slow),
+        pytest.param("shared layers", "attention.mixed", marks=pytest.mark.slow),
+        pytest.param("encoder-decoder", "residual", marks=pytest.mark.slow),
     ],
 )
 def test_a_grid_is_its_cells_one_by_one(name, part):
