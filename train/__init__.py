@@ -17,6 +17,10 @@ def _check_neighbours() -> None:
     ends with one line and code 2.
     """
     home = _Path(__file__).resolve().parents[1]
+    if str(home) not in _sys.path:
+        # Of an editable install, whose packages are found after those on the path: there even a folder `data` without any code
+        # would hide ours. Last, so that nothing else is hidden by it; processes that this one starts have the same path.
+        _sys.path.append(str(home))
     for name in ("data", "experiments", "kernels", "model"):
         spec = _find_spec(name)
         places = (
