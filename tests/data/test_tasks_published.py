@@ -19,6 +19,8 @@ from data.tasks.reading import read_source
 from data.tasks.tagging import word_tags
 from data.tokenizers import WordPiece, open_tokenizer
 
+pytestmark = pytest.mark.slow  # files of tens of thousands of rows
+
 
 @pytest.fixture
 def english(published):
@@ -45,10 +47,7 @@ def parts(task):
 @pytest.mark.parametrize(
     ("name", "file", "train", "valid", "majority"),
     [
-        pytest.param(
-            *("sst2", "sst2/glue_train.tsv", {"negative": 29_780, "positive": 37_569}, 872, 0.509),
-            marks=pytest.mark.slow,
-        ),
+        ("sst2", "sst2/glue_train.tsv", {"negative": 29_780, "positive": 37_569}, 872, 0.509),
         ("cola", "cola/in_domain_train.tsv", {"unacceptable": 2_528, "acceptable": 6_023}, 527 + 516, 0.689),
         ("mrpc", "mrpc/train.tsv", {"not_equivalent": 1_169, "equivalent": 2_407}, 500, 0.692),
         ("rte", "rte/train.tsv", {"entailment": 1_249, "not_entailment": 1_241}, 277, 0.527),
@@ -76,7 +75,6 @@ def test_news_that_are_in_both_files(published, english):
     assert len(told) == 1 and 40 < int(told[0].split()[0]) < 120
 
 
-@pytest.mark.slow
 def test_chinese_titles(published, chinese):
     task = opened("tnews", published("tnews/train.tsv").parent, chinese, train_limit=2_000, valid_limit=2_000)
     train, valid = parts(task)
@@ -91,7 +89,6 @@ def test_expressions(published, english):
     assert len(task.valid) == 1_000 and task.train.labels == tuple("0123456789")
 
 
-@pytest.mark.slow
 def test_tags_of_wikipedia(published, english):
     folder = published("wikiann_en/train.txt").parent
     task = opened("wikiann", folder, english, train_limit=100, valid_limit=2_000, row_length=512)
@@ -122,7 +119,6 @@ def ideal(task):
     return predictions(task.task, part.examples, part.owner, part.extras, *logits)
 
 
-@pytest.mark.slow
 def test_questions_come_back_from_windows(published, english):
     folder = published("squad2_dev_half/dev-v2.0.json").parent
     data = from_folder("squad2", folder)
@@ -158,8 +154,8 @@ def test_misplaced_answers_are_counted(published, chinese):
 @pytest.mark.parametrize(
     ("name", "file", "train", "valid"),
     [
-        pytest.param("multi30k", "multi30k_en_de/train.en", 29_000, 1_014, marks=pytest.mark.slow),
-        pytest.param("scan", "scan/tasks_train_simple.txt", 16_728, 4_182, marks=pytest.mark.slow),
+        ("multi30k", "multi30k_en_de/train.en", 29_000, 1_014),
+        ("scan", "scan/tasks_train_simple.txt", 16_728, 4_182),
         ("dialogsum", "dialogsum/dev.jsonl", 500, 500),
         ("e2e_nlg", "e2e_nlg/devset.csv", 4_672, 630),  # 4,693 lines, of 630 sources
     ],

@@ -27,7 +27,7 @@ from train.pretrained import load
 TWINS = Path(__file__).parents[1] / "twins"
 DECODERS = ("gpt2", "llama2", "llama3", "mistral", "qwen2", "qwen3")
 TRANSLATORS = ("t5", "t5_v1_1", "marian")
-LATER = ("llama2", "llama3", "qwen2", "t5_v1_1")  # each is near to another, which comes first
+LATER = ("llama2", "llama3", "mistral", "qwen2", "t5_v1_1", "marian")  # near to the others, which come first
 PLAIN = {"num_token_types": 0, "norm_embeddings": False, "output": Output(), "norm_placement": "pre"}
 
 
