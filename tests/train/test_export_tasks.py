@@ -297,7 +297,9 @@ def test_other_tasks_and_other_tuning(tuned, tmp_path):
     assert not [path for path in tmp_path.iterdir() if path.name in ("adapter", "prefix_out", "mean_out")]
 
 
-CHOICES = MultipleChoice(text=("score",), choices=("label", "right"), label=("right",))  # short: none is cut
+CHOICES = MultipleChoice(
+    text=("score",), choices=("label", "right"), label=("right",), spelt=("0", "1")
+)  # short: none is cut; a choice is spelt 0 too, so how labels are read is said
 
 
 @pytest.mark.slow
