@@ -1,6 +1,7 @@
 """What every command does around its work: errors as one line, exit codes, and JAX set up once."""
 
 import errno
+import os
 import signal
 import sys
 import traceback
@@ -105,8 +106,12 @@ def say(error: Exception | str, code: int) -> int:
 
 
 def configure_jax() -> None:
-    """Keep compiled programs between runs, beside the prepared data."""
+    """Keep compiled programs between runs, beside the prepared data, unless JAX's own variables say where and which."""
     import jax
 
-    jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "compiled"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    for name, value in (
+        ("jax_compilation_cache_dir", str(cache_folder() / "compiled")),
+        ("jax_persistent_cache_min_compile_time_secs", 0.5),
+    ):
+        if name.upper() not in os.environ:
+            jax.config.update(name, value)

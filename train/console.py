@@ -18,7 +18,7 @@ from rich.live import Live
 from rich.text import Text
 
 from train.progress import SCORES, Progress, duration, number, plain_line, sparkline
-from train.streams import give_up
+from train.streams import give_up, harmless, to_draw_on
 
 LIVE_SECONDS = 0.25
 NOTEBOOK_SECONDS = 1.0
@@ -195,7 +195,7 @@ class Terminal:
     seconds = LIVE_SECONDS
 
     def __init__(self, stream: TextIO):
-        self._console = RichConsole(file=stream, highlight=False, emoji=False, markup=False)
+        self._console = RichConsole(file=to_draw_on(stream), highlight=False, emoji=False, markup=False)
         self._live: Live | None = None
 
     def draw(self, progress: Progress) -> None:
@@ -216,7 +216,7 @@ class Terminal:
         return live
 
     def say(self, text: str) -> None:
-        self._console.print(Text(text))
+        self._console.print(Text(harmless(text)))
 
     def close(self, progress: Progress) -> None:
         if self._live is not None:

@@ -105,6 +105,10 @@ def main() -> int:
     from train.prompts import check_writes
 
     sampling = sampling_of(options)
+    if "seed" in request.given and sampling.temperature == 0:
+        searched = options.num_beams > 1
+        how = "beams are searched: leave it out" if searched else "the likeliest token is taken: add --temperature 1"
+        return _say(f"--seed means nothing where {how}")
     opened = open_any(request.path, step=options.step, mesh=options.mesh, base=options.base)
     check_writes(opened)
     if isinstance(opened.model, MaskedLanguageModel):

@@ -72,6 +72,8 @@ def main(argv: Sequence[str]) -> int:
         need_harness()
     else:
         known_tasks(options.tasks)
+        if "seed" in request.given and not any(whole_numbers("shots", options.shots)):
+            raise InputError("--seed draws the shots, and there are none; add --shots 4, or leave it out")
     place = place_of(request.path, options)
     configure_jax()
     from train.pretrained import open_any

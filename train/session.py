@@ -84,6 +84,10 @@ def train_run(request, started: float) -> int:
         material = open_data(experiment, folder, start.init, request.given, console)
         experiment, tokenizer = material.experiment, material.tokenizer
         console.expect(experiment.steps)
+        if options.profile_steps is not None and options.profile_steps[0] >= experiment.steps:
+            raise RunError(
+                f"--profile {options.profile} begins after the last of {experiment.steps:,} steps; name others"
+            )
         built = build(experiment, mesh)
         checkpoints = Checkpoints(folder.path, Keep(options.keep_last, 1, options.keep_every, options.keep == "log"))
         stack.callback(checkpoints.close)
@@ -120,6 +124,8 @@ def train_run(request, started: float) -> int:
         if restored is not None:
             tracker.event("resume", step=step, **({"damaged": METRICS_FILE} if lost else {}))
             console.say(f"resuming after step {step}")
+            if options.profile_steps is not None and options.profile_steps[0] < step:
+                console.say(f"note: nothing is traced, since --profile {options.profile} begins before step {step}")
         if changes:
             tracker.event("changed", step=step, fields=changes)
             console.say(f"changed since it diverged: {'; '.join(changes)}")

@@ -1,8 +1,10 @@
-"""Standard output and standard error of a command: text that they cannot spell, readers that have gone, disks that are full."""
+"""Standard output and standard error of a command: text that they cannot spell or that would steer a terminal, readers that
+have gone, disks that are full."""
 
 import contextlib
 import io
 import os
+import re
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -11,15 +13,23 @@ BROKEN_PIPE = 141  # what a shell calls a program that died of SIGPIPE
 
 
 OUTPUT, ERRORS = "standard output", "standard error"
+STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 class Stream(io.TextIOWrapper):
-    """A standard stream: its errors say that it was this one, and what its encoding lacks is escaped (`\\xe9`), not raised."""
+    """A standard stream: its errors say that it was this one, and what its encoding lacks is escaped (`\\xe9`), not raised.
+
+    On a terminal, so is whatever would steer it: labels, texts and answers come from files of others.
+    """
 
     said = ""
     failed: OSError | None = None  # argparse drops what a write raises: it is raised again when the command ends
 
     def write(self, text: str, /) -> int:
+        return self.draw(harmless(text) if self.isatty() else text)
+
+    def draw(self, text: str) -> int:
+        """Write the text as it is, with what moves the cursor and colours."""
         with self._named():
             return super().write(text)
 
@@ -37,6 +47,31 @@ class Stream(io.TextIOWrapper):
             error.filename = self.said
             self.failed = error
             raise
+
+
+class Drawing:
+    """A stream, for a library that draws on it."""
+
+    def __init__(self, stream: Stream):
+        self._stream = stream
+        self.write = stream.draw
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def to_draw_on(stream: Any) -> Any:
+    """What a display may steer: a stream of ours lets nothing through that does, any other is given as it is."""
+    return Drawing(stream) if isinstance(stream, Stream) else stream
+
+
+def harmless(text: str) -> str:
+    r"""Text of a file without what moves the cursor of a terminal, colours it or turns its direction; lines and tabs stay.
+
+    >>> harmless("a\x1b[2Jb\tc")
+    'a\\x1b[2Jb\tc'
+    """
+    return STEERING.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def set_up() -> None:

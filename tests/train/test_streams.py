@@ -1,6 +1,7 @@
 """Readers that go away, disks that are full and encodings without the letter are no tracebacks."""
 
 import os
+import pty
 import subprocess
 import sys
 from pathlib import Path
@@ -34,6 +35,14 @@ def goes_on():
         tell("line")
     return 7
 
+def steering():
+    from rich.text import Text
+    from train.console import Terminal
+    print("a\\x1b[2Jb\\u202ec")
+    Terminal(sys.stdout).say("d\\x1b[2Je")
+    Terminal(sys.stdout)._console.print(Text("f", style="bold"))
+    return 0
+
 start(globals()[sys.argv[1]])
 """
 
@@ -55,6 +64,16 @@ def run(tmp_path):
 def test_letters_that_the_encoding_has_not_are_escaped(run):
     ended = run("{program}", "accents", PYTHONIOENCODING="ascii")
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "caf\\xe9 \\udcff\n", "caf\\xe9\n")
+
+
+def test_nothing_from_a_file_steers_a_terminal_but_the_display_does(tmp_path):
+    (tmp_path / "program.py").write_text(PROGRAM)
+    mine, its = pty.openpty()
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "TERM": "xterm-256color", "NO_COLOR": ""}
+    command = [sys.executable, str(tmp_path / "program.py"), "steering"]
+    assert subprocess.run(command, env=environment, stdout=its, stderr=subprocess.PIPE).stderr == b""
+    said = os.read(mine, 10_000).decode()
+    assert said.splitlines() == ["a\\x1b[2Jb\\u202ec", "d\\x1b[2Je", "\x1b[1mf\x1b[0m"]
 
 
 def test_a_reader_that_has_gone_is_no_error(run):
