@@ -25,7 +25,7 @@ def agree(folder: RunFolder, experiment: Experiment, request) -> Experiment:
         )
     old = folder.experiment()
     experiment = experiment.as_begun(old, request.given)
-    diverged = last_good(read_metrics(folder.path)) is not None
+    diverged = last_good(folder.path) is not None
     if refusals := resume_refusals(old, experiment, REMEDIES if diverged else ()):
         raise RunError(
             f"--run-dir {folder.path} holds a run that differs in {'; '.join(refusals)}; "

@@ -175,8 +175,10 @@ class Checkpoints:
         with self._explained("the checkpoint under way could not be written"):
             self._manager.wait_until_finished()
 
-    def restore(self, target: TrainState, step: int | None = None) -> Restored | None:
+    def restore(self, target: TrainState, step: int | None = None, *, newest: int | None = None) -> Restored | None:
         """The newest checkpoint that is whole (or that of `step`), laid out like `target`; None when there is none.
+
+        None newer than `newest` is looked at, where it is given.
 
         Args:
             target: shapes, dtypes and shardings, from `train.state.state_shapes`: whatever devices wrote the checkpoint, it
@@ -186,6 +188,7 @@ class Checkpoints:
             CheckpointError: the asked step is missing or damaged, or every checkpoint is.
         """
         steps = self.steps() if step is None else [step]
+        steps = [one for one in steps if newest is None or one <= newest]
         damaged = []
         for candidate in reversed(steps):
             reason = check_manifest(self.folder / str(candidate))

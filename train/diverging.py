@@ -3,7 +3,10 @@
 import math
 import statistics
 from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
 from typing import Any
+
+from train.lines import METRICS_FILE, parse
 
 # What Diverged advises to change, and what a command that goes on from the last good checkpoint may therefore change.
 REMEDIES = (
@@ -14,6 +17,7 @@ REMEDIES = (
     "guard.max_skips",
 )
 EVENT = "diverged"
+MARK = f'"{EVENT}"'.encode()
 WINDOW = 6  # steps whose median is the level of the loss
 NEAR = 0.2  # how far above its best, as a share of it, a level may be
 
@@ -63,10 +67,17 @@ def good_steps(steps: Collection[int], lines: Iterable[Mapping[str, Any]]) -> li
     return good
 
 
-def last_good(lines: Iterable[Mapping[str, Any]]) -> int | None:
+def last_good(folder: Path) -> int | None:
     """The step of the last good checkpoint of a run that has diverged, 0 where it has none; None for any other run.
 
     The event is dropped with all lines behind that checkpoint as soon as the run goes on.
     """
-    found = [line for line in lines if line.get("event") == EVENT]
-    return int(found[-1].get("good") or 0) if found else None
+    path, found = folder / METRICS_FILE, None
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        for raw in file:  # only the lines that may be it are read as JSON: a record may have millions
+            if MARK in raw and (line := parse(raw)) is not None and line.get("event") == EVENT:
+                found = line
+    good = found and found.get("good")
+    return None if found is None else good if type(good) is int else 0

@@ -102,14 +102,11 @@ def score_run(request: cli.Request) -> tuple[dict[str, Any], Path | None]:
     assert request.folder is not None
     run = Run.open(request.folder, step=options.step, mesh=options.mesh, base=options.base)
     other = source != request.base.data.source
-    words = [re.sub(r"[^A-Za-z0-9]+", "_", str(source)).strip("_")] if other else []
-    if run.step != run.steps()[-1]:  # scores.json is the result of the run, which another step is not
-        words.append(f"step-{run.step}")
     if not other and not options.out and (changed := changed_data(request)):
         raise InputError(
             f"--{changed[0]} scores otherwise than the run did, whose scores are in scores.json; add --out FILE"
         )
-    place = Path(options.out) if options.out else run.folder / f"{'-'.join(['scores', *words])}.json"
+    place = Path(options.out) if options.out else place_of(run, source if other else None)
     if run.experiment.is_task:
         return score_task(run, request, other) | {"step": run.step}, place
     documents = None
@@ -119,6 +116,14 @@ def score_run(request: cli.Request) -> tuple[dict[str, Any], Path | None]:
         with needed_data(request.folder):
             documents = held_out_from_source(source, run.tokenizer)
     return run.evaluate(documents, data=request.experiment.data) | {"step": run.step}, place
+
+
+def place_of(run: "Run", source: Any = None) -> Path:
+    """Where scores go: to scores.json if they are the result of the run, on its own held-out part, not on another `source`."""
+    words = [] if source is None else [re.sub(r"[^A-Za-z0-9]+", "_", str(source)).strip("_")]
+    if run.step != run.steps()[-1] or run.has_diverged:
+        words.append(f"step-{run.step}")
+    return run.folder / f"{'-'.join(['scores', *words])}.json"
 
 
 def changed_data(request: cli.Request) -> list[str]:

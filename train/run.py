@@ -11,7 +11,6 @@ where, and how damage is seen, is the business of train/folder.py.
 """
 
 import dataclasses
-import sys
 import typing
 from dataclasses import dataclass
 from functools import cached_property
@@ -30,6 +29,7 @@ from model.peft import merge
 from train.base import Start
 from train.checkpoint import Checkpoints, Keep, Restored
 from train.config import Experiment
+from train.diverging import last_good
 from train.evaluator import Evaluator
 from train.folder import RunError as RunError
 from train.folder import RunFolder as RunFolder
@@ -37,6 +37,7 @@ from train.inspectable import Inspectable
 from train.registry import is_published
 from train.sharding import MeshShape, check_batch, make_mesh
 from train.state import Built, Params, build
+from train.streams import warn
 
 if TYPE_CHECKING:
     from train.predicting import Asked, Predicted
@@ -77,14 +78,15 @@ class Run(Inspectable):
     ) -> "Run":
         """Open a run folder at its newest usable checkpoint, or at `step`, on the devices of this machine.
 
-        Damaged checkpoints that are newer are named on stderr; with `strict` they are an error. `base` is where the weights lie
-        that a run with few trained parameters began from, if they are no longer where they were; they must be the same.
+        Newer ones that are damaged, or were written as the run diverged, are named on stderr and passed over; with `strict` they
+        are an error. `base` is where the weights lie that a run with few trained parameters began from, if they are no longer
+        where they were; they must be the same.
 
         A published folder, or the name of one on the Hugging Face hub, is opened too, as train/pretrained.py gives it: a model
         with its tokenizer, to be looked into alike, but without an experiment or checkpoints.
 
         Raises:
-            RunError: it is no run folder, or has no checkpoint yet, or none of that step.
+            RunError: it is no run folder, or has no checkpoint yet, or none of that step, or it has diverged and none is good.
             CheckpointError: the checkpoint is damaged.
             BaseError: the base is gone, or has other weights than those that the run was trained on.
         """
@@ -102,17 +104,21 @@ class Run(Inspectable):
             raise RunError(
                 f"{folder.path} has no checkpoint of step {step}; there are {', '.join(map(str, there)) or 'none yet'}"
             )
-        restored = checkpoints.restore(built.target, step)
+        good = last_good(folder.path)
+        passed = passed_over(folder.path, checkpoints.steps(), good) if step is None else []
+        restored = checkpoints.restore(built.target, step, newest=good if step is None else None)
         checkpoints.close()
         if restored is None:
             raise RunError(f"{folder.path} has no checkpoint yet; train it further first")
         if base is not None and built.parts.trained is None:
             raise RunError(f"{folder.path} holds all of its weights and needs no base; leave --base out")
-        if restored.damaged:
-            passed = "; ".join(f"checkpoint {number} is damaged ({reason})" for number, reason in restored.damaged)
-            if strict:
-                raise RunError(f"{folder.path}: {passed}; --step {restored.step} takes the one before")
-            print(f"warning: {folder.path}: {passed}; using step {restored.step} instead", file=sys.stderr)
+        passed += [f"checkpoint {number} is damaged ({reason})" for number, reason in restored.damaged]
+        if passed and strict:
+            raise RunError(f"{folder.path}: {'; '.join(passed)}; --step {restored.step} takes the one before")
+        if passed:
+            warn(f"warning: {folder.path}: {'; '.join(passed)}; using step {restored.step} instead")
+        elif good is not None and restored.step > good:
+            warn(f"warning: {folder.path}: checkpoint {restored.step} was written as the run diverged{better(good)}")
         if built.parts.trained is not None:  # the others are where they came from
             from train.starting import first_state
 
@@ -142,6 +148,11 @@ class Run(Inspectable):
     def step(self) -> int:
         """The step of this checkpoint."""
         return self.restored.step
+
+    @property
+    def has_diverged(self) -> bool:
+        """Whether the run has diverged and has not gone on since: it then has no result."""
+        return last_good(self.folder.path) is not None
 
     @property
     def params(self) -> Params:
@@ -213,3 +224,25 @@ class Run(Inspectable):
             return self.task_evaluator().full(self.params) | self.folder.floors()
         scores = self.evaluator(documents, data).full(self.params)
         return scores | (self.folder.floors() if documents is None else {})
+
+
+def passed_over(folder: Path, steps: list[int], good: int | None) -> list[str]:
+    """What is said of the checkpoints of these steps that are behind the last good one. RunError where all of them are."""
+    bad = [] if good is None else [step for step in steps if step > good]
+    if not bad:
+        return []
+    if len(bad) == len(steps):
+        raise RunError(
+            f"{folder} has diverged, and no checkpoint of it is good ({', '.join(map(str, bad))} were written as it did); repeat "
+            f"its command with a lower optimizer.schedule.peak; --step {bad[-1]} opens one as it is"
+        )
+    return [f"checkpoint {step} was written as the run diverged" for step in bad]
+
+
+def better(good: int) -> str:
+    """What is said of the last good checkpoint beside one that is not.
+
+    >>> better(4), better(0)
+    ('; the last good one is that of step 4', '; none is good')
+    """
+    return f"; the last good one is that of step {good}" if good else "; none is good"

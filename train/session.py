@@ -92,7 +92,7 @@ def train_run(request, started: float) -> int:
         checkpoints = Checkpoints(folder.path, Keep(options.keep_last, 1, options.keep_every, options.keep == "log"))
         stack.callback(checkpoints.close)
         changes = changed_after_diverging(folder, experiment)
-        restored = restore(checkpoints, built.target, console, last_good(read_metrics(folder.path)))
+        restored = restore(checkpoints, built.target, console, last_good(folder.path))
         step = 0 if restored is None else restored.step
         if start.fresh and restored is None:
             console.say(f"only shape and vocabulary are those of {start.init}: all weights are drawn from the seed")
@@ -298,7 +298,7 @@ def remembered(start: Start, base: Base | None, first: First | None, *, keep_all
 
 def changed_after_diverging(folder: RunFolder, experiment: Experiment) -> list[str]:
     """What a command changes in a run that has diverged; empty for any other run."""
-    if not folder.exists() or last_good(read_metrics(folder.path)) is None:
+    if not folder.exists() or last_good(folder.path) is None:
         return []
     return compare(folder.experiment(), experiment)
 

@@ -5,7 +5,8 @@ import shutil
 
 import pytest
 
-from train.checkpoint import state_digest
+from train.checkpoint import CheckpointError, state_digest
+from train.evaluate import place_of
 from train.folder import FORMAT, RunError, RunFolder
 from train.lines import LineFile, is_marked, read_metrics
 from train.run import Run
@@ -138,3 +139,32 @@ def test_checkpoints_without_a_config_are_not_begun_again(here, half):
         (half / name).unlink()
     ended = here("--run-dir", half, "--steps", "4", *EVERY)
     assert ended.code == 2 and "config.json is gone" in ended.errors
+
+
+def test_weights_of_a_run_that_has_diverged_are_named(half, capsys):
+    """The last good checkpoint is used instead of newer ones, or none; only --step opens another, and none is the result."""
+    shutil.copytree(half / "checkpoints" / "2", half / "checkpoints" / "4")
+    assert Run.open(half).step == 4 and place_of(Run.open(half)).name == "scores.json"
+
+    def diverged(good):
+        with (half / "metrics.jsonl").open("a") as file:
+            file.write(json.dumps({"event": "diverged", "step": 5, "good": good}) + "\n")
+
+    diverged(2)
+    assert capsys.readouterr().err == ""
+    run = Run.open(half)
+    assert (run.step, place_of(run).name) == (2, "scores-step-2.json")
+    said = capsys.readouterr().err
+    assert said == f"warning: {half}: checkpoint 4 was written as the run diverged; using step 2 instead\n"
+    with pytest.raises(RunError, match="checkpoint 4 was written as the run diverged; --step 2 takes the one before"):
+        Run.open(half, strict=True)
+    assert place_of(Run.open(half, 4)).name == "scores-step-4.json"
+    assert "written as the run diverged; the last good one is that of step 2" in capsys.readouterr().err
+    diverged(0)
+    with pytest.raises(RunError, match="has diverged, and no checkpoint of it is good"):
+        Run.open(half)
+    assert Run.open(half, 4, strict=True).step == 4
+    flip(max((half / "checkpoints" / "2").rglob("d/*"), key=lambda path: path.stat().st_size))
+    diverged(2)
+    with pytest.raises(CheckpointError, match="no usable checkpoint"):
+        Run.open(half)
