@@ -6,7 +6,7 @@ and makes the stream of batches and the evaluator.
 
 import dataclasses
 import tempfile
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -53,8 +53,13 @@ class Material(Protocol):
         """The experiment with what the data decides."""
         ...
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was said of the data as it was opened; what is settled already is not said again."""
+        ...
+
     def begin(self, folder: RunFolder) -> None:
-        """Write what a run folder keeps of the data: tokenizer, held-out part, data.json."""
+        """Write what a run folder keeps of the data: tokenizer, held-out part, data.json. Equal data gives equal bytes."""
         ...
 
     def example(self, evaluator: Any, position: Position | None) -> Batch:
@@ -103,6 +108,8 @@ def mend(folder: RunFolder, material: "Material", say: Say) -> None:
     with tempfile.TemporaryDirectory(prefix=".mending-", dir=folder.path) as name:
         made = RunFolder(name)
         material.begin(made)
+        if "data.json" in faults and digest_of_file(made / "data.json") not in folder.begun()["files"]["data.json"]:
+            made.write("data.json", with_notes(made.read("data.json") or {}, material.notes))
         for name, wrong in faults.items():
             if not (made / name).is_file() or digest_of_file(made / name) not in folder.begun()["files"][name]:
                 raise RunError(
@@ -117,12 +124,21 @@ def mend(folder: RunFolder, material: "Material", say: Say) -> None:
             say(f"{path} {wrong}; it was made again from the data")
 
 
+def with_notes(described: dict[str, Any], notes: Sequence[str]) -> dict[str, Any]:
+    """What data.json says of a task, as versions before wrote it: with the notes, in front of the floors."""
+    return {name: value for name, value in described.items() if name != "floors"} | {
+        "notes": list(notes),
+        "floors": described.get("floors"),
+    }
+
+
 @dataclass(frozen=True)
 class TextMaterial:
     """Text, prepared once and packed into rows."""
 
     prepared: Prepared
     experiment: Experiment
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def open(cls, experiment: Experiment, folder: RunFolder, init: str | None, say: Say) -> "TextMaterial":
@@ -209,6 +225,10 @@ class TaskMaterial:
     @property
     def fingerprint(self) -> str:
         return self.opened.fingerprint
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return self.opened.notes
 
     def begin(self, folder: RunFolder) -> None:
         self.tokenizer.save(folder / "tokenizer")

@@ -142,7 +142,8 @@ class OpenedTask:
         return found.hexdigest()[:32]
 
     def describe(self) -> dict[str, Any]:
-        """What a report says about the data."""
+        """What a report says about the data. Equal whenever the data is: notes, which a task that is settled has fewer of, are
+        not in it."""
         return {
             "source": str(self.data.source),
             "task": type(self.task).__name__,
@@ -151,7 +152,6 @@ class OpenedTask:
             "fingerprint": self.fingerprint,
             "train": self.train.describe(),
             "valid": self.valid.describe(),
-            "notes": list(self.notes),
         }
 
 
