@@ -29,6 +29,11 @@ if TYPE_CHECKING:
     from train.run import Run
 
 
+READ_OF_TEXT = frozenset({"source", "row_length", "batch_size", "window"})
+READ_OF_TASKS = frozenset({"source", "task", "row_length", "stride", "bucket", "batch_size", "packed", "valid_limit"})
+SIZES = frozenset({"source", "batch_size", "bucket", "packed"})  # of the arrays, not of what they say
+
+
 @dataclass(frozen=True)
 class EvaluateOptions(Options):
     """What `train.evaluate` takes beside the run folder and overrides of its data."""
@@ -67,6 +72,8 @@ def main() -> int:
         )
         takes = "--data.…, --mesh and --out" if published else "--data.…, --step, --base, --mesh and --out"
         raise InputError(f"--{strange[0]} {reason}; train.evaluate takes {takes}")
+    if published:
+        check_data(request, own=False)
     if options.out and Path(options.out).exists():
         raise InputError(f"--out {options.out} is there already; name a new file")
     scores, place = (score_published if published else score_run)(request)
@@ -102,10 +109,7 @@ def score_run(request: cli.Request) -> tuple[dict[str, Any], Path | None]:
     assert request.folder is not None
     run = Run.open(request.folder, step=options.step, mesh=options.mesh, base=options.base)
     other = source != request.base.data.source
-    if not other and not options.out and (changed := changed_data(request)):
-        raise InputError(
-            f"--{changed[0]} scores otherwise than the run did, whose scores are in scores.json; add --out FILE"
-        )
+    check_data(request, own=not other)
     place = Path(options.out) if options.out else place_of(run, source if other else None)
     if run.experiment.is_task:
         return score_task(run, request, other) | {"step": run.step}, place
@@ -126,12 +130,33 @@ def place_of(run: "Run", source: Any = None) -> Path:
     return run.folder / f"{'-'.join(['scores', *words])}.json"
 
 
-def changed_data(request: cli.Request) -> list[str]:
-    """Fields of the data, but for its source and the size of batches, that have other values than in training."""
+def check_data(request: cli.Request, *, own: bool) -> None:
+    """InputError for a change of the data that scoring does not read, or that makes other scores of the `own` held-out part.
+
+    The size of batches may change: it is a matter of memory, but where the texts of a batch are compared with each other.
+    """
+    from data.tasks.choices import Similarity
     from train.tree import differences
 
-    told = [path for path, *_ in differences(request.base.data, request.experiment.data)]
-    return [f"data.{path}" for path in told if not path.startswith(("source", "batch_size"))]
+    data, is_task = request.experiment.data, request.experiment.is_task
+    told = [path for path, *_ in differences(request.base.data, data)]
+    for path in told:
+        if path.split(".")[0] not in (READ_OF_TASKS if is_task else READ_OF_TEXT):
+            raise InputError(
+                f"--data.{path} is of training only, and nothing that is scored depends on it; leave it out"
+            )
+    compared = {"batch_size"} if isinstance(getattr(data, "task", None), Similarity) else set()
+    for path in told if own else ():
+        if path.split(".")[0] in SIZES - compared:
+            continue
+        if is_task and path not in compared:
+            raise InputError(
+                f"--data.{path} is not for the examples that the run holds out; name others with --data.source"
+            )
+        if not request.options.out:
+            raise InputError(
+                f"--data.{path} scores otherwise than the run did, whose scores are in scores.json; add --out FILE"
+            )
 
 
 def score_task(run: "Run", request: cli.Request, other: bool) -> dict[str, Any]:
@@ -144,19 +169,15 @@ def score_task(run: "Run", request: cli.Request, other: bool) -> dict[str, Any]:
     if own and given and (line := check_renamed(request.name, given, own)):
         print(line)
     if not other:
-        if changed := changed_data(request):
-            raise InputError(
-                f"--{changed[0]} is not for the examples that the run holds out; name others with --data.source"
-            )
         if line := positive_class(run.experiment.task_data.task):
             print(line)
-        evaluator, floors = run.task_evaluator(), run.folder.floors()
+        evaluator, floors = run.task_evaluator(data=request.experiment.task_data), run.folder.floors()
     else:
         from data.tasks.held_out import open_scored
 
         with needed_data(request.name):
             examples = open_scored(request.experiment.task_data, run.tokenizer)
-        evaluator, floors = run.task_evaluator(examples), {}
+        evaluator, floors = run.task_evaluator(examples, request.experiment.task_data), {}
     return evaluator.full(run.params) | floors | dict(evaluator.signatures)
 
 

@@ -22,6 +22,7 @@ from flax import nnx
 from data.config import TextData
 from data.documents import Documents
 from data.held_out import HELD_OUT, open_held_out
+from data.tasks.config import TaskData
 from data.tasks.held_out import HELD_OUT_TASK, open_held_out_task
 from data.tasks.opened import TaskSet
 from data.tokenizers import Tokenizer, load_tokenizer
@@ -173,15 +174,19 @@ class Run(Inspectable):
         check_batch(experiment.data.batch_size, 1, self.built.mesh)
         return Evaluator(self.built, experiment, self.tokenizer, self.held_out if documents is None else documents)
 
-    def task_evaluator(self, examples: TaskSet | None = None) -> "TaskEvaluator":
-        """What scores parameters on the held-out examples of a task, or on others that were opened with its labels."""
+    def task_evaluator(self, examples: TaskSet | None = None, data: TaskData | None = None) -> "TaskEvaluator":
+        """What scores parameters on the held-out examples of a task, or on others that were opened with its labels; batches are
+        shaped by `data`.
+        """
         from train.task_evaluator import TaskEvaluator
 
         if examples is None:
             self.folder.check(HELD_OUT_TASK)
             quiet = lambda line: None  # noqa: E731
             examples = open_held_out_task(self.folder.path, self.experiment.task_data, self.tokenizer, say=quiet)
-        return TaskEvaluator(self.built, self.experiment, examples, self.tokenizer)
+        experiment = dataclasses.replace(self.experiment, data=data or self.experiment.data)
+        check_batch(experiment.data.batch_size, 1, self.built.mesh)
+        return TaskEvaluator(self.built, experiment, examples, self.tokenizer)
 
     def merged(self) -> "Opened":
         """The model with the few parameters that the run trained folded into its weights, to be looked into like the run.

@@ -26,7 +26,7 @@ from train.task_attributions import attributions
 from train.task_scores import Answered, counted_by, label_targets, of_texts, scores
 from train.writing import write
 
-TOGETHER = 32  # texts that are written at once
+TOGETHER = 32  # texts that are written at once, at most
 LOSSES = ("label", "tag", "start", "end", "choice", "pair", "next")
 
 
@@ -82,9 +82,9 @@ class TaskEvaluator:
         opened = Opened(model, self.tokenizer, self.experiment.model, "the model")
         most = task.target_length or self.experiment.task_data.row_length
         prompts = [np.asarray(ids, np.int32) for ids in self.held_out.extras["prompts"]]
-        found = []
-        for start in range(0, len(prompts), TOGETHER):
-            texts = write(opened, prompts[start : start + TOGETHER], max_new_tokens=most)
+        found, together = [], min(TOGETHER, self.experiment.data.batch_size)  # whoever lacks memory lowers the latter
+        for start in range(0, len(prompts), together):
+            texts = write(opened, prompts[start : start + together], max_new_tokens=most)
             found += [copies[0].text.strip() for copies in texts]
         return found
 

@@ -1,5 +1,6 @@
 """python -m train.finetune, from the words that a user types to the scores in the run folder."""
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -76,7 +77,10 @@ def test_a_rule_is_learnt_scored_and_read_back(tuned, tmp_path):
     scores = json.loads((folder / "scores.json").read_text())
     assert all(isinstance(value, int | float) for value in scores.values())
     assert scores["accuracy"] >= 0.95 and scores["majority_accuracy"] == 0.5 and scores["step"] == 72
-    again = Run.open(folder).evaluate()
+    run = Run.open(folder)
+    smaller = dataclasses.replace(run.experiment.task_data, batch_size=3, bucket=8)
+    assert {batch.tokens.shape[0] for batch in run.task_evaluator(data=smaller).batches()} == {3}
+    again = run.evaluate()
     assert {name: again[name] for name in ("accuracy", "valid_loss", "f1")} == {
         name: scores[name] for name in ("accuracy", "valid_loss", "f1")
     }
@@ -90,8 +94,6 @@ def test_a_rule_is_learnt_scored_and_read_back(tuned, tmp_path):
 @pytest.mark.slow
 def test_a_declared_task_goes_on_when_its_command_is_repeated(tuned, base, tmp_path, monkeypatch):
     """As it stands, lengths in epochs included: what a run folder says must be what the file says."""
-    import dataclasses
-
     from train import registry
 
     declared = registry.load("library_parts")
