@@ -2,6 +2,7 @@
 
 import dataclasses
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -36,7 +37,7 @@ def refused(before, out="", own=True, **changes):
     """What is said of these changes of the data; empty where they are taken."""
     experiments = [SimpleNamespace(data=data, is_task=isinstance(data, TaskData))
                    for data in (before, dataclasses.replace(before, **changes))]  # fmt: skip
-    request = SimpleNamespace(base=experiments[0], experiment=experiments[1], options=SimpleNamespace(out=out))
+    request: Any = SimpleNamespace(base=experiments[0], experiment=experiments[1], options=SimpleNamespace(out=out))
     try:
         check_data(request, own=own)
     except InputError as error:
