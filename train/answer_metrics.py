@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from difflib import SequenceMatcher
 from typing import NamedTuple
 
-from train.metric_tokens import english, unicode_words, unspaced
+from train.metric_tokens import MIXED, unicode_words, unspaced
 from train.task_metrics import METRICS, MetricError, check_metrics
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b", re.UNICODE)
@@ -36,6 +36,9 @@ ARTICLES = {
     "hi": "",
     "zh": "",
 }
+
+
+Script = str | Sequence[str]  # the name of a scoring, or one for each question
 
 
 class Scoring(NamedTuple):
@@ -66,20 +69,40 @@ def without_punctuation(text: str, articles: str = "") -> str:
     return " ".join((re.sub(articles, " ", found) if articles else found).split())
 
 
-def scoring_of(name: str, golds: Sequence[Sequence[str]] = ()) -> str:
-    """The scoring that fits the golds where none is named: CMRC's for scripts without spaces, SQuAD's for Latin letters.
+def scoring_of(name: str, golds: Sequence[Sequence[str]] = ()) -> list[str]:
+    """The scoring of each question, which fits its golds where none is named: CMRC's for scripts without spaces, SQuAD's for
+    Latin letters. Numbers, golds of both scripts, and Latin ones where they are few go with the others.
 
-    >>> scoring_of("auto", [["北京大学"], []]), scoring_of("auto", [["in Köln"]]), scoring_of("auto", [["Москва"]])
-    ('cmrc2018', 'squad', 'unicode')
+    >>> scoring_of("auto", [["北京大学"], []]), scoring_of("auto", [["in Köln"], ["北京"]]), scoring_of("auto", [["Москва"]])
+    (['cmrc2018', 'cmrc2018'], ['squad', 'cmrc2018'], ['unicode'])
     """
     if name != "auto":
-        return name
-    texts = [text for several in golds for text in several]
-    if unspaced(texts):
-        return "cmrc2018"
-    latin = "".join(c for text in texts for c in unicodedata.normalize("NFD", text) if c.isalpha())
-    other = sum(not unicodedata.name(c, "").startswith("LATIN") for c in latin) if not english(texts) else 0
-    return "unicode" if 2 * other > len(latin) else "squad"
+        return [name] * len(golds)
+    own = [_fitting(several) for several in golds]
+    counts = Counter(filter(None, own))
+    mixed = "cmrc2018" if unspaced(text for several in golds for text in several) else "squad"
+    common = max(counts, key=counts.__getitem__, default=mixed)
+    few = counts["squad"] < MIXED * counts.total()
+    return [common if one is None or (few and one == "squad") else one for one in own]
+
+
+def scoring_signature(name: str, golds: Sequence[Sequence[str]]) -> str:
+    """How answers are compared, in words for scores.json.
+
+    >>> scoring_signature("auto", [["Köln"], ["Bonn"], ["北京"]])
+    'script:squad,cmrc2018:1/3'
+    """
+    (common, _), *others = Counter(scoring_of(name, golds)).most_common() or [(name, 0)]
+    return f"script:{common}" + "".join(f",{other}:{count}/{len(golds)}" for other, count in sorted(others))
+
+
+def _fitting(golds: Sequence[str]) -> str | None:
+    """The scoring that fits the golds of one question; None where any may."""
+    if unspaced(golds):
+        return "cmrc2018" if unspaced(golds, 0.5) else None
+    letters = [c for text in golds for c in unicodedata.normalize("NFD", text) if c.isalpha()]
+    other = sum(c > "\x7f" and not unicodedata.name(c, "").startswith("LATIN") for c in letters)
+    return None if not letters else "unicode" if 2 * other > len(letters) else "squad"
 
 
 def scorings(name: str) -> Scoring:
@@ -137,7 +160,7 @@ def answer_scores(
     metrics: Sequence[str] | None = None,
     *,
     version: int | None = None,
-    scoring: str = "squad",
+    scoring: Script = "squad",
 ) -> dict[str, float]:
     """exact_match and f1 over all questions; where some have no answer, also over those with one and those without.
 
@@ -145,7 +168,7 @@ def answer_scores(
         answers: one a question, "" for none.
         golds: the answers that count as right, none for a question that has no answer.
         version: of the official script; None: 2 where a question has no answer, else 1.
-        scoring: squad, or one of the others above.
+        scoring: squad, or one of the others above, or one for each question.
 
     >>> answer_scores(["Paris", ""], [["paris", "Paris, France"], []])["f1_no_answer"]
     1.0
@@ -164,7 +187,7 @@ def answer_scores(
 
 
 def question_scores(
-    answers: Sequence[str], golds: Sequence[Sequence[str]], *, version: int | None = None, scoring: str = "squad"
+    answers: Sequence[str], golds: Sequence[Sequence[str]], *, version: int | None = None, scoring: Script = "squad"
 ) -> list[dict[str, float]]:
     """exact_match and f1 of each question: the best over its golds."""
     if len(answers) != len(golds):
@@ -177,28 +200,27 @@ def question_scores(
     if version == 1 and not all(golds):
         at = next(index for index, gold in enumerate(golds) if not gold)
         raise MetricError(f"question {at} has no gold answer, which SQuAD 1.1 does not know; use version=2")
+    every = [scoring] * len(golds) if isinstance(scoring, str) else scoring
     return [
         {
-            "exact_match": max(exact_match(answer, t, scoring=scoring) for t in _texts(gold, version, scoring)),
-            "f1": max(f1(answer, t, version=version, scoring=scoring) for t in _texts(gold, version, scoring)),
+            "exact_match": max(exact_match(answer, t, scoring=script) for t in _texts(gold, version, script)),
+            "f1": max(f1(answer, t, version=version, scoring=script) for t in _texts(gold, version, script)),
         }
-        for answer, gold in zip(answers, golds, strict=True)
+        for answer, gold, script in zip(answers, golds, every, strict=True)
     ]
 
 
-def span_f1(spans: Sequence[str], golds: Sequence[Sequence[str]], scoring: str = "squad") -> float:
+def span_f1(spans: Sequence[str], golds: Sequence[Sequence[str]], scoring: Script = "squad") -> float:
     """f1 of the best span of each question, over the questions that have an answer: how well answers are found, whether or not
     they would have been given.
 
     >>> span_f1(["a cat", "a dog"], [["the cat"], []])
     1.0
     """
-    there = [(span, gold) for span, gold in zip(spans, golds, strict=True) if gold]
-    return (
-        _mean([one["f1"] for one in question_scores(*zip(*there, strict=True), version=2, scoring=scoring)])
-        if there
-        else 0.0
-    )
+    if not any(golds):
+        return 0.0
+    found = question_scores(spans, golds, version=2, scoring=scoring)
+    return _mean([one["f1"] for one, gold in zip(found, golds, strict=True) if gold])
 
 
 def best_threshold(
@@ -207,7 +229,7 @@ def best_threshold(
     no_answer: Sequence[float],
     metric: str = "f1",
     *,
-    scoring: str = "squad",
+    scoring: Script = "squad",
 ) -> tuple[float, float]:
     """The best score that withholding unlikely answers can reach, and the threshold: answers with `no_answer` over it go.
 

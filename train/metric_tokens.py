@@ -1,8 +1,9 @@
 """What text metrics count: words or characters, by the script of the references; and the tokenizer that this asks for.
 
 English words are those of rouge-score: lower case, a to z and digits, Porter stems. They leave nothing of other scripts, so texts
-with more than a few letters beyond ASCII are split at what Unicode calls no letter, mark or number, and scripts that write no
-spaces between words by character, as CMRC 2018, WMT and MLQA count them.
+with more than a few letters beyond ASCII are split at what Unicode calls no letter, mark, number or emoji, and scripts that write
+no spaces between words by character, as CMRC 2018, WMT and MLQA count them. A text among English ones that would lose words is
+split so too, its English words by rouge-score.
 """
 
 import re
@@ -22,20 +23,23 @@ UNSPACED = (
 _UNSPACED = re.compile(f"[{UNSPACED}]")
 _KANA = re.compile("[\u3040-\u30ff\u31f0-\u31ff\uff66-\uff9f]")
 _HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
+_EMOJI = re.compile("[\u2600-\u27bf\u2b00-\u2bff\U0001f000-\U0001faff]")
+_VARIANTS = re.compile("[\ufe0e\ufe0f]")  # of emoji: drawn as text or in colour
+_BEYOND = re.compile("[^a-z0-9]")
 ENGLISH = 0.01  # the share of letters beyond ASCII under which a text is counted as English
 NAMES = 15  # times as many are names and borrowed words, where a tenth of the words are COMMON
 COMMON = {"the", "of", "and", "is", "was", "that", "with", "it", "for", "are", "this", "they"}
 MIXED = 0.1  # the share of letters without spaces between words from which characters are counted
 
 
-def unspaced(texts: Iterable[str]) -> bool:
-    """Whether texts are written without spaces between words, for a tenth of their letters or more.
+def unspaced(texts: Iterable[str], share: float = MIXED) -> bool:
+    """Whether texts are written without spaces between words, for this share of their letters or more.
 
     >>> unspaced(["今天天气很好"]), unspaced(["Grüße aus Köln"])
     (True, False)
     """
     joined = " ".join(texts)
-    return len(_UNSPACED.findall(joined)) >= MIXED * max(1, _letters(joined))
+    return len(_UNSPACED.findall(joined)) >= share * max(1, _letters(joined))
 
 
 def english(texts: Iterable[str]) -> bool:
@@ -44,7 +48,7 @@ def english(texts: Iterable[str]) -> bool:
     >>> english(["The cat sat."]), english(["Привет, мир"]), english(["Grüße"]), english(["It was the café of Zoë"])
     (True, False, False, True)
     """
-    joined = " ".join(texts)
+    joined = unicodedata.normalize("NFC", " ".join(texts))
     beyond = sum(letter > "\x7f" and letter.isalpha() for letter in joined) / max(1, _letters(joined))
     if ENGLISH < beyond <= NAMES * ENGLISH:
         words = joined.lower().split()
@@ -105,16 +109,39 @@ def tokenize_by(name: str) -> Tokenize:
 
 
 def unicode_words(text: str) -> list[str]:
-    """Runs of letters, marks and numbers of any script, without case; what writes no spaces by character with its marks.
+    """Runs of letters, marks and numbers of any script, without case; what writes no spaces by character with its marks, and
+    emoji each.
 
-    >>> unicode_words("Grüße, 你好! ไปๆ")
-    ['grüsse', '你', '好', 'ไ', 'ป', 'ๆ']
+    >>> unicode_words("Grüße, 你好! ไปๆ 😀😀")
+    ['grüsse', '你', '好', 'ไ', 'ป', 'ๆ', '😀', '😀']
     """
-    folded = unicodedata.normalize("NFKC", text).casefold()
-    kept = "".join(letter if unicodedata.category(letter)[0] in "LMN" else " " for letter in folded)
-    spaced = _UNSPACED.sub(lambda found: found[0] if unicodedata.category(found[0])[0] == "M" else f" {found[0]}", kept)
-    # A letter of another script behind one of these is another word.
-    return re.sub(f"([{UNSPACED}])(?=[^\\s{UNSPACED}])", r"\1 ", spaced).split()
+    return _split(unicodedata.normalize("NFKC", text).casefold())
+
+
+def english_and_other_words(text: str) -> list[str]:
+    """As `unicode_words`, and words of ASCII as rouge-score has them.
+
+    >>> english_and_other_words("Running in Москва, 2020")
+    ['run', 'in', 'москва', '2020']
+    """
+    stems = tokenize_by("english")
+    return [part for word in unicode_words(text) for part in (stems(word) if word.isascii() else [word])]
+
+
+def loses(text: str) -> bool:
+    """Whether English words leave nothing of some other word, or little of the text.
+
+    Where letters with accents are few the rest of a word is left, as rouge-score cuts it.
+
+    >>> loses("Москва 2020"), loses("2020"), loses("a naïve view of the café"), loses("It was in Київ")
+    (True, False, False, True)
+    """
+    if text.isascii():
+        return False
+    words = _split(unicodedata.normalize("NFC", text).lower())
+    beyond = sum(len(_BEYOND.findall(word)) for word in words)
+    whole = any(any(map(str.isalnum, word)) and len(_BEYOND.findall(word)) == len(word) for word in words)
+    return whole or beyond > NAMES * ENGLISH * sum(map(len, words))
 
 
 def characters(text: str) -> list[str]:
@@ -124,6 +151,16 @@ def characters(text: str) -> list[str]:
     ['a', 'b', ',', '你', '!']
     """
     return [letter for letter in unicodedata.normalize("NFKC", text).casefold() if not letter.isspace()]
+
+
+def _split(text: str) -> list[str]:
+    kept = "".join(
+        letter if unicodedata.category(letter)[0] in "LMN" or _EMOJI.match(letter) else " " for letter in text
+    )
+    kept = _EMOJI.sub(lambda found: f" {found[0]} ", _VARIANTS.sub("", kept))
+    spaced = _UNSPACED.sub(lambda found: found[0] if unicodedata.category(found[0])[0] == "M" else f" {found[0]}", kept)
+    # A letter of another script behind one of these is another word.
+    return re.sub(f"([{UNSPACED}])(?=[^\\s{UNSPACED}])", r"\1 ", spaced).split()
 
 
 def _letters(text: str) -> int:

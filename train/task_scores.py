@@ -17,7 +17,7 @@ from data.tasks.choices import (
 )
 from data.tasks.opened import TaskSet
 from data.tasks.tagging import word_tags
-from train.answer_metrics import answer_scores, best_threshold, scoring_of, span_f1
+from train.answer_metrics import answer_scores, best_threshold, scoring_of, scoring_signature, span_f1
 from train.tag_metrics import tagging_scores
 from train.task_metrics import classification_scores, multi_label_scores, regression_scores
 from train.text_metrics import generation_scores
@@ -117,7 +117,7 @@ def counted_by(held_out: TaskSet) -> dict[str, str]:
             return {"f1_strict": f"scheme:{scheme}"}
         case Answers(scoring=scoring):
             golds = [[answer["text"] for answer in example["answers"]] for example in held_out.examples]
-            return {"f1": f"script:{scoring_of(scoring, golds)}"}
+            return {"f1": scoring_signature(scoring, golds)}
     return {}
 
 

@@ -7,10 +7,19 @@ References: Post, arXiv:1804.08771; Popovic, W15-3049; Lin, W04-1013.
 """
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 
 from data.sentences import split_sentences
-from train.metric_tokens import bleu_tokenizer, characters, rouge_tokenizer, tokenize_by, unicode_words
+from train.metric_tokens import (
+    bleu_tokenizer,
+    characters,
+    english_and_other_words,
+    loses,
+    rouge_tokenizer,
+    tokenize_by,
+    unicode_words,
+)
 from train.task_metrics import METRICS, MetricError, check_metrics
 
 SACREBLEU = ("bleu", "chrf")
@@ -41,10 +50,8 @@ def generation_scores(
     for name in (name for name in names if name in SACREBLEU):
         scores[name], signatures[name] = sacrebleu_score(name, texts, references, tokenizer=tokenizer)
     if asked := [name for name in names if name in ROUGE]:
-        scores |= rouge_scores(texts, references, asked, tokenizer=tokenizer)
-        used = rouge_tokenizer(tokenizer, (text for several in references for text in several))
-        stems = "yes" if used == "english" else "no"
-        signatures["rouge"] = f"stems:{stems}|tok:{used}|refs:best|mean|{_version('rouge-score')}"
+        found, signatures["rouge"] = _rouge(texts, references, asked, tokenizer)
+        scores |= found
     if "exact_match" in names:
         scores["exact_match"] = text_exact_match(texts, references)
     return {name: scores[name] for name in names}, signatures
@@ -79,25 +86,38 @@ def rouge_scores(
 ) -> dict[str, float]:
     """Mean f1 of n-grams (rouge1, rouge2) or longest common subsequences (rougeL; rougeLsum sentence by sentence).
 
-    rougeLsum takes the lines of a text for its sentences; a text of one line is cut into sentences first. A reference of which
-    the tokenizer leaves nothing, as English does of other scripts, is compared in the words of any script, or in its characters.
-    One token has no pairs: there rouge2 is whether texts have the same tokens, but for English, where it is 0 as published.
-    rouge-score still differs from ROUGE-1.5.5 in the third decimal.
+    rougeLsum takes the lines of a text for its sentences; a text of one line is cut into sentences first. A text that would lose
+    words among English ones, or its references would, is compared in the words of any script; one of which nothing would be
+    left, in its characters. One token has no pairs: there rouge2 is whether texts have the same tokens, but for English, where
+    it is 0 as published. rouge-score still differs from ROUGE-1.5.5 in the third decimal.
     """
+    return _rouge(texts, references, names, tokenizer)[0]
+
+
+def _rouge(
+    texts: Sequence[str], references: Sequence[Sequence[str]], names: Sequence[str], tokenizer: str
+) -> tuple[dict[str, float], str]:
+    """ROUGE, and how it was counted: a text that the tokenizer of the others does not fit has one that does."""
     from rouge_score.rouge_scorer import RougeScorer
 
     chosen = rouge_tokenizer(tokenizer, (text for several in references for text in several))
-    ways = [tokenize_by(chosen), unicode_words, characters]
-    scorers = [RougeScorer(list(names), tokenizer=_Tokenizer(way)) for way in ways]
-    total = dict.fromkeys(names, 0.0)
+    ways = {chosen: tokenize_by(chosen), "unicode": unicode_words, "char": characters}
+    ways["english+unicode"] = english_and_other_words
+    scorers = {name: RougeScorer(list(names), tokenizer=_Tokenizer(way)) for name, way in ways.items()}
+    total, others = dict.fromkeys(names, 0.0), Counter()
     for text, several in zip(texts, references, strict=True):
-        at = next((at for at, way in enumerate(ways) if any(map(way, several))), 0)
-        found = scorers[at].score_multi([on_lines(reference) for reference in several], on_lines(text))
+        used = "english+unicode" if chosen == "english" and any(map(loses, [text, *several])) else chosen
+        used = next((name for name in (used, "unicode", "char") if any(map(ways[name], several))), used)
+        found = scorers[used].score_multi([on_lines(reference) for reference in several], on_lines(text))
         for name in names:
             total[name] += found[name].fmeasure
-        if "rouge2" in names and (at or chosen != "english") and (ours := ways[at](text)) and len(ours) < 2:
-            total["rouge2"] += any(ways[at](reference) == ours for reference in several)
-    return {name: float(total[name] / len(texts)) for name in names}
+        if "rouge2" in names and used != "english" and (ours := ways[used](text)) and len(ours) < 2:
+            total["rouge2"] += any(ways[used](reference) == ours for reference in several)
+        others[used] += used != chosen
+    fitted = "".join(f",{name}:{others[name]}/{len(texts)}" for name in sorted(+others))
+    stems = "yes" if chosen == "english" else "no"
+    signature = f"stems:{stems}|tok:{chosen}{fitted}|refs:best|mean|{_version('rouge-score')}"
+    return {name: float(total[name] / len(texts)) for name in names}, signature
 
 
 class _Tokenizer:

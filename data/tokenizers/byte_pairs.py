@@ -10,7 +10,7 @@ from data.foreign import explained, read_json
 from data.tokenizers.boundary import MOST_BYTES, MOST_UNUSED
 from data.tokenizers.choices import ByteBPE
 from data.tokenizers.library import LibraryTokenizer, gpt2_bytes, read_tokenizer_json, read_utf8
-from data.tokenizers.long_words import cut_long_words
+from data.tokenizers.long_words import GPT2, cut_long_words
 from data.tokenizers.settings import Settings
 
 Specials = Literal["gpt2", "roberta"]
@@ -34,7 +34,7 @@ def train_byte_pairs(choice: ByteBPE, texts: Iterable[str]) -> LibraryTokenizer:
     trainer = trainers.BpeTrainer(
         vocab_size=choice.vocab_size - len(front) - len(back), initial_alphabet=list(gpt2_bytes()), show_progress=False
     )
-    tokenizer.train_from_iterator(cut_long_words(_some(texts)), trainer=trainer)
+    tokenizer.train_from_iterator(cut_long_words(_some(texts), GPT2), trainer=trainer)
     merges = [(left, right) for left, right in json.loads(tokenizer.to_str())["model"]["merges"]]
     pieces = [*front, *gpt2_bytes(), *dict.fromkeys(left + right for left, right in merges)]
     unused = [f"[unused{number}]" for number in range(choice.vocab_size - len(back) - len(pieces))]

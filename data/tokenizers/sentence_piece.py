@@ -11,9 +11,10 @@ told by the file's name and by the tokenizer_config.json beside it, and both are
 import hashlib
 import io
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -236,10 +237,12 @@ def train_sentencepiece(choice: SentencePiece, texts: Iterable[str]) -> Sentence
     """Train on all of `texts`; they are held in memory, so huge corpora come as a sample."""
     import sentencepiece
 
-    model = io.BytesIO()
+    lines, model = _lines(texts), io.BytesIO()
+    if (first := next(lines, None)) is None:
+        raise DataError("there is no text to train a vocabulary on; name a source that holds some")
     try:
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=_lines(texts),
+            sentence_iterator=chain([first], lines),
             model_writer=model,
             model_type=choice.kind,
             vocab_size=choice.vocab_size - choice.sentinels,
@@ -270,7 +273,7 @@ def _surroundings(own: Sequence[str], file: str, settings: Settings, named: str)
     return _Surroundings(back=tuple(f"<extra_id_{number}>" for number in reversed(range(count))))
 
 
-def _lines(texts: Iterable[str]) -> Iterable[str]:
+def _lines(texts: Iterable[str]) -> Iterator[str]:
     for text in texts:
         for line in text.splitlines():
             for start in range(0, len(line), LONGEST_LINE // 4):  # a character is at most 4 bytes

@@ -13,7 +13,7 @@ from data.errors import DataError
 from data.tokenizers.choices import WordPiece
 from data.tokenizers.interface import SPECIAL_TOKENS
 from data.tokenizers.library import LibraryTokenizer, read_utf8
-from data.tokenizers.long_words import cut_long_words
+from data.tokenizers.long_words import BERT, cut_long_words
 from data.tokenizers.settings import Settings
 from data.tokenizers.words import stands_alone
 
@@ -57,11 +57,12 @@ def train_wordpiece(choice: WordPiece, texts: Iterable[str]) -> LibraryTokenizer
 
     def counted() -> Iterator[str]:
         for text in texts:
-            for character in tokenizer.normalizer.normalize_str(text):
+            normalised = tokenizer.normalizer.normalize_str(text)
+            for character in normalised:
                 alphabet[character] = alphabet.get(character, 0) + 1
-            yield text
+            yield normalised  # what is normalised again stays as it is
 
-    kept = list(cut_long_words(counted()))
+    kept = list(cut_long_words(counted(), BERT))
     if not alphabet:
         raise DataError("there is no text to train a vocabulary on; name a source that holds some")
     letters, inside = _letters(alphabet, choice.vocab_size // 2)

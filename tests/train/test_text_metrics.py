@@ -134,9 +134,43 @@ def test_a_text_that_is_its_reference_scores_all_there_is(language):
     mixed = [text, *["The cat sat on the mat again."] * 40]  # one line of it among English ones
     assert texts.rouge_scores(mixed, [[text] for text in mixed], ["rouge1", "rougeL"]) == {"rouge1": 1.0, "rougeL": 1.0}
     if language not in ("marks", "emoji"):
-        assert answers.scoring_of("auto", [[text]]) in ("squad", "unicode", "cmrc2018")
+        assert answers.scoring_of("auto", [[text]])[0] in ("squad", "unicode", "cmrc2018")
         found = answers.answer_scores([text + "."], [[text]], scoring=answers.scoring_of("auto", [[text]]))
         assert set(found.values()) == {1.0}
+
+
+@pytest.mark.parametrize(
+    ("reference", "written", "share"),  # the second is what the first shares with it
+    [
+        ("Москва 2020 год", "Киев 2020 лето", 1 / 3),
+        ("2020", "Москва 2020", 2 / 3),
+        ("cat 2020", "кот 2020", 1 / 2),
+        ("中国 2020", "日本 2020", 1 / 3),
+        ("हिन्दी २०२०", "उर्दू २०२०", 1 / 2),
+        ("\uff21\uff22 2020", "\uff23\uff24 2020", 1 / 2),  # of full width
+        ("great 😀", "great 😡", 1 / 2),
+        ("fu\u0308r 5", "fur 5", 1 / 2),  # a letter and its accent apart
+        ("she was running in the city of Київ", "she was runs in the city of Рим", 7 / 8),
+    ],
+)
+@pytest.mark.parametrize("tokenizer", ["auto", "13a"])
+def test_a_text_among_english_ones_does_not_lose_its_words(reference, written, share, tokenizer):
+    english = ["The cats sat on the mat again."] * 40
+    scores, signatures = texts.generation_scores(
+        [written, *english], [[text] for text in [reference, *english]], ["rouge1"], tokenizer=tokenizer
+    )
+    assert 41 * scores["rouge1"] - 40 == pytest.approx(share)
+    assert "stems:yes|tok:english,english+unicode:1/41|" in signatures["rouge"]
+
+
+def test_each_question_is_scored_as_its_language_asks():
+    golds = [["the Beatles"], ["Köln"], ["北京"], ["Москва"], ["1990"], []]
+    assert answers.scoring_of("auto", golds) == ["squad", "squad", "cmrc2018", "unicode", "squad", "squad"]
+    assert answers.scoring_signature("auto", golds) == "script:squad,cmrc2018:1/6,unicode:1/6"
+    given = ["Beatles", "Köln.", "北京。", "«Москва»", "1990", ""]
+    assert set(answers.answer_scores(given, golds, scoring=answers.scoring_of("auto", golds)).values()) == {1.0}
+    chinese = [["北京"], *[["上海"]] * 20, ["the NBA"], ["Sony中国公司"]]  # scored whole by CMRC's script
+    assert set(answers.scoring_of("auto", chinese)) == {"cmrc2018"}
 
 
 def test_other_languages_keep_their_letters_and_their_endings():
