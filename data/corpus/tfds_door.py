@@ -8,7 +8,7 @@ import os
 import re
 import shlex
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,9 +78,18 @@ def open_named(source: TFDS, *, fetch: bool, say: Callable[[str], None] = print)
 
 
 def open_table(
-    dataset: str, split: str, word: str, *, fetch: bool, say: Callable[[str], None] = print
+    dataset: str,
+    split: str,
+    word: str,
+    *,
+    fetch: bool,
+    say: Callable[[str], None] = print,
+    numbers: Collection[str] = (),
 ) -> tuple[list[tuple[dict[str, Any], str]], dict[str, tuple[str, ...]]]:
-    """The examples of a split as (columns, place), bytes as text, and the names of classes by their column."""
+    """The examples of a split as (columns, place), bytes as text, and the names of classes by their column, in their order.
+
+    Classes stand under their names but in the columns of `numbers`; -1, where nothing is labelled, stays a number.
+    """
     source = TFDS(dataset)
     builder = _builder(source)
     if not (Path(builder.data_path) / "dataset_info.json").is_file():
@@ -97,7 +106,30 @@ def open_table(
         if names := getattr(feature, "names", None) or getattr(getattr(feature, "feature", None), "names", None):
             classes[name] = tuple(names)
     examples = enumerate(read_version(Path(builder.data_path), split))
-    return [(_plain(example), f"tfds:{dataset} {split} example {number}") for number, example in examples], classes
+    naming = {name: named for name in info.features if name not in numbers and (named := _naming(info.features[name]))}
+
+    def columns(example: dict[str, Any]) -> dict[str, Any]:
+        found = _plain(example)
+        return found | {name: named(found[name]) for name, named in naming.items() if name in found}
+
+    return [(columns(example), f"tfds:{dataset} {split} example {number}") for number, example in examples], classes
+
+
+def _naming(feature: Any) -> Callable[[Any], Any] | None:
+    """What puts the names of classes into the place of their numbers in a value of a feature; None where it has no classes."""
+    if (inner := getattr(feature, "feature", None)) is not None:  # a sequence; one of dicts is kept as a dict of lists
+        if (named := _naming(inner)) is None:
+            return None
+        if not hasattr(inner, "items"):
+            return lambda value: [named(item) for item in value]
+        parts = {name: part for name, item in inner.items() if (part := _naming(item))}
+        return lambda value: value | {name: [part(item) for item in value[name]] for name, part in parts.items()}
+    if hasattr(feature, "items"):
+        parts = {name: part for name, item in feature.items() if (part := _naming(item))}
+        return (lambda value: value | {name: part(value[name]) for name, part in parts.items()}) if parts else None
+    if not (names := tuple(getattr(feature, "names", None) or ())):
+        return None
+    return lambda value: names[value] if isinstance(value, int) and 0 <= value < len(names) else value
 
 
 def _check_format(info: Any, word: object, folder: object) -> None:

@@ -1,4 +1,4 @@
-"""Which of its choices the label of an example means: by what the source calls them, by `spelt`, by their text, by letters, or by
+"""Which of its choices the label of an example means: by `spelt`, by what the source calls them, by their text, by letters, or by
 numbers from 0. One way for all examples; what can be read in two ways is refused.
 """
 
@@ -13,12 +13,14 @@ from data.tasks.missing import MissingValue
 
 
 class Asked(NamedTuple):
-    """The choices of an example, what the source calls them, if it does, how it spells the right one, and its place."""
+    """The choices of an example, what the source calls them, if it does, how it spells the right one, its place, and what the
+    source calls its classes in all examples."""
 
     choices: list[str]
     called: list[str]
     label: str
     place: str
+    classes: Sequence[str] = ()
 
 
 Way = Callable[[Asked], int | None]
@@ -97,11 +99,18 @@ def read_choices(asked: Sequence[Asked], spelt: Sequence[str] = ()) -> tuple[lis
 
 
 def _named(one: Asked, spelt: Sequence[str]) -> int | None:
-    for names in (one.called, spelt[: len(one.choices)]):
-        for level in (str, plain):
-            levelled = [level(name) for name in names]
-            if levelled.count(level(one.label)) == 1:
-                return levelled.index(level(one.label))
+    spelt, classes = spelt[: len(one.choices)], one.classes[: len(one.choices)]
+    others = [plain(name) for name in one.called]
+    if any(plain(word) in others[:at] + others[at + 1 :] for at, word in enumerate(spelt)):
+        return _place_in(spelt, one.label)
+    return next((at for names in (spelt, one.called, classes) if (at := _place_in(names, one.label)) is not None), None)
+
+
+def _place_in(names: Sequence[str], label: str) -> int | None:
+    for level in (str, plain):
+        levelled = [level(name) for name in names]
+        if levelled.count(level(label)) == 1:
+            return levelled.index(level(label))
     return None
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from data.errors import DataError
+from data.tasks.label_names import numeral, plain
 from data.tasks.metric_names import check_metrics
 from data.tasks.missing import Policy
 from data.tasks.tag_schemes import GRAMMARS, NAMES, spelling_of
@@ -108,6 +109,8 @@ class Tagging:
     words: Names = ("tokens", "words")
     tags: Names = ("ner_tags", "tags")
     labels: Names | None = None
+    spelt: Names = field(default=(), repr=False)
+    """How files write the labels in their order, where neither by name nor as numbers from 0."""
     scheme: SchemeName | None = "auto"
     prefix: str = ""
     """What stands before each word of a file and is taken away, such as "en:"."""
@@ -118,7 +121,7 @@ class Tagging:
 
     def __post_init__(self):
         check_metrics("Tagging", self.metrics)
-        _check_labels(self.labels, (), ())
+        _check_labels(self.labels, self.spelt, ())
         _check_named(words=self.words, tags=self.tags)
         if self.scheme is None and any(metric.startswith("f1") for metric in self.metrics):
             raise DataError("seqeval scores spans, and tags without a scheme are none; name --data.task.scheme auto, "
@@ -182,6 +185,7 @@ class MultipleChoice:
 
     def __post_init__(self):
         check_metrics("MultipleChoice", self.metrics)
+        check_spelt(self.spelt)
         _check_named(text=self.text, choices=self.choices, label=self.label)
         _check_templates(self.prompt)
 
@@ -272,6 +276,20 @@ def check_tags(labels: Names, scheme: str) -> None:
                             "--data.task.scheme")  # fmt: skip
 
 
+def check_spelt(spelt: Names) -> None:
+    """DataError for words of which one stands for two classes, or for none.
+
+    >>> check_spelt(("1", "2", "1.0"))
+    Traceback (most recent call last):
+    data.errors.DataError: spelt 1, 2, 1.0 has a word twice, or an empty one; write one word a label, each once
+    """
+    words = [word.strip() if numeral(word) is None else plain(word) for word in spelt]
+    if len(set(words)) < len(words) or not all(words):
+        raise DataError(
+            f"spelt {', '.join(spelt)} has a word twice, or an empty one; write one word a label, each once"
+        )
+
+
 def _check_labels(labels: Names | None, spelt: Names, answers: Names) -> None:
     if labels is not None and (len(set(labels)) < len(labels) or len(labels) < 2):
         raise DataError(f"labels {', '.join(labels) or '()'} are too few or repeat one; name at least two, each once")
@@ -279,6 +297,7 @@ def _check_labels(labels: Names | None, spelt: Names, answers: Names) -> None:
         if given and (labels is None or len(given) != len(labels)):
             raise DataError(f"{name} has {len(given)} words for {'no' if labels is None else len(labels)} labels; name "
                             "--data.task.labels, and one word a label")  # fmt: skip
+    check_spelt(spelt)
 
 
 def _check_named(**columns: Names) -> None:

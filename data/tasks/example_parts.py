@@ -1,7 +1,5 @@
 """One column of a record as what a role wants: a text, a label, a number, words with their tags, answers, choices."""
 
-import ast
-import json
 import math
 import re
 from collections.abc import Sequence
@@ -9,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from data.errors import DataError
 from data.tasks.missing import TAG_WORDS, WORDS, MissingValue, Policy, is_missing, is_word_for_none
+from data.tasks.printed_lists import is_broken, is_listed, read_list
 
 if TYPE_CHECKING:
     from data.tasks.tables import Record
@@ -83,19 +82,14 @@ def present(record: "Record", spelt: str, named: Sequence[str], policy: Policy, 
     return spelt
 
 
-def is_listed(text: str) -> bool:
-    """Whether a text spells a list, as tables of pandas do.
-
-    >>> is_listed("[0]"), is_listed("['a', 'b']"), is_listed("[PAD]"), is_listed("[sic] no")
-    (True, True, False, False)
-    """
-    return bool(re.fullmatch(r"""\[\s*(|['"\d.+-].*)\]""", text, re.DOTALL))
-
-
 def listed(record: "Record", found: Any, separator: str) -> list[str]:
     """Several labels: a list, a text that spells one, or words with a separator between; empty for none of them."""
-    if isinstance(found, str) and is_listed(found.strip()):
-        found = _spelt_list(record, found.strip())
+    if isinstance(found, str) and (is_listed(found) or is_broken(found)):
+        try:
+            found = read_list(found)
+        except ValueError as error:
+            raise DataError(f"{record.place} has labels that begin as a list and cannot be read ({found[:60]}): {error}; write "
+                            "names with commas between") from None  # fmt: skip
     elif isinstance(found, str):
         found = found.split(separator)
         return [item.strip() for item in found if item.strip()]
@@ -112,19 +106,6 @@ def listed(record: "Record", found: Any, separator: str) -> list[str]:
             f"{record.place} has a label that is none in the list of its labels; remove it there", "no label"
         )
     return [spelling(item) for item in found]
-
-
-def _spelt_list(record: "Record", text: str) -> list[Any]:
-    if re.fullmatch(r"\[[\d\s.]*\]", text):  # as NumPy prints one, without commas
-        return [word.rstrip(".") for word in text[1:-1].split()]
-    for read in (json.loads, ast.literal_eval):
-        try:
-            return list(read(text))
-        except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
-            continue
-    raise DataError(
-        f"{record.place} has labels that begin as a list and are none ({text[:60]}); write names with commas between"
-    )
 
 
 def number(record: "Record", names: Sequence[str], role: str) -> float:

@@ -82,8 +82,7 @@ def fill_template(task: Task, template: str, example: Example) -> str:
 
 def _named(task: Classification | MultiLabel | Tagging) -> list[str]:
     """The labels that a task names, and how files spell them."""
-    spelt = () if isinstance(task, Tagging) else task.spelt
-    return [*(task.labels or ()), *spelt]
+    return [*(task.labels or ()), *task.spelt]
 
 
 def _fill_text(task: Classification | MultiLabel | Regression, record: Record) -> dict[str, Any]:

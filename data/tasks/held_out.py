@@ -94,7 +94,7 @@ def open_scored(data: TaskData, tokenizer: Tokenizer, say: Say = print) -> TaskS
         examples = gather_references(examples)
     task = data.task
     if isinstance(task, Tagging):
-        task, (examples,) = in_one_scheme(task, [examples], table.classes, say)
+        task, (examples,) = in_one_scheme(task, [examples], table.classes, say, "model")
     task = resolve_labels(task, examples, table.classes, say)
     (named,) = with_names(task, [examples[: data.valid_limit]], examples, table.classes, say, "model", [dropped])
     dropped.tell(say)

@@ -1,11 +1,12 @@
 """Names of labels: which are numbers, which mean the same in another spelling, and how two lists of them lie to each other.
 
     exact      "Positive"                     as it is written
-    plain      "positive" "Positive "         without case, white space, hyphens, underscores, width, Unicode's form
-    bare       "Sci/Tech" "sci tech"          without punctuation too
+    plain      "positive" "Posi-tive "        without case, width, Unicode's form, white space; no hyphens or underscores inside
+    bare       "Sci/Tech" "sci tech"          without punctuation inside, quotation marks around and stops at the end
     number     "1" "1.0" "+1"                 equal in value; a sign is never lost; 007 is a code, not a number
     nameless   "LABEL_1" "1"                  a row of a head that was never given a name
 
+A mark at an end, as in A-, C# and half*, and one between digits, as in 1-2 and 1.5, is part of a name at every level.
 Two spellings are the same label if the first level at which neither list has doublets says so.
 """
 
@@ -18,7 +19,10 @@ from decimal import Decimal
 NUMERAL = re.compile(r"[+-]?(0|[1-9]\d{0,17})(\.\d{1,18})?")
 NAMELESS = re.compile(r"label[_ -]?(\d{1,9})", re.IGNORECASE)
 LETTERED = re.compile(r"[BILUESMO][-_ ](.+)", re.IGNORECASE)
-SPACES = {"-", "_", " ", "\u2010", "\u2011", "\u2012", "\u2013", "\u2014", "\u2212"}
+DASHES = dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2014\u2212"), "-")
+SEPARATORS = re.compile(r"[\s_-]+")
+AROUND = {'"': '"', "'": "'", "\u201c": "\u201d", "\u2018": "\u2019", "\u00ab": "\u00bb", "(": ")", "[": "]", "{": "}"}
+STOPS = ".,;:"
 
 
 @dataclass(frozen=True)
@@ -112,24 +116,47 @@ def number_inside(name: str) -> int | None:
 
 
 def plain(name: str) -> str:
-    """A name without case, width, white space, hyphens and underscores; a number as its value.
+    """A name without case, width and white space, nor hyphens and underscores inside of it; a number as its value.
 
     >>> plain("Not_Entailment ") == plain("not-entailment"), plain("1.0") == plain("1"), plain("-1") == plain("1")
     (True, True, False)
+    >>> plain("A-") == plain("A"), plain("1-2 years") == plain("12 years")
+    (False, False)
     """
     if (value := numeral(name)) is not None:
         return f"#{value.normalize() + 0}"
-    text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
-    kept = "".join(c for c in text if not c.isspace() and c not in SPACES and unicodedata.category(c) != "Cf")
-    return kept or text.strip() or name
+    text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold()).translate(DASHES)
+    text = "".join(c for c in text if unicodedata.category(c) != "Cf").strip()
+    return SEPARATORS.sub(lambda run: _between(run, "".join(run[0].split())), text) or name
 
 
 def bare(name: str) -> str:
-    """`plain` without punctuation; what is nothing else stays as it is."""
+    """`plain` without punctuation inside, what stands around the whole name, and stops at its end.
+
+    >>> bare("Sci/Tech") == bare("sci tech"), bare("'U.S.'") == bare("US"), bare("C#") == bare("C"), bare("2.5 m") == bare("25 m")
+    (True, True, False, False)
+    """
     found = plain(name)
     if numeral(name) is not None:
         return found
-    return "".join(c for c in found if not unicodedata.category(c).startswith("P")) or found
+    while len(found) > 2 and AROUND.get(found[0]) == found[-1]:
+        found = found[1:-1]
+    found = found.rstrip(STOPS) or found
+    marks = "".join(sorted({c for c in found if unicodedata.category(c).startswith("P")}))
+    return re.sub(f"[{re.escape(marks)}]+", lambda run: _between(run, run[0]), found) if marks else found
+
+
+def _between(run: re.Match, otherwise: str) -> str:
+    """What a run of marks becomes: nothing between letters, a space between digits, else what is given."""
+    text, (start, stop) = run.string, run.span()
+    before, after = text[:start][-1:], text[stop:][:1]
+    if before.isdigit() and after.isdigit():
+        return " " if not otherwise or SEPARATORS.fullmatch(run[0]) else otherwise
+    return "" if _is_letter(before) and _is_letter(after) else otherwise
+
+
+def _is_letter(mark: str) -> bool:
+    return mark.isalnum() or unicodedata.category(mark or " ").startswith("M")
 
 
 def without_letter(name: str) -> str:

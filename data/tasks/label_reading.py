@@ -1,8 +1,9 @@
 """From labels as files spell them to the names of classes, by a rule that is the same for all examples and is said once.
 
-In this order: the numbers of the source where it has its own; the name itself, or as `spelt` says; the same but for case, width,
-white space and punctuation; true and false; and a number, as the place of a class from 0 where classes have an order that was
-declared and are no numbers themselves, or as the number inside the name ("4 stars"). What can be read in two ways is refused.
+In this order: as `spelt` says; the name itself; the same but for case, width, white space and punctuation; true and false; and a
+number, as the place of a class from 0 where classes have an order that was declared and are no numbers themselves, or as the
+number inside the name ("4 stars"). Where a word of `spelt` is the name of another class, `spelt` alone is read. What can be read
+in two ways is refused. A source that names its own numbers gives those names (data/tasks/reading.py).
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,7 +14,7 @@ from data.errors import DataError
 from data.tasks.label_names import bare, is_nameless, look_alikes, number_inside, numeral, plain, row_of, shown
 from data.tasks.missing import MissingValue
 
-Known = Literal["examples", "task", "model"]  # who says which labels there are
+Known = Literal["examples", "task", "model", "prompt"]  # who says which labels there are
 TRUTH = {"false": 0, "true": 1}
 NO, YES = frozenset(("false", "no", "n", "f", "0")), frozenset(("true", "yes", "y", "t", "1"))
 
@@ -28,7 +29,7 @@ class LabelReading:
         notes: what is worth saying: how numbers are read, which spellings were taken for which names.
         known: who says which labels there are, for the remedy of an error.
         hint: what an error adds about numbers.
-        spelt: whether the task has a field for how files spell its labels.
+        spelt: how files spell the labels, where nothing else is read.
     """
 
     names: Mapping[str, str]
@@ -36,7 +37,7 @@ class LabelReading:
     notes: tuple[str, ...] = ()
     known: Known = "task"
     hint: str = ""
-    spelt: bool = True
+    spelt: tuple[str, ...] = ()
 
     def name(self, spelling: str, place: str) -> str:
         """The name of the class that is spelt so; DataError for one that is unknown."""
@@ -51,26 +52,30 @@ def read_labels(
     values: Iterable[str],
     *,
     spelt: Sequence[str] = (),
-    numbered: Sequence[str] = (),
+    source: Sequence[str] = (),
     known: Known = "task",
-    has_spelt: bool = True,
     where: str = "the source",
 ) -> LabelReading:
     """The rule by which these values are names of these labels.
 
-    `numbered` are the names that the source gives to its own numbers; `where` is the first example, for an error about all.
+    `source` are the names that the source gives to its own numbers, in their order; `where` is the first example, for an error
+    about all.
 
     >>> read_labels(("NEGATIVE", "POSITIVE"), ["positive", "negative"]).names["positive"]
     'POSITIVE'
     >>> read_labels(("bad", "good"), ["1", "0"]).names["1"], read_labels(("1", "2", "3"), ["0"]).names.get("0")
     ('good', None)
+    >>> read_labels(("1", "2"), ["0", "1"], spelt=("0", "1")).names["1"]
+    '2'
     """
     labels, occurring = tuple(labels), list(dict.fromkeys(values))
-    by_source = {str(number): name for number, name in enumerate(numbered)}
-    exactly = dict(zip(spelt, labels, strict=False)) | {name: name for name in labels} | by_source
+    only = tuple(spelt) if _collide(labels, spelt) else ()
+    words = [*(() if only else zip(labels, labels, strict=True)), *zip(spelt, labels, strict=False)]
+    exactly, loosely = dict(words), _loosely(words)
     found = {value: exactly[value] for value in occurring if value in exactly}
     notes, hint = [], ""
-    loosely = _loosely(labels, spelt)
+    if only and found:
+        notes.append("labels are read as --data.task.spelt says: " + _pairs(found))
     near = {v: name for v in occurring if v not in found and (name := loosely(v)) is not None}
     if inexact := {v: name for v, name in near.items() if numeral(v) is None}:
         notes.append("labels are read as " + _pairs(inexact) + ": the same but for case, form or punctuation")
@@ -78,12 +83,16 @@ def read_labels(
     if truths := {v: n for v in occurring if v not in found and (n := _truth(v, labels, spelt)) is not None}:
         notes.append("labels are read as " + _pairs(truths))
     found |= truths
+    if not spelt and not any(n in exactly or loosely(n) or _truth(n, labels, spelt) for n in source):
+        if renamed := _of_source(labels, source, known):
+            notes.append("the classes of the source are read as " + _pairs(renamed) + ", in the order of their numbers")
+        found |= {value: renamed[value] for value in occurring if value in renamed}
     numbers = {v: row for v in occurring if v not in found and (row := row_of(v)) is not None}
     if numbers and not spelt and known != "examples":
-        read, note, hint = _numbers(labels, set(numbers.values()), where, has_spelt)
+        read, note, hint = _numbers(labels, set(numbers.values()), where)
         found |= {value: read[row] for value, row in numbers.items() if row in read}
         notes += [note] if note else []
-    return LabelReading(found, labels, tuple(notes), known, hint, has_spelt)
+    return LabelReading(found, labels, tuple(notes), known, hint, only)
 
 
 def discovered(values: Iterable[str]) -> tuple[dict[str, str], list[str]]:
@@ -118,6 +127,8 @@ def unknown(reading: LabelReading, spelling: str, place: str) -> str:
         return f"{place} has the label -1, which marks parts of a source that are not labelled; name a labelled one"
     there, labels = f"{place} has the label {spelling[:80]!r}", reading.labels
     which = f"known are {shown(labels)}"
+    if reading.spelt:
+        return f"{there}, and {which}, which --data.task.spelt writes {shown(reading.spelt)}: mend that line, or spelt"
     if reading.hint and row_of(spelling) is not None:
         return f"{there}: {reading.hint}; {which}"
     example = ",".join(f"WORD{number}" for number in range(1, min(len(labels), 3) + 1)) + (
@@ -130,24 +141,41 @@ def unknown(reading: LabelReading, spelling: str, place: str) -> str:
         return (f"{there}, and the model's classes have no names ({shown(labels, 3)}): name them in that order with "
                 f"--data.task.labels {example}")  # fmt: skip
     otherwise = f", or where files write them in another way, say how, in that order: --data.task.spelt {example}"
-    if reading.known == "model":
-        return f"{there}, which the model does not know; {which}: mend that line{otherwise if reading.spelt else ''}"
-    if not reading.spelt:
-        return f"{there}, which the task does not name; {which}: mend that line, or name all with --data.task.labels"
+    if reading.known in ("model", "prompt"):
+        return f"{there}, which the {reading.known.replace('prompt', 'task')} does not know; {which}: mend that line{otherwise}"
     return (
         f"{there}, which the task does not name; {which}: mend that line, name all with --data.task.labels{otherwise}"
     )
 
 
-def _loosely(labels: tuple[str, ...], spelt: Sequence[str]) -> Callable[[str], str | None]:
-    """From a spelling to the one name that is the same but for case, form and punctuation."""
+def _collide(labels: Sequence[str], spelt: Sequence[str]) -> bool:
+    """Whether a word of `spelt` is the name of another class than its own."""
+    keys = [bare(name) for name in labels]
+    return any(bare(word) in keys[:at] + keys[at + 1 :] for at, word in enumerate(spelt))
+
+
+def _loosely(words: Sequence[tuple[str, str]]) -> Callable[[str], str | None]:
+    """From a spelling to the one name whose word is the same but for case, form and punctuation."""
     tables = []
     for level in (plain, bare):
         counts: dict[str, set[str]] = {}
-        for word, name in [*zip(spelt, labels, strict=False), *((name, name) for name in labels)]:
+        for word, name in words:
             counts.setdefault(level(word), set()).add(name)
         tables.append((level, {key: next(iter(names)) for key, names in counts.items() if len(names) == 1}))
     return lambda value: next((table[level(value)] for level, table in tables if level(value) in table), None)
+
+
+def _of_source(labels: Sequence[str], source: Sequence[str], known: Known) -> dict[str, str]:
+    """The labels of classes that a source numbers and calls otherwise: by number where labels are those numbers, in their order
+    where a task says so; none where neither is said."""
+    if len(labels) != len(source):
+        return {}
+    rows = [row_of(name) for name in labels]
+    if sorted(row for row in rows if row is not None) == list(range(len(labels))) and (
+        known == "task" or not is_nameless(labels)
+    ):
+        return {source[row]: name for row, name in zip(rows, labels, strict=True) if row is not None}
+    return dict(zip(source, labels, strict=True)) if known == "task" else {}
 
 
 def _truth(value: str, labels: tuple[str, ...], spelt: Sequence[str]) -> str | None:
@@ -163,21 +191,19 @@ def _truth(value: str, labels: tuple[str, ...], spelt: Sequence[str]) -> str | N
     return None if word is None else labels[word]
 
 
-def _numbers(labels: tuple[str, ...], there: set[int], where: str, has_spelt: bool) -> tuple[dict[int, str], str, str]:
+def _numbers(labels: tuple[str, ...], there: set[int], where: str) -> tuple[dict[int, str], str, str]:
     """How numbers name labels, what is said about it, and what an error adds; DataError where two ways are open."""
-    if is_nameless(labels):
-        return {row: name for name in labels if (row := row_of(name)) is not None}, "", ""
     if any(numeral(name) is not None for name in labels):
         return {}, "", ""
     places = dict(enumerate(labels))
+    if is_nameless(labels):
+        places = {row: name for name in labels if (row := row_of(name)) is not None}
     inside = {number: name for name in labels if (number := number_inside(name)) is not None}
-    inside = inside if len(inside) == len(labels) else {}
+    inside = inside if len(inside) == len(labels) and not is_nameless(labels) else {}
     count = len(labels)
     from_0, from_1 = ",".join(map(str, range(count))), ",".join(map(str, range(1, count + 1)))
 
     def either(one: str, other: str) -> str:
-        if not has_spelt:
-            return "write them by name"
         return f"say which with --data.task.spelt {one} or --data.task.spelt {other}"
 
     as_places, as_named = there <= set(places), bool(inside) and there <= set(inside)
@@ -189,7 +215,7 @@ def _numbers(labels: tuple[str, ...], there: set[int], where: str, has_spelt: bo
         )
     if as_named:
         return inside, "labels that are numbers are read by the number in the names: " + _pairs(inside), ""
-    if as_places and 0 not in there and len(there) > 1 and count > 2:
+    if as_places and 0 not in there and len(there) > 1 and count > 2 and min(there) - 1 in places:
         n = min(there)
         raise DataError(
             f"{where} and others have labels that are numbers ({_some(there)}), none is 0, and {n} may be {places[n]!r}, counted "
@@ -199,11 +225,7 @@ def _numbers(labels: tuple[str, ...], there: set[int], where: str, has_spelt: bo
         return places, "labels that are numbers are read as places from 0: " + _pairs(places), ""
     if inside and 0 not in there:
         return inside, "", "numbers are read by those in the names of the labels"
-    counted = (
-        f"; if these count from 1, say --data.task.spelt {from_1}"
-        if there <= set(range(1, count + 1)) and has_spelt
-        else ""
-    )
+    counted = f"; if these count from 1, say --data.task.spelt {from_1}" if there <= set(range(1, count + 1)) else ""
     return places, "", f"numbers are places from 0 to {count - 1}{counted}"
 
 

@@ -9,19 +9,19 @@ from data.tasks.label_names import numeral, plain, shown
 
 BITS = {"#0": 0, "#1": 1, "false": 0, "true": 1}
 RUN = re.compile(r"[01]{3,}")
-SPACED = re.compile(r"[01](?:[\s;|/]+[01])+")
+SPACES = re.compile(r"[\s;|/]+")
 
 
 def bits(labels: Sequence[str]) -> list[int] | None:
     """Labels as zeros and ones, None where one is something else; a text of three or more digits is read as one of its own.
 
-    >>> bits(["1", "0.0", "true"]), bits(["011"]), bits(["1 0"]), bits(["1", "2"])
+    >>> bits(["1", "0.0", "true"]), bits(["011"]), bits(["1. 0.0"]), bits(["1", "2"])
     ([1, 0, 1], [0, 1, 1], [1, 0], None)
     """
     if len(labels) == 1 and RUN.fullmatch(labels[0]):
         labels = list(labels[0])
-    elif len(labels) == 1 and SPACED.fullmatch(labels[0]):
-        labels = re.findall("[01]", labels[0])
+    elif len(labels) == 1:
+        labels = [word.removesuffix(".") for word in SPACES.split(labels[0].strip())]
     found = [BITS.get(plain(label)) for label in labels]
     return None if None in found else [bit for bit in found if bit is not None]
 

@@ -8,7 +8,7 @@ from data.tasks import example_parts as parts
 from data.tasks.choice_reading import Asked, read_choices
 from data.tasks.choices import Classification, MultiLabel, MultipleChoice, Names, Tagging, Task
 from data.tasks.examples import Example
-from data.tasks.label_names import label_order, shown
+from data.tasks.label_names import label_order, numeral, plain, shown
 from data.tasks.label_reading import Known, discovered, read_labels
 from data.tasks.label_vectors import bits, check_length, names_of, vectors
 from data.tasks.missing import Dropped, MissingValue
@@ -52,13 +52,13 @@ def with_names(
         task: with its labels.
         named: the parts.
         among: all examples, by which it is judged how labels are to be read.
-        classes: the names that the source gives to its own numbers, by column.
+        classes: the names of the classes that the source itself numbers, by column.
         say: is told how labels are read, where that is not by their names.
         known: who says which labels there are.
         dropped: takes what has no label, part by part.
     """
     if isinstance(task, MultipleChoice):
-        return _with_choices(task, named, list(among), say, dropped)
+        return _with_choices(task, named, list(among), classes, say, dropped)
     if not isinstance(task, Classification | MultiLabel | Tagging):
         return [list(part) for part in named]
     assert task.labels is not None
@@ -67,14 +67,12 @@ def with_names(
         check_length(task.labels, len(found[0]), everything[0].place)
         say(f"labels are vectors of zeros and ones, read as places: {shown(task.labels)}")
         return [_of_vectors(part, task.labels) for part in named]
-    numbered = next((classes[name] for name in _columns(task) if name in classes), ())
     reading = read_labels(
         task.labels,
         (label for example in everything for label in spellings_of(task, example)),
-        spelt=() if isinstance(task, Tagging) else task.spelt,
-        numbered=numbered if set(numbered) <= set(task.labels) else (),  # the source's own order may be another
+        spelt=() if isinstance(task, Tagging) else task.spelt,  # tags were read as spelt with their scheme
+        source=next((classes[name] for name in _columns(task) if name in classes), ()),
         known=known,
-        has_spelt=not isinstance(task, Tagging),
         where=everything[0].place if everything else "the source",
     )
     for note in reading.notes:
@@ -96,6 +94,34 @@ def who_says(task: Task, classes: Mapping[str, Names]) -> Known:
     if not isinstance(task, Classification | MultiLabel | Tagging) or task.labels:
         return "task"
     return "task" if any(name in classes for name in _columns(task)) else "examples"
+
+
+def read_tags(
+    task: Tagging, parts_of: Sequence[Sequence[Example]], labels: Sequence[str], say: Say, known: Known
+) -> list[list[Example]]:
+    """Tags that are numbers, or written as the task's `spelt` says, by the names of these labels; others stay as they are."""
+    tagged = [example for part in parts_of for example in part]
+    own = {plain(word) for word in task.spelt}
+    odd = {
+        tag
+        for e in tagged
+        for tag in e["tags"]
+        if plain(tag) in own or (numeral(tag) is not None and (task.spelt or tag not in labels))
+    }
+    if not odd:
+        return [list(part) for part in parts_of]
+    reading = read_labels(labels, sorted(odd, key=label_order), spelt=task.spelt, known=known, where=tagged[0].place)
+    for note in reading.notes:
+        say(note)
+
+    def names(example: Example) -> Example:
+        tags = [
+            reading.name(tag, parts.line_of_word(example.place, at)) if tag in odd else tag
+            for at, tag in enumerate(example["tags"])
+        ]
+        return Example(example.fields | {"tags": tags}, example.place)
+
+    return [[names(example) for example in part] for part in parts_of]
 
 
 def spellings_of(task: Classification | MultiLabel | Tagging, example: Example) -> list[str]:
@@ -132,9 +158,15 @@ def _of_vectors(part: Sequence[Example], labels: Names) -> list[Example]:
 
 
 def _with_choices(
-    task: MultipleChoice, named: Sequence[Sequence[Example]], among: list[Example], say: Say, dropped: Sequence[Dropped]
+    task: MultipleChoice,
+    named: Sequence[Sequence[Example]],
+    among: list[Example],
+    classes: Mapping[str, Names],
+    say: Say,
+    dropped: Sequence[Dropped],
 ) -> list[list[Example]]:
-    asked = [Asked(e["choices"], e["called"], e["label"], e.place) for e in among]
+    source = next((list(classes[name]) for name in task.label if name in classes), [])
+    asked = [Asked(e["choices"], e["called"], e["label"], e.place, source) for e in among]
     numbers, note = read_choices(asked, task.spelt)
     if note:
         say(note)

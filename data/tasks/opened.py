@@ -180,9 +180,10 @@ def open_task(data: TaskData, tokenizer: Tokenizer, say: Say = print, *, fetch: 
     if isinstance(data.task, Similarity):
         check_pairs(data.task, train, valid, note)
     task, classes = data.task, train_table.classes
+    known = who_says(task, classes)
     if isinstance(task, Tagging):
-        task, (train, valid) = in_one_scheme(task, [train, valid], classes, note)
-    among, known = [*train, *valid], who_says(task, classes)
+        task, (train, valid) = in_one_scheme(task, [train, valid], classes, note, known)
+    among = [*train, *valid]
     task = resolve_labels(task, train, classes, note)
     train = _unrepeated(train, valid, data, note)[: data.train_limit]
     train, valid = with_names(task, (train, valid[: data.valid_limit]), among, classes, note, known, dropped)

@@ -1,8 +1,8 @@
-"""The two parts of a source as tables of records."""
+"""The two parts of a source as tables of records. Classes that a source numbers and names stand under their names."""
 
 from collections.abc import Callable
 
-from data.tasks.choices import Tagging, Task
+from data.tasks.choices import Regression, Similarity, Tagging, Task
 from data.tasks.sources import LibraryParts, TaskFiles, TaskSource, TaskTFDS
 from data.tasks.tables import Record, Table, read_table
 
@@ -25,8 +25,14 @@ def read_source(
         case TaskTFDS():
             from data.corpus import tfds_door
 
+            numbers = (
+                task.target if isinstance(task, Regression) else task.score if isinstance(task, Similarity) else ()
+            )
+
             def part(split: str) -> Table:
-                records, classes = tfds_door.open_table(source.dataset, split, str(source), fetch=fetch, say=say)
+                records, classes = tfds_door.open_table(
+                    source.dataset, split, str(source), fetch=fetch, say=say, numbers=numbers
+                )
                 return Table([Record(*record) for record in records], classes)
 
             return part(source.train), None if source.valid is None else part(source.valid)

@@ -12,6 +12,8 @@ from data.tasks import tag_schemes as schemes
 from data.tasks.choices import Tagging
 from data.tasks.example_parts import line_of_word
 from data.tasks.examples import Example
+from data.tasks.label_reading import Known
+from data.tasks.naming import read_tags
 from data.tasks.tag_schemes import Fit, Spelling, Tag
 
 CLEARLY = 10  # another scheme fits where it has so many times fewer tags outside of spans
@@ -20,15 +22,17 @@ Parts = list[list[Example]]
 
 
 def in_one_scheme(
-    task: Tagging, parts: Parts, classes: Mapping[str, tuple[str, ...]], say: Say
+    task: Tagging, parts: Parts, classes: Mapping[str, tuple[str, ...]], say: Say, known: Known = "task"
 ) -> tuple[Tagging, Parts]:
     """The task with the name of its scheme, and the parts of its examples (training first) with tags of that scheme.
 
-    `classes` are the names that a source gives to its numbers, by column. What was found, rewritten or does not fit is said.
+    `classes` are the names of the classes that a source numbers, by column; `known` is who says which labels there are. How
+    numbers are read, and what was found, rewritten or does not fit, is said.
     DataError where tags spell no spans and the task scores spans, or where two schemes fit equally badly.
     """
     labels = task.labels or next((classes[name] for name in task.tags if name in classes), None)
-    parts = [_named(part, labels) for part in parts]
+    if labels is not None:
+        parts = read_tags(task, parts, labels, say, known)
     if task.scheme is None:
         return task, parts
     used = {tag for part in parts for example in part for tag in example["tags"]}
@@ -97,16 +101,6 @@ class _Target:
                 tags = schemes.tags_of(schemes.every_span(tags, other.grammar), len(tags), self.grammar)
             result.append(replace(example, fields=example.fields | {"tags": [self.write(tag) for tag in tags]}))
         return result
-
-
-def _named(part: list[Example], labels: Sequence[str] | None) -> list[Example]:
-    """Tags that are numbers from 0 by the names of the labels."""
-    if labels is None:
-        return part
-    known = {str(number): label for number, label in enumerate(labels)}
-    if not all(tag in known and tag not in labels for example in part for tag in example["tags"]):
-        return part
-    return [replace(e, fields=e.fields | {"tags": [known[tag] for tag in e["tags"]]}) for e in part]
 
 
 def _spelling(task: Tagging, tags: set[str], parts: Parts) -> Spelling | None:

@@ -83,6 +83,11 @@ def refused(task, source, *words):
         (("a", "b"), ("a", "b", "c"), None),
         (("\U0001f600", "\U0001f622"), ("\U0001f622", "\U0001f600"), (1, 0)),
         (("+", "-"), ("-", "+"), (1, 0)),
+        (("A", "B"), ("A-", "B-"), None),
+        (("A-", "A", "A+"), ("a+", "A\u2212", "a"), (1, 2, 0)),
+        (("C", "D"), ("C#", "D"), None),
+        (("1-2 years", "3"), ("12 years", "3"), None),
+        (("it's", "not so."), ("Not-so", "its"), (1, 0)),
     ],
 )
 def test_labels_are_matched_by_what_they_mean(ours, theirs, rows):
@@ -129,6 +134,14 @@ def test_equal_numbers_are_one_class(files, spelt):
     train, valid, labels, _ = read(Classification(), files(["1", "2", spelt], [spelt, "2.00"], cells=True))
     assert train == ["1", "2", "1"] and valid == ["1", "2"] and labels == ("1", "2")
     assert read(Classification(), files([1, 2.0, "2"]))[0] == ["1", "2", "2"]
+
+
+def test_what_stands_at_an_end_of_a_name_is_part_of_it(files):
+    for other in ("A-", "A+", "A#", "-A", "A*"):
+        refused(
+            Classification(), files(["A", "B"], [other], cells=True), f"line 2 has the label '{other}'", "no training"
+        )
+    assert read(Classification(), files(["A-", "A"], ["a\u2212", "a"], cells=True))[1] == ["A-", "A"]
 
 
 def test_true_and_false_mean_what_they_say(files):
@@ -191,7 +204,8 @@ def test_missing_labels_in_json(files):
     for value in (None, float("nan"), "", "nan"):
         refused(Classification(), files(["a", value, "b"]), "0.jsonl line 2 has", "--data.task.missing drop")
         assert read(Classification(missing="drop"), files(["a", value, "b"]))[0] == ["a", "b"]
-    for task, value in ((Classification(), [0]), (Classification(missing="drop"), "[0]"), (Classification(), {"a": 1})):
+    lists = ([0], "[0]", {"a": 1}, "[True, False]", "['a' 'b']", "[a, b]")
+    for task, value in ((Classification(missing="drop"), value) for value in lists):
         refused(task, files(["a", value]), "0.jsonl line 2 has the label", "a list")
     refused(MultiLabel(), files([["a"], None, ["b"]]), "line 2 has no labels but None")
     refused(MultiLabel(), files([["a", None], ["b"]]), "line 1 has a label that is none")
@@ -322,3 +336,107 @@ def test_what_a_model_does_not_know_has_a_remedy_that_fits_it(files):
     assert scored(dataclasses.replace(known, spelt=("bad", "good")), source) == ["NEGATIVE", "POSITIVE"]
     with pytest.raises(DataError, match=r"have no names .*--data.task.labels WORD1,WORD2"):
         scored(Classification(labels=("LABEL_0", "LABEL_1")), source)
+
+
+@pytest.mark.parametrize(
+    ("labels", "spelt", "cells", "names"),
+    [
+        ("123", "012", "012", "123"),  # what an error about 0 asks for
+        ("01", "10", "01", "10"),
+        ("012", "120", "012", "201"),
+        (("Good", "bad"), ("bad", "good"), ("GOOD", "Bad"), ("bad", "Good")),
+        (("no", "yes"), ("0", "1"), ("yes", "0"), ("yes", "no")),  # without a collision both are read
+        (("a", "b"), ("1.0", "2"), ("1", "b"), ("a", "b")),
+        (("LABEL_0", "LABEL_1", "LABEL_2"), "123", "13", ("LABEL_0", "LABEL_2")),
+    ],
+)
+def test_where_labels_are_spelt_that_is_what_is_read(files, labels, spelt, cells, names):
+    task = Classification(labels=tuple(labels), spelt=tuple(spelt))
+    assert read(task, files(list(cells), cells=True))[0] == list(names)
+
+
+def test_words_that_spell_the_name_of_another_class_leave_nothing_to_guess(files):
+    task = Classification(labels=("1", "2", "3"), spelt=("0", "1", "2"))
+    said = read(task, files(["0", "1"], cells=True))[3]
+    assert "labels are read as --data.task.spelt says: 0 is 1, 1 is 2" in said
+    refused(task, files(["0", "3"], cells=True), "line 3 has the label '3'", "--data.task.spelt writes 0, 1, 2")
+    choice = MultipleChoice(choices=("1", "2", "3"), spelt=("0", "1", "2"))
+    more = {"1": "x", "2": "y", "3": "z"}
+    assert read(choice, files([0, 1], **more))[0] == [0, 1]
+    refused(choice, files([0, 3], **more), "line 2 has the label '3'")
+    for kind in (Classification, MultiLabel, Tagging):
+        for words in (("1", "1.0"), ("x", " x"), ("x", "")):
+            with pytest.raises(DataError, match="a word twice, or an empty one"):
+                kind(labels=("a", "b"), spelt=words)
+    with pytest.raises(DataError, match="a word twice"):
+        MultipleChoice(spelt=("1", "1"))
+
+
+def test_the_remedy_of_an_unknown_number_gives_the_right_classes(files):
+    known, source = Classification(labels=("1", "2", "3")), files(["0", "1", "2"], cells=True)
+
+    def scored(task):
+        return [e["label"] for e in open_scored(TaskData(task, source), TOKENIZER, [].append).examples]
+
+    with pytest.raises(DataError, match=r"the label '0'.*--data.task.spelt WORD1,WORD2,WORD3"):
+        scored(known)
+    assert scored(dataclasses.replace(known, spelt=("0", "1", "2"))) == ["1", "2", "3"]
+
+
+def test_numbers_for_rows_without_names_are_not_shifted(files):
+    rows = Classification(labels=("LABEL_0", "LABEL_1", "LABEL_2"))
+    train, _, _, said = read(rows, files(["2", "0"], cells=True))
+    assert train == ["LABEL_2", "LABEL_0"] and any("0 is LABEL_0" in line for line in said)
+    refused(rows, files(["1", "2"], cells=True), "'LABEL_0', counted from 1", "--data.task.spelt 1,2,3")
+
+
+PRINTED = [
+    "['red' 'blue']",
+    "['red', 'blue']",
+    '["red" \n "blue"]',
+    "('red', 'blue')",
+    "{'red', 'blue'}",
+    "[red, blue]",
+    "array(['red', 'blue'], dtype=object)",
+    "Index(['red', 'blue'], dtype='object')",
+    "[np.str_('red'), np.str_('blue')]",
+    "[b'red' b'blue']",
+]
+
+
+@pytest.mark.parametrize("cell", PRINTED)
+def test_printed_lists_are_lists(files, cell):
+    assert read(MultiLabel(), files([cell, "[]", '["it\'s"]']))[0] == [["red", "blue"], [], ["it's"]]
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ["[ True False  True]", "[False False  True]"],
+        ["[True, False, True]", "[False, False, True]"],
+        ["[np.True_, np.False_, np.True_]", "[np.False_, np.False_, np.True_]"],
+        ["0.0 1.0 0.0", "0.0 0.0 1.0"],
+        ["1. 0. 1.", "0. 0. 1."],
+        ["True False True", "False False True"],
+        ["[1.e+00 0.e+00 1.e+00]", "[0.e+00 0.e+00 1.e+00]"],
+        ["tensor([1, 0, 1])", "tensor([0, 0, 1])"],
+    ],
+)
+def test_printed_vectors_are_places(files, cells):
+    refused(MultiLabel(), files(cells), "line 1 and all others have 3 zeros and ones", "NAME1,NAME2,NAME3")
+    assert read(MultiLabel(labels=("r", "g", "b")), files(cells))[0][1] == ["b"]
+
+
+@pytest.mark.parametrize(
+    ("cell", "reason"),
+    [
+        ("['red' 'blue', 'green']", "commas between some"),
+        ("['red' ... 'blue']", "cut short"),
+        ("{'red': 1, 'blue': 0}", "names with values"),
+        ("['red', 'blue'", "does not end"),
+        ("[['red'], ['blue']]", "a list in"),
+        ("[[1 0]\n [0 1]]", "a list in"),
+    ],
+)
+def test_printed_lists_that_cannot_be_read_are_refused(files, cell, reason):
+    refused(MultiLabel(), files(["a", cell]), "line 2 has", reason)

@@ -1,6 +1,7 @@
 """Tagging schemes: spans survive every scheme, the scheme is found from the data, and parts are brought into that of the task."""
 
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -171,5 +172,33 @@ def test_tags_that_are_no_spans(tags, told, tmp_path):
 
 def test_numbers_are_read_by_the_names_that_are_given(tmp_path):
     path = conll(tmp_path / "a.conll", [["2", "1", "0", "2"], ["2", "0"]])
-    found, _ = opened(path, path, Tagging(labels=("O", "B-X", "I-X")))
+    found, said = opened(path, path, Tagging(labels=("O", "B-X", "I-X")))
     assert found.train.examples[0]["tags"] == ["I-X", "B-X", "O", "I-X"] and found.task.scheme == "IOB1"
+    assert "labels that are numbers are read as places from 0: 0 is O, 1 is B-X, 2 is I-X" in said
+
+
+def test_numbered_tags_are_never_shifted(tmp_path):
+    task = Tagging(labels=("O", "B-X", "I-X", "B-Y"))
+    path = conll(tmp_path / "a.conll", [["1", "2", "3"]])
+    with pytest.raises(
+        DataError, match=r"'O', counted from 1: .*--data.task.spelt 0,1,2,3 or --data.task.spelt 1,2,3,4"
+    ):
+        opened(path, path, task)
+    from_1, from_0 = (replace(task, spelt=tuple(words)) for words in ("1234", "0123"))
+    assert opened(path, path, from_1)[0].train.examples[0]["tags"] == ["O", "B-X", "I-X"]
+    assert opened(path, path, from_0)[0].train.examples[0]["tags"] == ["B-X", "I-X", "B-Y"]
+    path = conll(tmp_path / "b.conll", [["1", "2", "3", "4"]])
+    with pytest.raises(
+        DataError, match=r"line 4 has the label '4': .*; if these count from 1, say --data.task.spelt 1,2,3,4"
+    ):
+        opened(path, path, task)
+    assert opened(path, path, from_1)[0].train.examples[0]["tags"] == ["O", "B-X", "I-X", "B-Y"]
+    path = conll(tmp_path / "c.conll", [["2", "7"]])
+    with pytest.raises(DataError, match=r"line 2 has the label '7'"):
+        opened(path, path, Tagging(labels=("1", "2"), scheme=None, metrics=("accuracy",)))
+
+
+def test_tags_in_words_of_the_user(tmp_path):
+    path = conll(tmp_path / "a.conll", [["B-Person", "I-Person", "O"]])
+    task = Tagging(labels=("O", "B-PER", "I-PER"), spelt=("O", "B-person", "I-person"))
+    assert opened(path, path, task)[0].train.examples[0]["tags"] == ["B-PER", "I-PER", "O"]

@@ -1,6 +1,7 @@
 """Tasks by name, and their sources: TFDS without TensorFlow, folders of files of the usual names."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,8 +10,11 @@ from data.errors import DataError, NotPrepared
 from data.tasks.choices import Answers, Classification, Regression, Tagging
 from data.tasks.config import TaskData
 from data.tasks.examples import template_names
+from data.tasks.held_out import open_scored
 from data.tasks.known import GLUE, LAYOUTS, from_folder, known_names, known_task
+from data.tasks.label_names import plain
 from data.tasks.opened import open_task
+from data.tasks.reading import read_source
 from data.tasks.sources import TaskTFDS, parse_task_source
 from data.tokenizers import Bytes, open_tokenizer
 from model.config import from_json, to_json
@@ -153,3 +157,55 @@ def test_questions_and_tags_of_tfds(tfds_sets):
     task = open_task(TaskData(Tagging(), TaskTFDS("loupe_tags", valid=None)), BYTES, [].append, fetch=True)
     assert task.task.labels == ("O", "B-PER", "I-PER")  # as the source numbers them
     assert task.train.examples[0]["tags"] == ["B-PER", "I-PER", "O"] and len(task.valid) == 1
+
+
+def scored(task, source):
+    """Labels or tags of what a model of this task is scored on, and what was said."""
+    said: list[str] = []
+    found = open_scored(TaskData(task, TaskTFDS(source, valid=None)), BYTES, said.append)
+    return [example["tags" if isinstance(task, Tagging) else "label"] for example in found.examples], said
+
+
+def test_numbers_of_a_source_are_its_classes_whatever_order_a_model_has(tfds_sets):
+    for task, source in ((GLUE["rte"], "loupe_pairs"), (Tagging(), "loupe_tags")):
+        open_task(TaskData(task, TaskTFDS(source, valid=None)), BYTES, [].append, fetch=True)
+    for labels in (("O", "B-LOC", "B-PER", "I-PER"), ("B-per", "I-per", "O"), ("O", "I-PER", "B-PER")):
+        tags, _ = scored(Tagging(labels=labels), "loupe_tags")
+        assert [tag.upper() for tag in tags[0]] == ["B-PER", "I-PER", "O"]
+    assert scored(Tagging(labels=("O", "PER", "LOC")), "loupe_tags")[0][0] == ["PER", "PER", "O"]
+    assert scored(Tagging(labels=("S-PER", "B-PER", "I-PER", "E-PER", "O")), "loupe_tags")[0][0] == [
+        "B-PER",
+        "E-PER",
+        "O",
+    ]
+    with pytest.raises(DataError, match=r"B-PER|PER"):
+        scored(Tagging(labels=("O", "B-LOC", "I-LOC")), "loupe_tags")
+
+    pair = replace(GLUE["rte"], answers=())
+    for labels in (
+        ("ENTAILMENT", "NOT_ENTAILMENT"),
+        ("Not Entailment", "entailment"),
+        ("not-entailment", "neutral", "Entailment"),
+    ):
+        found, said = scored(replace(pair, labels=labels), "loupe_pairs")
+        assert [plain(label) for label in found[:2]] == ["notentailment", "entailment"]
+        assert not any("places from 0" in line for line in said)
+    for labels, remedy in (
+        (("LABEL_0", "LABEL_1"), "--data.task.labels WORD1,WORD2"),
+        (("yes", "no"), "--data.task.spelt WORD1"),
+    ):
+        with pytest.raises(DataError, match=f"the label 'not_entailment'.*{remedy}"):
+            scored(replace(pair, labels=labels), "loupe_pairs")
+    found, _ = scored(replace(pair, labels=("yes", "no"), spelt=("entailment", "not_entailment")), "loupe_pairs")
+    assert found[:2] == ["no", "yes"]
+    found, said = scored(replace(pair, labels=("1", "0")), "loupe_pairs")  # the numbers themselves
+    assert found[:2] == ["0", "1"] and any("not_entailment is 0" in line for line in said)
+    said = []
+    opened = open_task(TaskData(replace(pair, labels=("bad", "good")), TaskTFDS("loupe_pairs")), BYTES, said.append)
+    assert opened.train.examples[0]["label"] == "bad" and any(
+        "not_entailment is bad, entailment is good" in s for s in said
+    )
+    stars = Regression(text=("sentence1",), second=("sentence2",), target=("label",))
+    assert open_task(TaskData(stars, TaskTFDS("loupe_pairs")), BYTES, [].append).train.examples[1]["target"] == 1.0
+    train, _ = read_source(TaskTFDS("loupe_pairs"), Classification())
+    assert [record.columns["label"] for record in train.records[:2]] == ["not_entailment", "entailment"]
