@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from data.errors import DataError
-from data.tasks.label_names import plain
+from train.few_shot_labels import Say, choice_numbers, class_numbers, columns, place
 from train.likelihood import Likelihood, Scorer
 from train.task_metrics import check_metrics, classification_scores
 from train.text_metrics import bits_per_byte, perplexity
@@ -33,10 +33,11 @@ class Prompted:
         prompt: the context, with columns in braces.
         answers: what follows it, one for each class; or, where every example has its own,
         choices: their columns, or one column that holds a list.
-        label: the column of the right one: its number, or as `labels` spells it.
-        labels: how files spell classes, in the order of their numbers; numbers may count from 1.
+        label: the column of the right one.
+        labels: how files spell classes, in the order of their numbers from 0; none: as the answers.
+        spelt: how published files write them, where that is by other numbers.
         also: other names of columns, the usual one first: (("sentence", "content"),).
-        prepare: what is done to an example before all this.
+        prepare: what is done to an example before all this; `__called__` may be what a source calls its choices.
         between: what parts prompt and answer.
         source: where examples come from unless --data.source says it.
         metrics: of a classification; choices of examples of their own have accuracy only.
@@ -47,6 +48,7 @@ class Prompted:
     choices: tuple[str, ...] = ()
     label: str = "label"
     labels: tuple[str, ...] = ()
+    spelt: tuple[str, ...] = ()
     also: tuple[tuple[str, ...], ...] = ()
     prepare: Callable[[dict[str, Any]], dict[str, Any]] | None = None
     between: str = " "
@@ -84,28 +86,42 @@ class Question:
     gold: int
 
 
-def questions(task: Prompted, examples: Iterable[Mapping[str, Any]]) -> list[Question]:
+def questions(
+    task: Prompted,
+    examples: Iterable[Mapping[str, Any]],
+    *,
+    among: Iterable[Mapping[str, Any]] = (),
+    spelt: Sequence[str] = (),
+    say: Say = lambda line: None,
+) -> list[Question]:
     """Examples as questions.
 
+    Args:
+        task: how they are put.
+        examples: their columns.
+        among: other examples by which it is judged, too, how labels are to be read.
+        spelt: how they write the classes, or the choices, in order.
+        say: is told how labels are read, where that is not by their names.
+
     Raises:
-        DataError: a column is missing, or a label is none of the task's; with the place of the example where it is known.
+        DataError: a column is missing, a label is none of the task's, or labels can be read in two ways; with the place of the
+            example where it is known.
 
     >>> task = Prompted(prompt="{text} It was", answers=("bad", "good"))
     >>> questions(task, [{"text": "Fine.", "label": 1}])
     [Question(context='Fine. It was', choices=(' bad', ' good'), gold=1)]
     """
-    examples = [renamed(task, example) for example in examples]
-    numbers = classes(task, examples)
+    shown = [prepared(task, renamed(task, example)) for example in examples]
+    others = [prepared(task, renamed(task, example)) for example in among]
+    if task.answers:
+        names = task.labels or task.answers
+        golds = class_numbers(shown, others, task.label, names, spelt=spelt, published=task.spelt, say=say)
+    else:
+        golds = choice_numbers(shown, others, task.label, lambda one: _choices(task, one), spelt=spelt, say=say)
     made = []
-    for example, gold in zip(examples, numbers, strict=True):
-        if task.prepare is not None:
-            example = {**example, **task.prepare(example)}
-        context = filled(task.prompt, example)
-        found = task.answers or _choices(task, example)
-        gold = int(example["gold"]) if gold is None else gold
-        if not 0 <= gold < len(found):
-            raise DataError(f"{place(example)}label {gold} is none of the {len(found)} answers; they count from 0")
-        made.append(Question(context, tuple(task.between + answer for answer in found), gold))
+    for example, gold in zip(shown, golds, strict=True):
+        found = task.answers or _choices(task, example)[0]
+        made.append(Question(filled(task.prompt, example), tuple(task.between + answer for answer in found), gold))
     return made
 
 
@@ -224,37 +240,15 @@ def renamed(task: Prompted, example: Mapping[str, Any]) -> dict[str, Any]:
     return example
 
 
-def classes(task: Prompted, examples: Sequence[Mapping[str, Any]]) -> list[int | None]:
-    """The number of the right class of each example; None where `prepare` finds it.
-
-    Numbers count from 0, or from 1 where one of them is as large as there are classes and none is 0; DataError where they may
-    count from either. Names are the same in any case.
-    """
-    if task.prepare is not None and not task.answers and not any(task.label in example for example in examples):
-        return [None] * len(examples)
-    values = []
-    for example in examples:
-        if task.label not in example:
-            raise DataError(f"{place(example)}there is no column {task.label!r}; there are {columns(example)}")
-        values.append(example[task.label])
-    spelt = {plain(name): number for number, name in enumerate(task.labels)}
-    named: list[Any] = [spelt.get(plain(str(value)), value) for value in values]
-    found: list[int] = []
-    for example, value in zip(examples, named, strict=True):
-        if isinstance(value, str) and not re.fullmatch(r"\d+", value.strip()):
-            known = f"numbers or {', '.join(task.labels)}" if task.labels else "numbers from 0"
-            raise DataError(f"{place(example)}label {value!r} is none of the task's, which are {known}")
-        found.append(int(value))
-    written = not any(plain(str(value)) in spelt for value in values)
-    count = len(task.answers) or None
-    most = count or max((_count(task, example) for example in examples), default=0)
-    if written and most > 2 and len(set(found)) > 1 and min(found) > 0 and max(found) < most:
-        names = f"names ({', '.join(task.labels[:6])}) or " if task.labels else ""
-        raise DataError(f"{place(examples[0])}labels are the numbers {min(found)} to {max(found)} of {most} answers, which may "
-                        f"count from 0 or from 1; write {names}numbers from 0, at least one of which is 0")  # fmt: skip
-    if count and written and found and max(found) == count and min(found) >= 1:
-        found = [number - 1 for number in found]
-    return list(found)
+def prepared(task: Prompted, example: Mapping[str, Any]) -> Mapping[str, Any]:
+    """An example with what the task's `prepare` makes of it; DataError where it has not the form for that."""
+    if task.prepare is None:
+        return example
+    try:
+        return {**example, **task.prepare(dict(example))}
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        missing = f"there is no column {error}" if isinstance(error, KeyError) else "a column holds something else"
+        raise DataError(f"{place(example)}{missing} of this task; there are {columns(example)}") from error
 
 
 def filled(prompt: str, example: Mapping[str, Any]) -> str:
@@ -272,28 +266,16 @@ def filled(prompt: str, example: Mapping[str, Any]) -> str:
     return re.sub(r"{(\w+)}", column, prompt)
 
 
-def place(example: Mapping[str, Any]) -> str:
-    """Where an example stands, for messages."""
-    return f"{example['__place__']}: " if "__place__" in example else ""
-
-
-def columns(example: Mapping[str, Any]) -> str:
-    """The columns of an example, for messages."""
-    return ", ".join(name for name in example if name != "__place__") or "none"
-
-
-def _count(task: Prompted, example: Mapping[str, Any]) -> int:
-    """How many choices an example has in its columns, 0 where `prepare` makes them."""
-    if task.prepare is not None:
-        return 0
-    listed = example.get(task.choices[0]) if len(task.choices) == 1 else task.choices
-    return len(listed) if isinstance(listed, list | tuple) else 0
-
-
-def _choices(task: Prompted, example: Mapping[str, Any]) -> tuple[str, ...]:
+def _choices(task: Prompted, example: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The choices of an example, and what the source calls them, if it does."""
     for name in task.choices:
         if name not in example:
             raise DataError(f"{place(example)}there is no column {name!r}; there are {columns(example)}")
     if len(task.choices) == 1:
-        return tuple(map(str, example[task.choices[0]]))
-    return tuple(str(example[name]).strip() for name in task.choices)
+        listed = example[task.choices[0]]
+        if not isinstance(listed, list | tuple) or len(listed) < 2:
+            raise DataError(
+                f"{place(example)}the column {task.choices[0]!r} holds no list of two choices or more; write one"
+            )
+        return tuple(map(str, listed)), tuple(example.get("__called__", ()))
+    return tuple(str(example[name]).strip() for name in task.choices), task.choices

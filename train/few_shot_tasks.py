@@ -29,7 +29,7 @@ def hellaswag(example: dict[str, Any]) -> dict[str, Any]:
 
 
 def arc(example: dict[str, Any]) -> dict[str, Any]:
-    """The answers as a list, and the number of the right one, from any of the forms in which ARC is published."""
+    """The answers as a list, and what they are called, from any of the forms in which ARC is published."""
     question, choices = example["question"], example.get("choices")
     if isinstance(question, dict):
         question, choices = question["stem"], question["choices"]
@@ -40,7 +40,7 @@ def arc(example: dict[str, Any]) -> dict[str, Any]:
     return {
         "question": question,
         "choices": [str(text) for text in texts],
-        "gold": [str(name) for name in names].index(str(example["answerKey"])),
+        "__called__": [str(name) for name in names],
     }
 
 
@@ -55,6 +55,7 @@ def copa(example: dict[str, Any]) -> dict[str, Any]:
     return {
         "query": f"{str(example['premise']).strip()[:-1]} {connector}",
         "choices": [choice[:1].lower() + choice[1:] for choice in choices],
+        "__called__": ["choice1", "choice2"],
     }
 
 
@@ -106,6 +107,7 @@ TASKS: dict[str, Prompted | WholeTexts] = {
         prompt="{text}\nQuestion: Is this news about the world, sports, business or science?\nAnswer:",
         answers=("world", "sports", "business", "science"),
         labels=("World", "Sports", "Business", "Sci/Tech"),
+        spelt=("1", "2", "3", "4"),
         also=(("text", "description"),),
         source="tfds:ag_news_subset|test",
         metrics=("accuracy", "macro_f1"),
@@ -113,7 +115,11 @@ TASKS: dict[str, Prompted | WholeTexts] = {
     "piqa": Prompted(prompt="Question: {goal}\nAnswer:", choices=("sol1", "sol2"), source="tfds:piqa"),
     "hellaswag": Prompted(prompt="{query}", choices=("choices",), prepare=hellaswag, source="tfds:hellaswag"),
     "arc_easy": Prompted(
-        prompt="Question: {question}\nAnswer:", choices=("choices",), prepare=arc, source="tfds:ai2_arc/ARC-Easy"
+        prompt="Question: {question}\nAnswer:",
+        choices=("choices",),
+        label="answerKey",
+        prepare=arc,
+        source="tfds:ai2_arc/ARC-Easy",
     ),
     "copa": Prompted(prompt="{query}", choices=("choices",), prepare=copa, source="tfds:super_glue/copa"),
     "boolq": Prompted(

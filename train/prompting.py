@@ -57,9 +57,10 @@ class PromptOptions:
 
 def main(argv: Sequence[str]) -> int:
     """The command; returns its exit code."""
-    words, given = cli.take_texts(argv, ("data.source",))
+    words, given = cli.take_texts(argv, ("data.source", "data.task.spelt"))
     request = cli.parse_model(words, command="evaluate", options=PromptOptions)
     options, source = request.options, (given.get("data.source") or [None])[-1]
+    spelt = read_spelt(given.get("data.task.spelt", []))
     if bool(options.tasks) == bool(options.harness):
         raise InputError("name tasks with --tasks, or tasks of the harness with --harness; one of the two")
     if options.harness:
@@ -67,11 +68,15 @@ def main(argv: Sequence[str]) -> int:
             raise InputError(
                 "--data.source is not for the harness, whose tasks find their data themselves; leave it out"
             )
+        if spelt:
+            raise InputError(
+                "--data.task.spelt is not for the harness, whose tasks read labels themselves; leave it out"
+            )
         if len(whole_numbers("seed", options.seed)) > 1:
             raise InputError(f"--seed {options.seed}: the harness draws by one seed; give one")
         need_harness()
     else:
-        known_tasks(options.tasks)
+        check_spelt(known_tasks(options.tasks), spelt)
         if "seed" in request.given and not any(whole_numbers("shots", options.shots)):
             raise InputError("--seed draws the shots, and there are none; add --shots 4, or leave it out")
     place = place_of(request.path, options)
@@ -94,7 +99,7 @@ def main(argv: Sequence[str]) -> int:
         from train.likelihood import Scorer
 
         seeds = whole_numbers("seed", options.seed)
-        scores = task_scores(Scorer(opened), chosen, shots=shots, seeds=seeds, limit=options.limit)
+        scores = task_scores(Scorer(opened), chosen, shots=shots, seeds=seeds, limit=options.limit, spelt=spelt)
     if opened.run is not None:
         scores |= {"step": opened.run.step}
     show(scores)
@@ -113,9 +118,10 @@ def task_scores(
     shots: Sequence[int] = (0,),
     seeds: Sequence[int] = (0,),
     limit: int | None = None,
+    spelt: Sequence[str] = (),
     say: Callable[[str], None] = print,
 ) -> dict[str, float]:
-    """Flat scores of tasks, each with its examples as `examples_of` gives them."""
+    """Flat scores of tasks, each with its examples as `examples_of` gives them; how labels are read is said."""
     from train.few_shot import WholeTexts, few_shot, floor, questions, text_scores
 
     found: dict[str, float] = {}
@@ -127,8 +133,9 @@ def task_scores(
             found[f"texts_{name}"] = len(texts)
             continue
         train, valid = parts
-        every = questions(task, valid)
-        pool = every if train is None else questions(task, train) if any(shots) else []
+        told = lambda line, name=name: say(f"{name}: {line}")  # noqa: E731
+        every = questions(task, valid, among=train or (), spelt=spelt, say=told)
+        pool = every if train is None else questions(task, train, among=valid, spelt=spelt) if any(shots) else []
         asked = every[:limit]
         found |= {f"examples_{name}": len(asked), f"floor_{name}": floor(task, asked)}
         for count in shots:
@@ -197,6 +204,33 @@ def known_tasks(names: str) -> dict[str, Any]:
     if not found:
         raise InputError(f"--tasks names no task; there are {', '.join(TASKS)}")
     return found
+
+
+def read_spelt(given: Sequence[str]) -> tuple[str, ...]:
+    """The words of --data.task.spelt; the last of several wins."""
+    if not given:
+        return ()
+    from data.tasks import choices
+    from train.values import read
+
+    spelt = read("--data.task.spelt", given[-1], tuple[str, ...], ())
+    choices.check_spelt(spelt)
+    return spelt
+
+
+def check_spelt(tasks: dict[str, Any], spelt: Sequence[str]) -> None:
+    """InputError where words for labels are given, and tasks have none, others, or another number of them."""
+    if not spelt:
+        return
+    if len(tasks) > 1:
+        raise InputError(f"--data.task.spelt is of one task, and --tasks names {len(tasks)}; name one at a time")
+    (name, task), *_ = tasks.items()
+    if not hasattr(task, "answers"):
+        raise InputError(f"--data.task.spelt is for labels, and {name} has none; leave it out")
+    if task.answers and len(task.answers) != len(spelt):
+        raise InputError(
+            f"--data.task.spelt has {len(spelt)} words, and {name} has {len(task.answers)} classes; write one each"
+        )
 
 
 def place_of(path: str, options: PromptOptions) -> Path | None:

@@ -86,31 +86,63 @@ def test_several_seeds_give_mean_and_spread():
     assert "accuracy_spread" not in few_shot(hashed, TASK, asked, pool, 0, (0, 1, 2))
 
 
+THREE = Prompted(prompt="{text}", answers=("a", "b", "c"), labels=("A", "B", "C"))
+LISTED = Prompted(prompt="{text}", choices=("choices",))
+
+
+def golds(task, labels, among=(), **options):
+    """The right answers of examples with these labels, and what was said."""
+    said: list[str] = []
+    made = [[{"text": "x", "choices": ["a", "b", "c"], "label": label} for label in part] for part in (labels, among)]
+    return [one.gold for one in questions(task, made[0], among=made[1], say=said.append, **options)], said
+
+
 @pytest.mark.parametrize(
-    ("labels", "golds"), [(["neg", "pos"], [0, 1]), (["0", "1"], [0, 1]), (["1", "2"], [0, 1]), ([True, False], [1, 0])]
+    ("labels", "right"),
+    [
+        (["neg", "pos"], [0, 1]),
+        (["0", "1"], [0, 1]),
+        (["1.0", 0], [1, 0]),
+        ([True, False], [1, 0]),
+        (["Pos", "NEG "], [1, 0]),
+    ],
 )
-def test_labels_are_read_as_files_spell_them(labels, golds):
-    made = questions(TASK, [{"text": "x", "label": label} for label in labels])
-    assert [one.gold for one in made] == golds
+def test_labels_are_read_as_files_spell_them(labels, right):
+    assert golds(TASK, labels)[0] == right
 
 
-def test_numbers_that_may_count_from_0_or_1_are_refused():
-    three = Prompted(prompt="{text}", answers=("a", "b", "c"), labels=("A", "B", "C"))
-    listed = Prompted(prompt="{text}", choices=("choices",))
-    for task in (three, listed):
-        asked = [{"text": "x", "choices": ["a", "b", "c"], "label": label} for label in (1, 2)]
-        with pytest.raises(DataError, match=r"numbers 1 to 2 of 3 answers, which may count from 0 or from 1"):
-            questions(task, asked)
-        assert [one.gold for one in questions(task, [*asked, {**asked[0], "label": 0}])] == [1, 2, 0]
-    assert [one.gold for one in questions(three, [{"text": "x", "label": label} for label in (1, 3)])] == [0, 2]
-    assert questions(three, [{"text": "x", "label": "b "}])[0].gold == 1
+def test_numbers_are_read_by_one_rule_over_both_parts_which_is_said():
+    for task in (THREE, LISTED):
+        with pytest.raises(DataError, match=r"an example.* '?1'?.*--data.task.spelt 0,1,2 or --data.task.spelt 1,2,3"):
+            golds(task, [1, 2])
+        found, said = golds(task, [1, 2], among=[1, 2, 0])
+        assert found == [1, 2] and len(said) == 1 and "places from 0" in said[0]
+        assert golds(task, [1, 2], spelt=("1", "2", "3"))[0] == [0, 1] and golds(task, [2], [1], spelt=tuple("012"))[
+            0
+        ] == [2]
+        with pytest.raises(DataError, match=r"the label '3'.*--data.task.spelt 1,2,3"):  # never shifted in silence
+            golds(task, [1, 3])
+    assert golds(THREE, ["b "])[0] == [1] and golds(LISTED, ["C", "A"])[0] == [2, 0]
+    news = few_shot_tasks.TASKS["ag_news"]
+    assert golds(news, [1, 4], [2, 3])[0] == [0, 3] and golds(news, [1, 3], [0, 2])[0] == [1, 3]
+
+
+@pytest.mark.parametrize("task", [TASK, LISTED], ids=["classes", "choices"])
+@pytest.mark.parametrize("label", [None, float("nan"), "", 0.6, -1, "nan", [0], {"a": 0}], ids=str)
+def test_labels_that_are_none_are_refused_in_a_line(task, label):
+    with pytest.raises(DataError, match=r"an example has (no label|the label)") as caught:
+        golds(task, [label, 0], [1])
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
     ("example", "words"),
     [
-        ({"text": "x", "label": "maybe"}, r"a.tsv, line 3: label 'maybe' is none of the task's, .* neg, pos"),
-        ({"text": "x", "label": 3}, "a.tsv, line 3: label 3 is none of the 2 answers"),
+        (
+            {"text": "x", "label": "maybe"},
+            r"a.tsv, line 3 has the label 'maybe', which the task does not know; known are neg, pos",
+        ),
+        ({"text": "x", "label": 3}, "a.tsv, line 3 has the label '3': numbers are places from 0 to 1"),
         ({"text": "x"}, "a.tsv, line 3: there is no column 'label'; there are text"),
         ({"label": 0}, "a.tsv, line 3: there is no column 'text'; there are label"),
     ],
@@ -253,6 +285,9 @@ MISTAKES = [
     (("--tasks", ","), "--tasks names no task; there are sst2"),
     (("--tasks", "sst2", "--shot", "1"), "did you mean --shots?"),
     (("--tasks", "sst2", "--out", "README.md"), "--out README.md is there already"),
+    (("--tasks", "sst2", "--data.task.spelt", "1,2,3"), "--data.task.spelt has 3 words, and sst2 has 2 classes"),
+    (("--tasks", "text", "--data.task.spelt", "1,2"), "--data.task.spelt is for labels, and text has none"),
+    (("--tasks", "sst2", "--data.task.spelt", "1,1"), "spelt 1, 1 has a word twice"),
 ]
 
 
