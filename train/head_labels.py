@@ -1,7 +1,7 @@
 """What the rows of a head are called, and a head that was trained before taken over by these names, never by their order alone.
 
     a permutation of our labels    the rows are put into our order
-    LABEL_0, LABEL_1, ...          rows without names: taken in order only where the task says its labels in order
+    LABEL_0, LABEL_1, ...          rows without names: taken in order only where --data.task.labels says the order
     anything else                  the head is drawn afresh
 
 Each is said in a line.
@@ -17,6 +17,7 @@ from data.tasks.choices import Regression, Tagging, Task
 from data.tasks.label_names import bare, is_nameless, match_labels, plain, shown
 
 HEAD = "classifier."
+PROBLEMS = ("regression", "single_label_classification", "multi_label_classification")
 
 
 class HeadError(ValueError):
@@ -32,17 +33,17 @@ class HeadLabels:
     Attributes:
         labels: their names in order; None where it gives a number, or answers no task with labels.
         by_token: whether every token has scores of its own.
-        number: whether its one score is a number.
+        numbers: how many of its scores are numbers: all, or none.
     """
 
     labels: tuple[str, ...] | None = None
     by_token: bool = False
-    number: bool = False
+    numbers: int = 0
 
     @classmethod
     def of_task(cls, task: Task) -> "HeadLabels":
         """Those of a run's task, whose labels were settled."""
-        return cls(getattr(task, "labels", None), isinstance(task, Tagging), isinstance(task, Regression))
+        return cls(getattr(task, "labels", None), isinstance(task, Tagging), int(isinstance(task, Regression)))
 
     @classmethod
     def of_published(cls, fields: Mapping[str, Any], options: Mapping[str, Any]) -> "HeadLabels":
@@ -50,9 +51,32 @@ class HeadLabels:
         if "outputs" not in options or options.get("kind", "labels") != "labels":
             return cls()
         by_token, outputs = options.get("pooling") is None, options["outputs"]
-        if not by_token and (fields.get("problem_type") == "regression" or outputs == 1):
-            return cls(number=True)
+        if not by_token and problem_of(fields, outputs) == "regression":
+            return cls(numbers=outputs)
         return cls(published_labels(fields, outputs), by_token)
+
+
+def problem_of(fields: Mapping[str, Any], outputs: int) -> str:
+    """What a head for whole texts answers: `problem_type`, or as transformers guesses it: one row is a number.
+
+    >>> problem_of({}, 1), problem_of({}, 3), problem_of({"problem_type": "regression"}, 3)
+    ('regression', 'single_label_classification', 'regression')
+    """
+    return fields.get("problem_type") or ("regression" if outputs == 1 else "single_label_classification")
+
+
+def check_problem(folder: str, problem: str, outputs: int) -> None:
+    """HeadError for a head that answers what no task here asks: several numbers, one class, or nobody knows what."""
+    if problem not in PROBLEMS:
+        raise HeadError(f"{folder} has problem_type={str(problem)[:60]!r} in its config.json; write "
+                        f"{', '.join(PROBLEMS[:-1])} or {PROBLEMS[-1]} there")  # fmt: skip
+    if problem == "regression" and outputs > 1:
+        raise HeadError(f"{folder} has a head of {outputs} numbers (problem_type regression, num_labels {outputs} in its "
+                        "config.json), and a task here has one; where its rows are classes, write "
+                        "single_label_classification there")  # fmt: skip
+    if problem != "regression" and outputs == 1:
+        raise HeadError(f"{folder} has a head of one class (problem_type {problem}, num_labels 1 in its config.json), and tasks "
+                        "here have two or more; where it is a number, write regression there")  # fmt: skip
 
 
 def published_labels(fields: Mapping[str, Any], outputs: int) -> tuple[str, ...]:
@@ -89,11 +113,11 @@ def head_for_task(
         given: the parameters; kernels [D, C], biases [C].
         theirs: what the rows of their head are called.
         task: whose labels the rows are to be, settled.
-        in_order: whether the task was given its labels in order, so that rows without names may be taken so.
+        in_order: whether the user says the labels in order, so that rows without names may be taken so.
         say: is told what becomes of the head.
     """
     ours = HeadLabels.of_task(task)
-    if not any(path.startswith(HEAD) for path in given) or not (ours.labels or ours.number):
+    if not any(path.startswith(HEAD) for path in given) or not (ours.labels or ours.numbers):
         return dict(given)  # there is none to take, or none is wanted
     rows, line = _rows(theirs, ours, in_order, isinstance(task, Tagging))
     say(f"{init} has a head for {line}")
@@ -106,8 +130,10 @@ def head_for_task(
 def _rows(theirs: HeadLabels, ours: HeadLabels, in_order: bool, tags: bool) -> tuple[tuple[int, ...] | None, str]:
     """The row of theirs for each of ours, None where the head is of no use; and what is said."""
     here = shown(ours.labels) if ours.labels else "a number"
-    there = "a number" if theirs.number else shown(theirs.labels) if theirs.labels else "no labels"
-    if theirs.number and ours.number:
+    there = shown(theirs.labels) if theirs.labels else "no labels"
+    if theirs.numbers:
+        there = "a number" if theirs.numbers == 1 else f"{theirs.numbers} numbers"
+    if theirs.numbers == ours.numbers == 1:
         return (0,), "a number, and so has this task: it is taken as it is"
     if theirs.labels is None or ours.labels is None:
         return None, f"{there}, and this task is about {here}: the head is drawn from the seed"
@@ -128,7 +154,7 @@ def _rows(theirs: HeadLabels, ours: HeadLabels, in_order: bool, tags: bool) -> t
         ), f"{there}, which are no names: row n is taken for the n-th label of {here}"
     line = f"the labels {there}, and this task has {here} ({found.reason}): the head is drawn from the seed"
     if is_nameless(theirs.labels) and len(theirs.labels) == len(ours.labels):
-        line += "; where its rows are in a known order, name the labels so with --data.task.labels"
+        line += "; where their order is known, name the labels so with --data.task.labels, or in id2label of its config.json"
     return None, line
 
 

@@ -23,7 +23,7 @@ from model.weights import Published, open_published
 from train.config import Experiment
 from train.evaluator import Evaluator
 from train.fine_tuning import fine_tuning
-from train.head_labels import check_renamed, published_labels
+from train.head_labels import check_problem, check_renamed, problem_of, published_labels
 from train.objectives import MaskedLM, NextToken, SequenceToSequence
 from train.objectives.segments import Choose
 from train.objectives.tasks import Classify, ClassifyMany, FindAnswers, Regress, TagTokens
@@ -80,23 +80,25 @@ def task_experiment(published: Published) -> Experiment:
     """The experiment that scores a published model with a head for labels, which are named as its config.json has them.
 
     Whether one class is right, several or none, or whether there is a number, is told by `problem_type`, or as transformers
-    guesses it: one label is a number.
+    guesses it: one label is a number. HeadError for a head of several numbers, or of one class.
     """
     options, fields = published.architecture.options, published.fields
     labels = published_labels(fields, options["outputs"])
     head = {"stack": "encoder", "pooling": options["pooling"], "pooler": options["pooler"], "outputs": len(labels)}
     length = min(LONGEST_ROW, longest(published.architecture.config, fields))
     stride = TaskData.stride
-    kind = options.get("kind")
+    kind, problem = options.get("kind"), problem_of(fields, len(labels))
+    if kind not in ("ends", "choices") and options["pooling"] is not None:
+        check_problem(str(published.folder), problem, len(labels))
     if kind == "ends":
         task, objective, stride = Answers(), FindAnswers(), min(128, length // 4)
     elif kind == "choices":
         task, objective = MultipleChoice(), Choose(**head)
     elif options["pooling"] is None:
         task, objective = tagging(labels), TagTokens(outputs=len(labels))
-    elif fields.get("problem_type") == "regression" or len(labels) == 1:
+    elif problem == "regression":
         task, objective = Regression(), Regress(**head)
-    elif fields.get("problem_type") == "multi_label_classification":
+    elif problem == "multi_label_classification":
         task, objective = MultiLabel(labels=labels), ClassifyMany(**head)
     else:
         task, objective = Classification(labels=labels), Classify(**head)

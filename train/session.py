@@ -96,7 +96,7 @@ def train_run(request, started: float) -> int:
         step = 0 if restored is None else restored.step
         if start.fresh and restored is None:
             console.say(f"only shape and vocabulary are those of {start.init}: all weights are drawn from the seed")
-        in_order = experiment.is_task and bool(getattr(request.experiment.task_data.task, "labels", None))
+        in_order = "data.task.labels" in request.given  # an experiment has them in the order of its data, not of a head
         state, base, first = None if restored is None else restored.state, start.base, None
         if state is None or built.parts.trained is not None:
             first = first_state(experiment, built, start, tokenizer, console.say, in_order=in_order)

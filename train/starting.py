@@ -83,7 +83,7 @@ def first_state(
 ) -> First:
     """Step 0: weights drawn from the seed, or those of the run or of the published folder given by --init.
 
-    `in_order` says that a task was given its labels in order, by which a head without names for its rows is taken.
+    `in_order` says that the user gave the labels of a task in order, by which a head without names for its rows is taken.
 
     BaseError where a run that was begun stands on weights that are gone or are others.
     """

@@ -13,6 +13,7 @@ import pytest
 from flax import nnx
 
 import train.session
+from data.errors import DataError
 from data.tasks.choices import Classification, MultiLabel, Regression, Tagging
 from data.tasks.config import TaskData
 from data.tasks.opened import open_task
@@ -23,15 +24,17 @@ from model.families import bert
 from model.mlp import PlainMLP
 from model.peft import LoRA
 from model.task_models import EncoderForTask
-from train import evaluate
+from train import cli, evaluate
 from train.base import Start
 from train.command import run_command
 from train.config import settled
 from train.fine_tuning import fine_tuning
-from train.head_labels import HeadLabels, check_renamed, head_for_task, published_labels
+from train.head_labels import HeadError, HeadLabels, check_renamed, head_for_task, published_labels
 from train.objectives.with_head import TaskObjective
+from train.options import FinetuneOptions
 from train.origin import Origin
 from train.pretrained import load, save
+from train.published_run import declared
 from train.sharding import MeshShape, make_mesh
 from train.starting import first_state, flat
 from train.state import build, split_model
@@ -84,12 +87,14 @@ def test_heads_of_another_kind_are_drawn():
     assert taken(HeadLabels(("O", "PER", "LOC"), by_token=True), tags)[0] == [0, 2, 1]
     assert taken(HeadLabels(("O", "I-LOC", "I-PER")), tags)[0] is None  # of whole texts
     assert taken(HeadLabels(NLI), Regression())[0] is None
-    assert taken(HeadLabels(number=True), Classification(labels=OURS))[0] is None
+    assert taken(HeadLabels(numbers=1), Classification(labels=OURS))[0] is None
+    found, line = taken(HeadLabels(numbers=3), Regression())
+    assert found is None and "a head for 3 numbers, and this task is about a number" in line
 
 
 def test_a_head_for_a_number_is_taken_for_a_number():
     said, one = [], {"classifier.kernel": KERNEL[:, :1], "classifier.bias": BIAS[:1]}
-    found = head_for_task("x", one, HeadLabels(number=True), Regression(), in_order=False, say=said.append)
+    found = head_for_task("x", one, HeadLabels(numbers=1), Regression(), in_order=False, say=said.append)
     assert np.array_equal(found["classifier.kernel"], KERNEL[:, :1]) and "a number, and so has this task" in said[0]
 
 
@@ -99,7 +104,10 @@ def test_what_a_config_says_of_its_rows():
     assert published_labels({"label2id": {"b": 1, "a": 0}}, 2) == ("a", "b")
     assert published_labels({"id2label": [], "label2id": None}, 2) == ("LABEL_0", "LABEL_1")
     texts = {"outputs": 2, "pooling": "first", "kind": "labels"}
-    assert HeadLabels.of_published({"problem_type": "regression"}, texts) == HeadLabels(number=True)
+    assert HeadLabels.of_published({"problem_type": "regression"}, texts) == HeadLabels(numbers=2)
+    assert HeadLabels.of_published({}, texts | {"outputs": 1}) == HeadLabels(numbers=1)
+    several = {"problem_type": "multi_label_classification"}
+    assert HeadLabels.of_published(several, texts | {"outputs": 1}) == HeadLabels(("LABEL_0",))
     assert HeadLabels.of_published({}, texts | {"kind": "ends"}) == HeadLabels()
     assert HeadLabels.of_published({}, texts | {"pooling": None}) == HeadLabels(("LABEL_0", "LABEL_1"), by_token=True)
 
@@ -217,6 +225,53 @@ def scored(monkeypatch, capsys, private_cache):
         return code, scores, said.out + said.err
 
     return run
+
+
+@pytest.mark.parametrize(
+    ("problem", "rows", "told"),
+    [
+        ("regression", 3, r"has a head of 3 numbers .* write single_label_classification there"),
+        ("multi_label_classification", 1, r"has a head of one class .* write regression there"),
+        (
+            "regresion",
+            2,
+            r"has problem_type='regresion' .* write regression, single_label_classification or multi_label",
+        ),
+        (["regression"], 2, r"has problem_type=.* write regression,"),
+    ],
+)
+def test_heads_that_answer_what_no_task_asks_are_refused(published, problem, rows, told):
+    folder = published(tuple(f"LABEL_{row}" for row in range(rows)))
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"problem_type": problem}))
+    with pytest.raises(HeadError, match=told):
+        declared(str(folder))
+    given = "single_label_classification" if rows > 1 else "regression"  # as the line says
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"problem_type": given}))
+    assert isinstance(declared(str(folder)).experiment.task_data.task, Classification if rows > 1 else Regression)
+
+
+@pytest.mark.parametrize("given", [(), ("data.task.labels",)])
+def test_rows_without_names_are_taken_where_the_user_says_their_order(
+    published, examples, tmp_path, monkeypatch, given
+):
+    """Not where an experiment names its labels, which are in the order of its data."""
+    seen = []
+
+    def stop(*_, in_order, **__):
+        seen.append(in_order)
+        raise DataError("far enough")
+
+    monkeypatch.setattr("train.session.make_mesh", lambda shape: make_mesh(shape, jax.devices()[:1]))
+    monkeypatch.setattr("train.session.first_state", stop)
+    source = examples(*OURS)
+    data = TaskData(Classification(labels=OURS), TaskFiles(source, source), batch_size=2, row_length=16, bucket=16)
+    options = FinetuneOptions(run_dir=str(tmp_path / "run"), init=str(published(("LABEL_0", "LABEL_1", "LABEL_2"))))
+    experiment = fine_tuning(data)
+    request = cli.Request("x", experiment, experiment, options, frozenset(given), command="finetune")
+    with pytest.raises(DataError, match="far enough"):
+        train.session.train_run(request, 0.0)
+    assert seen == [bool(given)]
 
 
 def test_a_folder_is_scored_under_its_own_names(published, examples, scored):
