@@ -10,22 +10,36 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from data.errors import DataError
+from data.foreign import reason
 
 STALE_SECONDS = 24 * 3600
+WITHIN = "x" * 200  # as long as the names of files in our folders, from there, may become
 under_way: set[Path] = set()  # temporary folders of this process
 
 
 def cache_folder() -> Path:
     """LOUPE_CACHE, or ~/.cache/loupe: everything in it can be built again."""
-    folder = user_path(os.environ.get("LOUPE_CACHE") or "~/.cache/loupe")
+    folder = user_path(os.environ.get("LOUPE_CACHE") or "~/.cache/loupe", "name another with LOUPE_CACHE")
     if folder.parts[:1] == ("~",):
         raise DataError("there is no home folder to keep the cache in; name another folder with LOUPE_CACHE")
     return folder
 
 
-def user_path(text: str | os.PathLike) -> Path:
-    """A path as a user wrote it: a leading ~ that the shell has not replaced, as in '--run-dir=~/x', is their home folder."""
-    return Path(os.path.expanduser(text))
+def user_path(text: str | os.PathLike, remedy: str = "name another") -> Path:
+    """A path as a user wrote it: a leading ~ that the shell has not replaced, as in '--run-dir=~/x', is their home folder.
+
+    Something lies there, or may yet. DataError where nothing can: the name is too long or holds a NUL, links go round in a
+    circle, or a folder may not be entered.
+    """
+    path = Path(os.path.expanduser(text))
+    for looked_at in (path, path / WITHIN):
+        try:
+            os.stat(looked_at)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except (OSError, ValueError) as error:
+            raise DataError(f"{path} cannot be opened ({reason(error)}); {remedy}") from None
+    return path
 
 
 @contextmanager

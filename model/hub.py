@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from model.foreign import explained, read_json
+from model.foreign import explained, read_json, reason
 from model.headers import Entry, read_header
 from model.published import HubError, several
 
@@ -127,9 +127,25 @@ def write_json(path: Path, value: Any) -> None:
 def check_new(path: str | Path) -> Path:
     """The path, at which a folder may be written: nothing is there yet, or a folder that is empty. HubError otherwise."""
     path = Path(os.path.expanduser(path))
+    if why := no_room(path):
+        raise HubError(f"{path} cannot be written ({why}); name another")
     if path.is_file() or (path.is_dir() and any(path.iterdir())):
         raise HubError(f"{path} is there already and is not empty; name a new folder, or remove it yourself")
     return path
+
+
+def no_room(path: Path) -> str:
+    """Why nothing can be made at a path, with the folders that lead to it; empty where it can be."""
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except (OSError, ValueError) as error:
+        return reason(error)
+    above = next(folder for folder in path.absolute().parents if folder.exists())
+    if not above.is_dir():
+        return f"{above} is a file, not a folder"
+    return "" if os.access(above, os.W_OK | os.X_OK) else f"{above} may not be written"
 
 
 def new_folder(path: str | Path) -> Path:

@@ -2,9 +2,9 @@
 
 import dataclasses
 from collections.abc import Collection
-from pathlib import Path
 from typing import Any
 
+from data.cache import user_path
 from model.config import choice_name
 from train.base import Start
 from train.config import Experiment
@@ -95,7 +95,7 @@ def is_same(one: str, other: str) -> bool:
     >>> is_same("runs/a", "./runs/../runs/a/"), is_same("runs/a", "runs/b")
     (True, False)
     """
-    return Path(one).expanduser().resolve() == Path(other).expanduser().resolve()
+    return user_path(one).resolve() == user_path(other).resolve()
 
 
 def is_finished(folder: RunFolder, experiment: Experiment) -> bool:

@@ -17,6 +17,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 
+from data.cache import user_path
 from model.hub import Tensors, write_tensors
 from train.registry import is_published, on_hub
 
@@ -59,7 +60,7 @@ class Base:
         kind = "published" if is_published(init) else "run"
         if on_hub(init):
             return cls(init, kind, init, "", step, digest)
-        path = Path(init).expanduser().resolve()
+        path = user_path(init).resolve()
         return cls(init, kind, str(path), os.path.relpath(path, run.resolve()), step, digest)
 
     @classmethod
@@ -78,16 +79,16 @@ class Base:
         """Where it may lie now, the likeliest first."""
         if self.path == self.name and on_hub(self.name):
             return [self.name]
-        near = str((run.resolve() / self.near).resolve())
-        return list(dict.fromkeys([self.path, near, str(Path(self.name).expanduser().resolve())]))
+        near = str(user_path(run.resolve() / self.near).resolve())
+        return list(dict.fromkeys([self.path, near, str(user_path(self.name).resolve())]))
 
     def is_at(self, place: str) -> bool:
         """Whether a path names the place that is written down, however it is spelled."""
-        return place == self.path or str(Path(place).expanduser().resolve()) == self.path
+        return place == self.path or str(user_path(place).resolve()) == self.path
 
     def steps_at(self, place: str) -> list[int | None]:
         """Which checkpoints of a place to try: that which was taken if it is still there, and the newest (None)."""
-        kept = Path(place).expanduser() / "checkpoints"
+        kept = user_path(place) / "checkpoints"
         return [self.step, None] if self.step is not None and (kept / str(self.step)).is_dir() else [None]
 
     def __str__(self) -> str:

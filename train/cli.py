@@ -19,6 +19,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NoReturn
 
+from data.cache import user_path
+from data.foreign import one_line
 from train.options import Options, RunOptions
 from train.registry import Declared, Entry, entries, find, is_published, listing, load
 from train.suggest import nearest
@@ -27,7 +29,7 @@ from train.suggest import nearest
 
 FLAG = re.compile(r"--[A-Za-z_][\w.-]*(=|$)")
 ASSIGNMENT = re.compile(r"[A-Za-z_][\w.-]*=")
-PATHS = ("run_dir", "init", "out")  # options that may begin with ~
+PATHS = ("run_dir", "init", "out", "base")  # options that may begin with ~
 SWITCH_VALUES = ("true", "false", "flags", "json", "none")
 
 
@@ -124,7 +126,7 @@ def parse_folder(
             raise ValueError(f"which run? python -m train.{command} RUN_DIR")
         if len(positional) > 1:
             raise ValueError(f"unexpected argument {positional[1]!r} after the run folder; flags begin with --")
-        folder = str(Path(os.path.expanduser(positional[0])))
+        folder = str(user_path(positional[0]))
         if published is not None and is_published(folder):
             return dataclasses.replace(answer(command, published(folder), flags, options), folder=folder)
         if not (Path(folder) / "config.json").is_file():
@@ -177,6 +179,7 @@ def parse_model(argv: Sequence[str], *, command: str, options: type, texts: Sequ
                 f"unexpected argument {positional[1]!r}; quote a text that has spaces, and name flags with --"
             )
         path = os.path.expanduser(positional[0].rstrip("/") or "/")
+        user_path(path)
         if not Path(path).exists() and (path.count("/") != 1 or path.startswith((".", "~", "/", "runs/"))):
             raise ValueError(f"there is no folder {path}; give a run folder, or a published folder")
         if Path(path).exists() and not (Path(path) / "config.json").is_file():
@@ -290,6 +293,7 @@ def read_options(kind: type[Options], texts: dict[str, str | None], name: str) -
         values[path] = read(f"--{path.replace('_', '-')}", text, kinds[path], default)
         if path in PATHS and isinstance(values[path], str):
             values[path] = os.path.expanduser(values[path])
+            user_path(values[path], f"name another with --{path.replace('_', '-')}")
     if "run_dir" in kinds and values.get("run_dir") is None:
         values["run_dir"] = f"runs/{name}"
     if values.get("mesh"):
@@ -313,5 +317,5 @@ def one_line_errors():
     try:
         yield
     except ValueError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {one_line(error)}", file=sys.stderr)
         raise SystemExit(2) from None

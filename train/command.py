@@ -6,22 +6,36 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import NoReturn
 
-from data.cache import cache_folder, remove_under_way
+from data.cache import cache_folder, remove_under_way, user_path
 from data.errors import DataError
 from data.foreign import one_line
 from train import signals, streams
 
 BAD_INPUT, FAILED = 2, 1
 NOT_WRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM)
-IN_THE_WAY = (errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
+IN_THE_WAY = (errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)  # of what is read as of what is written
 
 
 class InputError(ValueError):
     """A mistake on the command line; the message is one line with the remedy."""
 
     exit_code = BAD_INPUT
+
+
+def new_file(flag: str, path: str) -> Path:
+    """Where a new file is to be written. InputError, before any work is done, where none can be."""
+    place = user_path(path, f"name another with {flag}")
+    if os.path.lexists(place):
+        kind = ", and is a folder" if place.is_dir() else ""
+        raise InputError(f"{flag} {place} is there already{kind}; name a new file")
+    if not place.parent.is_dir():
+        raise InputError(f"{flag} {place}: there is no folder {place.parent}; make it, or name another")
+    if not os.access(place.parent, os.W_OK | os.X_OK):
+        raise InputError(f"{flag} {place}: {place.parent} may not be written; name another folder")
+    return place
 
 
 def start(main: Callable[[], int]) -> NoReturn:
@@ -80,7 +94,8 @@ def run_command(main: Callable[[], int]) -> int:
         if error.errno in IN_THE_WAY:
             place = error.filename2 or error.filename or "a file"
             return say(
-                f"cannot write {place}: {error.strerror}; move away what lies there, then repeat the command", FAILED
+                f"cannot use {place}: {error.strerror}; name another, or move away what lies there, then repeat the command",
+                FAILED,
             )
         if error.errno not in NOT_WRITABLE:
             raise
@@ -90,7 +105,9 @@ def run_command(main: Callable[[], int]) -> int:
                 f"cannot write standard output: {error.strerror}; give it another place, then repeat the command",
                 FAILED,
             )
-        return say(f"cannot write{f' {name}' if name else ''}: {error.strerror}; "
+        denied = error.errno in (errno.EACCES, errno.EPERM) and name is not None
+        tried = "read" if denied and os.path.exists(name) and not os.access(name, os.R_OK) else "write"
+        return say(f"cannot {tried}{f' {name}' if name else ''}: {error.strerror}; "
                    "free some space or mend its permissions, then repeat the command", FAILED)  # fmt: skip
     except Exception as error:
         code = getattr(error, "exit_code", None)

@@ -9,14 +9,13 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from data.errors import named
 from train import cli
-from train.command import configure_jax, start
+from train.command import configure_jax, new_file, start
 from train.memory import keep_freed_memory
 
 if TYPE_CHECKING:
@@ -142,13 +141,9 @@ def main() -> int:
     options = request.options
     if not options.text:
         raise EmbedError("which text? add --text TEXT, in quotes; as often as there are texts")
-    out = None if options.out is None else Path(options.out)
-    if out is not None and out.suffix != ".npy":
-        raise EmbedError(f"--out {out} does not end with .npy, which is what is written; name FILE.npy")
-    if out is not None and out.exists():
-        raise EmbedError(f"--out {out} is there already; remove it or name another file")
-    if out is not None and not out.parent.is_dir():
-        raise EmbedError(f"--out {out}: there is no folder {out.parent}; make it first")
+    if options.out is not None and not options.out.endswith(".npy"):
+        raise EmbedError(f"--out {options.out} does not end with .npy, which is what is written; name FILE.npy")
+    out = None if options.out is None else new_file("--out", options.out)
     configure_jax()
     from train.pretrained import open_any
 

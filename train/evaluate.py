@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from train import cli
-from train.command import InputError, configure_jax, start
+from train.command import InputError, configure_jax, new_file, start
 from train.memory import keep_freed_memory
 from train.options import Options
 from train.registry import Declared, is_published
@@ -74,8 +74,8 @@ def main() -> int:
         raise InputError(f"--{strange[0]} {reason}; train.evaluate takes {takes}")
     if published:
         check_data(request, own=False)
-    if options.out and Path(options.out).exists():
-        raise InputError(f"--out {options.out} is there already; name a new file")
+    if options.out:
+        new_file("--out", options.out)
     scores, place = (score_published if published else score_run)(request)
     if place is not None:
         from train.lines import replace_text

@@ -21,8 +21,8 @@ def main(words: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m train.export", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("run", metavar="RUN_DIR", type=user_path, help="the run folder")
-    parser.add_argument("--to", metavar="DIR", type=user_path, required=True, help="a new folder, or an empty one")
+    parser.add_argument("run", metavar="RUN_DIR", help="the run folder")
+    parser.add_argument("--to", metavar="DIR", required=True, help="a new folder, or an empty one")
     parser.add_argument("--step", metavar="N", type=int, help="the checkpoint of this step instead of the newest")
     parser.add_argument(
         "--family",
@@ -36,6 +36,7 @@ def main(words: list[str] | None = None) -> int:
     )
     parser.add_argument("--base", metavar="DIR", help="the base of a run with --peft, if it has been moved")
     options = parser.parse_args(words)
+    options.run, options.to = user_path(options.run), user_path(options.to, "name another with --to")
     if options.adapter and options.family:
         raise InputError("--adapter has the names of the model that it is put on; leave --family out")
     if not (options.run / "config.json").is_file():

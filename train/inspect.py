@@ -5,7 +5,6 @@ compared in one page, and so is one text at several checkpoints of a run (--step
 """
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from data.cache import user_path
@@ -21,7 +20,7 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("model", metavar="RUN_OR_DIR", help="a run folder, or a published one")
     parser.add_argument("texts", metavar="TEXT", nargs="*", help="what is read; several are compared")
     parser.add_argument("--target", metavar="TEXT", help="what the decoder of an encoder-decoder reads")
-    parser.add_argument("--out", metavar="FILE", type=user_path, help="the page; maps.html")
+    parser.add_argument("--out", metavar="FILE", help="the page; maps.html")
     parser.add_argument(
         "--kind", choices=("encoder", "decoder", "cross"), help="whose attention, where there are several"
     )
@@ -31,6 +30,7 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--base", metavar="DIR", help="the base of a run with --peft, if it has been moved")
     parser.add_argument("--sites", action="store_true", help="list what could be kept, with its bytes, and stop")
     options = parser.parse_args(words)
+    out = user_path(options.out or "maps.html", "name another with --out")
     if not options.texts and not options.sites:
         parser.error("give a text to look at, or --sites")
     if options.sites and (
@@ -40,7 +40,7 @@ def main(words: list[str] | None = None) -> int:
     if options.sites and (len(options.step or ()) > 1 or (options.target and not options.texts)):
         parser.error("--sites takes one --step, and --target beside a text only")
     configure_jax()
-    from model.inspection.view import AttentionView
+    from model.inspection.view import AttentionView, check_place
     from train.pretrained import open_any
     from train.run import RunError
 
@@ -51,6 +51,7 @@ def main(words: list[str] | None = None) -> int:
         targets = [options.target] * len(options.texts) if options.target else None
         print(open_any(options.model, step=step, base=options.base).sites(options.texts or None, target=targets))
         return 0
+    check_place(out)
     maps: list[Any] = []
     for step in options.step or [None]:
         model = open_any(options.model, step=step, base=options.base)
@@ -60,7 +61,6 @@ def main(words: list[str] | None = None) -> int:
             maps.append(seen.maps(options.kind, title=title).part(options.layers, options.heads))
     read = options.texts[0] if len(options.texts) == 1 else f"{len(options.texts)} texts"
     view = AttentionView(*maps, title=f"{model.name}: {read}")
-    out = options.out or Path("maps.html")
     with named(out):
         path = view.save(out)
     print(f"{view!r} in {path}, {path.stat().st_size:,} bytes; open it in a browser")

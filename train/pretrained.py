@@ -7,7 +7,6 @@ bert.outputs(input_ids=ids[None])["last_hidden_state"]
 save(bert, "my/bert")                               # a folder that transformers opens
 """
 
-import os
 import shutil
 import sys
 from collections.abc import Collection
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 
+from data.cache import user_path
 from data.errors import DataError
 from data.tokenizers import Tokenizer, load_tokenizer
 from data.tokenizers.exporting import export_tokenizer
@@ -217,8 +217,7 @@ def save(model: Any, path: str | Path, *, tokenizer: Tokenizer | None = None, fa
                 token_types=config.num_token_types > 1,
                 around=None if asked is None else asked.around,
             )
-        target = Path(os.path.expanduser(path))
-        return temporary.replace(target)
+        return temporary.replace(user_path(path))
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -269,7 +268,7 @@ def token_ids(tokenizer: Tokenizer, asked: PromptFormat | None = None) -> dict[s
 
 def find_folder(path: str | Path) -> Path:
     """The folder of that name, or the one that the hub has under it, downloaded where `huggingface_hub` is installed."""
-    folder = Path(os.path.expanduser(path))
+    folder = user_path(path)
     if not on_hub(path):
         return folder
     try:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from train import cli
-from train.command import InputError, configure_jax
+from train.command import InputError, configure_jax, new_file
 from train.registry import entries, is_published
 from train.suggest import nearest
 
@@ -236,12 +236,7 @@ def check_spelt(tasks: dict[str, Any], spelt: Sequence[str]) -> None:
 def place_of(path: str, options: PromptOptions) -> Path | None:
     """The file that the scores go to, None for a published folder; InputError if it is there already."""
     if options.out:
-        place = Path(options.out)
-        if place.exists():
-            raise InputError(f"--out {options.out} is there already; name a new file")
-        if not place.parent.is_dir():
-            raise InputError(f"--out {options.out}: there is no folder {place.parent}; make it, or name another")
-        return place
+        return new_file("--out", options.out)
     if is_published(path):
         return None
     place = Path(path) / ("scores-harness.json" if options.harness else "scores-few_shot.json")

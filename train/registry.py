@@ -15,6 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from data.cache import user_path
 from data.errors import DataError
 from data.foreign import read_json
 from train.suggest import nearest
@@ -88,7 +89,7 @@ def listing() -> str:
 
 def find(text: str) -> Entry | Path:
     """What `--exp=TEXT` means: an experiment of the house, or a file of one's own. ValueError with the nearest name."""
-    path = Path(os.path.expanduser(text))
+    path = user_path(text, "give an experiment's name, a .py file or a run folder")
     if path.suffix in (".py", ".json") or len(path.parts) > 1:
         if path.is_dir() and (path / "config.json").is_file():
             return path / "config.json"
@@ -179,13 +180,13 @@ def on_hub(path: str | Path) -> bool:
     path = str(path)
     owner, slash, name = path.partition("/")
     return (
-        bool(slash and name) and "/" not in name and not path.startswith((".", "/", "~")) and not Path(owner).exists()
+        bool(slash and name) and "/" not in name and not path.startswith((".", "/", "~")) and not os.path.exists(owner)
     )
 
 
 def is_published(path: str | Path) -> bool:
     """Whether a path is a published folder, one whose config.json says its `model_type`, or the name of one on the hub."""
-    config = Path(os.path.expanduser(path)) / "config.json"
+    config = user_path(path) / "config.json"
     try:
         return "model_type" in read_json(config, DataError)
     except DataError:

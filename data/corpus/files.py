@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from data.cache import cache_folder
+from data.cache import cache_folder, user_path
 from data.corpus.lines import lines, parse_json
 from data.errors import DataError
 from data.foreign import read_json
@@ -19,8 +19,8 @@ FRESH_SECONDS = 2  # a file changed so lately may change again within the clock'
 
 def match(pattern: str) -> list[Path]:
     """The files of a glob, sorted; none, or a folder among them, is an error."""
+    named = user_path(pattern)
     expanded = os.path.expanduser(pattern)
-    named = Path(expanded)
     if named.is_dir():
         raise DataError(
             f"{pattern} is a folder, not a file; name the files in it, such as 'files:{pattern.rstrip('/')}/*.txt'"

@@ -1,10 +1,10 @@
 """Local pairs of texts: parallel files, two columns, or two fields. Whatever is wrong with one is told with its line."""
 
-import os
 from collections.abc import Iterator
 from itertools import zip_longest
 from pathlib import Path
 
+from data.cache import user_path
 from data.corpus import files
 from data.corpus.lines import lines
 from data.errors import DataError
@@ -14,7 +14,7 @@ from data.sources import Pairs
 
 def find(source: Pairs) -> list[Path]:
     """The one or two files of a source; one that is not there is an error."""
-    paths = [Path(os.path.expanduser(name)) for name in source.files.split("|")]
+    paths = [user_path(name) for name in source.files.split("|")]
     for path in paths:
         if not path.is_file():
             kind = "a folder, not a file" if path.is_dir() else "not there"

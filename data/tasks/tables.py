@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
@@ -36,7 +37,7 @@ class Table(NamedTuple):
 
 def read_table(word: str, columns: Sequence[str] = (), *, tagged: bool = False) -> Table:
     """The files of one part: a path, a glob, or parallel files joined by +. `tagged`: .txt has a word and its tag a line."""
-    if "+" in word and not Path(word).is_file():
+    if "+" in word and not os.path.isfile(word):
         return Table(list(_parallel([files.match(part) for part in word.split("+")], columns)))
     records: list[Record] = []
     for path in files.match(word):

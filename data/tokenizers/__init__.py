@@ -3,10 +3,10 @@
 Train one with `train_tokenizer(choice, texts)`, open a saved or published one with `load_tokenizer(folder)`.
 """
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from data.cache import user_path
 from data.errors import DataError
 from data.tokenizers.choices import (
     ByteBPE,
@@ -94,7 +94,7 @@ def load_tokenizer(folder: str | Path) -> Tokenizer:
 
 def _existing(path: str, *usual: str) -> Path:
     """The file that a choice names, or the first of the usual names inside the folder that it names."""
-    found = Path(os.path.expanduser(path))
+    found = user_path(path, "name an existing file with --data.tokenizer.path")
     if found.is_dir():
         for name in usual:
             if (found / name).is_file():

@@ -18,6 +18,7 @@ from uuid import uuid4
 import numpy as np
 from markupsafe import Markup
 
+from model.hub import no_room
 from model.inspection.maps import AttentionMaps
 from model.inspection.markup import asset, embedded, pages, policy
 from model.inspection.packing import STEPS, TOLERANCE, choose_step, quantise, restore, streams
@@ -88,13 +89,7 @@ class AttentionView:
 
     def save(self, path: str | Path) -> Path:
         """Write the page, at one stroke; a page that this wrote before is replaced, and nothing else ever is (ViewError)."""
-        path = Path(path)
-        if path.suffix.lower() not in {".html", ".htm"}:
-            raise ViewError(f"{path} is not named .html; for a PDF or PNG use view.figure(layer, head).savefig(...)")
-        if path.is_dir():
-            raise ViewError(f"{path} is a folder; name a file in it, as {path / 'maps.html'}")
-        if path.exists() and f'content="{MARK}"' not in path.read_bytes()[:1_000].decode("utf-8", errors="replace"):
-            raise ViewError(f"{path} exists and is no attention view; save under another name, or move it away first")
+        path = check_place(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         fresh = path.with_name(f".{path.name}.{uuid4().hex[:8]}")
         try:
@@ -214,3 +209,17 @@ def _texts(
             {"title": name, "kind": one.kind, **words, "layers": one.layers, "heads": one.heads, "streams": made}
         )
     return texts, error
+
+
+def check_place(path: str | Path) -> Path:
+    """The path, at which a page may be written: nothing is there yet, or a page that this wrote. ViewError otherwise."""
+    path = Path(path)
+    if why := no_room(path):
+        raise ViewError(f"{path} cannot be written ({why}); name another")
+    if path.suffix.lower() not in {".html", ".htm"}:
+        raise ViewError(f"{path} is not named .html; for a PDF or PNG use view.figure(layer, head).savefig(...)")
+    if path.is_dir():
+        raise ViewError(f"{path} is a folder; name a file in it, as {path / 'maps.html'}")
+    if path.exists() and f'content="{MARK}"' not in path.read_bytes()[:1_000].decode("utf-8", errors="replace"):
+        raise ViewError(f"{path} exists and is no attention view; save under another name, or move it away first")
+    return path
