@@ -105,8 +105,9 @@ def run_command(main: Callable[[], int]) -> int:
                 f"cannot write standard output: {error.strerror}; give it another place, then repeat the command",
                 FAILED,
             )
-        denied = error.errno in (errno.EACCES, errno.EPERM) and name is not None
-        tried = "read" if denied and os.path.exists(name) and not os.access(name, os.R_OK) else "write"
+        tried = "write"
+        if name is not None and error.errno in (errno.EACCES, errno.EPERM):
+            tried = "read" if os.path.exists(name) and not os.access(name, os.R_OK) else "write"
         return say(f"cannot {tried}{f' {name}' if name else ''}: {error.strerror}; "
                    "free some space or mend its permissions, then repeat the command", FAILED)  # fmt: skip
     except Exception as error:
