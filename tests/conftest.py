@@ -1,8 +1,10 @@
 """Eight devices on one CPU, checked shapes, and JAX at its strictest, before anything imports JAX."""
 
+import atexit
 import gc
 import os
 import shutil
+import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from importlib import metadata
@@ -17,6 +19,13 @@ os.environ["XLA_FLAGS"] = (
     + ("--xla_cpu_use_fusion_emitters=false " if metadata.version("jaxlib").startswith("0.10.") else "")
     + os.environ.get("XLA_FLAGS", "")
 ).strip()
+
+# What is compiled once is compiled for both workers, for the commands that tests start, and, where the caller names the folder,
+# for several sessions. The first process makes it, and takes it away.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="loupe-compiled-")
+    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.05")
 
 import jax
 import pytest

@@ -127,7 +127,7 @@ def workspace(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("workspace")
     (folder / "mine.py").write_text(MINE, encoding="utf-8")
     (folder / "my").mkdir()
-    for name, text in sorted(topics.items())[:40]:
+    for name, text in sorted(topics.items())[:12]:
         (folder / "my" / f"{name}.txt").write_text(text, encoding="utf-8")
     return folder
 
