@@ -25,7 +25,7 @@ def test_model_and_data_have_the_same_reader():
     assert (ROOT / "data/foreign.py").read_bytes() == (ROOT / "model/foreign.py").read_bytes()
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=30)
 @given(VALUES, st.booleans())
 def test_what_json_writes_is_read(value, ascii_only):
     assert decode_json(json.dumps(value, ensure_ascii=ascii_only)) == value

@@ -138,6 +138,7 @@ def test_a_run_without_a_checkpoint_yet_begins_from_the_same_weights(here, base,
     assert ended.code == 2 and "has the digest" in ended.errors
 
 
+@pytest.mark.slow
 def test_folders_of_before_open_as_they_did(tuned, base, monkeypatch, tmp_path):
     folder, digest = tuned()
     begun = json.loads((folder / "run.json").read_text())

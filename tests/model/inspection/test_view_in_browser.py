@@ -274,6 +274,7 @@ def test_a_report_may_hold_maps(look):
     page.settle("heads 0")
 
 
+@pytest.mark.slow
 def test_a_large_page_shows_its_first_picture_in_two_seconds(look, tmp_path):
     scores = np.random.default_rng(0).normal(size=(1, 12, 512, 512)).astype(np.float32)
     words, numbers = tuple(f"word{i}" for i in range(512)), tuple(range(12))
