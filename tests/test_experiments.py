@@ -76,7 +76,7 @@ def test_survives_json(name):
     assert from_json(Experiment, to_json(experiment)) == experiment
 
 
-QUICK = {"bert_tiny", "gpt2_124m", "t5_small"}  # a model of each kind; the others are among the slow tests
+QUICK = {"bert_tiny", "gpt2_124m", "t5_tiny"}  # a model of each kind; the others are among the slow tests
 
 
 @pytest.mark.parametrize(

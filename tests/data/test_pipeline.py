@@ -307,6 +307,7 @@ def test_workers_end_with_a_killed_parent(tmp_path):
     assert not any(psutil.pid_exists(pid) for pid in pids)
 
 
+@pytest.mark.slow
 def test_a_program_that_forgets_to_close_still_ends(tmp_path):
     process = start(tmp_path, "leave")
     _, err = process.communicate(timeout=120)

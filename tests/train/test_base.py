@@ -42,6 +42,11 @@ def tuned(here, base, tmp_path):
     return run
 
 
+def digest_said(folder) -> str:
+    """The beginning of the digest of the base, as a message shows it."""
+    return json.loads((folder / "run.json").read_text())["base"]["digest"][:12]
+
+
 def train_further(here, folder, *words):
     assert here("--run-dir", folder, "--steps", "4", "--checkpoint-every", "1", *words).code == 0
 
@@ -59,10 +64,19 @@ def test_a_base_that_was_trained_on_is_used_at_its_step_or_refused(here, tuned, 
     ) as caught:
         Run.open(folder)
     assert "\n" not in str(caught.value)
+    assert state_digest(Run.open(folder, base=copy).params) == digest  # the remedy
+
+
+@pytest.mark.slow
+def test_a_base_that_was_trained_on_is_refused_by_a_command_which_takes_the_same_from_elsewhere(
+    here, tuned, base, tmp_path
+):
+    copy = shutil.copytree(base, tmp_path / "copy")
+    folder, digest = tuned()
+    train_further(here, base, "--keep-last", "1")
+    shutil.rmtree(base / "checkpoints" / "2", ignore_errors=True)
     ended = here("--run-dir", folder, "--init", base, "--steps", "4", *FEW)
-    assert ended.code == 2 and said["digest"][:12] in ended.errors and "--init PATH" in ended.errors
-    # The remedies: the same weights under another name, for once or from now on.
-    assert state_digest(Run.open(folder, base=copy).params) == digest
+    assert ended.code == 2 and digest_said(folder) in ended.errors and "--init PATH" in ended.errors
     assert here("--run-dir", folder, "--init", copy, "--steps", "2", *FEW).code == 0
     assert state_digest(Run.open(folder).params) == digest
     with pytest.raises(BaseError, match="has the digest"):

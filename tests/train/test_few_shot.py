@@ -208,6 +208,7 @@ def test_tables_that_do_not_fit_are_named(tmp_path, text, words):
         open_examples(f"files:{tmp_path}/a.tsv")
 
 
+@pytest.mark.slow
 def test_the_embedded_task_is_the_same_each_time_and_holds_no_pair_twice():
     train, valid = library_examples()
     assert (train, valid) == library_examples() and len(valid) >= 50 and len(train) > 5 * len(valid)

@@ -193,6 +193,7 @@ def test_stopped_and_resumed_ends_with_the_same_bits(tuned, interrupt, tmp_path)
     assert all((np.asarray(one[path]) == np.asarray(other[path])).all() for path in one)
 
 
+@pytest.mark.slow
 def test_few_parameters_are_trained_kept_and_found_again(tuned, base, tmp_path):
     folder = tmp_path / "run"
     words = ("--peft", "lora", "--peft.rank", "2", "--selection.average", "0.5")
