@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,18 +69,18 @@ def random_batch(rows: int = 16, seed: int = 0) -> Batch:
 
 @dataclass
 class Training:
-    """A compiled step on a mesh, with the state it starts from."""
+    """A step on a mesh, compiled when it is first taken, with the state it starts from."""
 
     mesh: jax.sharding.Mesh
     target: TrainState
     state: TrainState
-    compiled: Any
+    step: Callable[[], Any]
 
     def run(self, *batches: Batch) -> list[dict[str, float]]:
         """Take a step on each batch; returns the scalars of each."""
         seen = []
         for batch in batches:
-            self.state, scalars = self.compiled(self.state, place_batch(batch, batch_sharding(self.mesh)))
+            self.state, scalars = self.step()(self.state, place_batch(batch, batch_sharding(self.mesh)))
             seen.append({name: float(value) for name, value in scalars.items()})
         return seen
 
@@ -105,16 +106,19 @@ def training():
         options = StepOptions(seed=0, accumulate=accumulate)
         step = make_step(parts, objective, transform, optimizer.schedule.build(100), options)
         where = (jax.tree.map(lambda leaf: leaf.sharding, target), replicated(placed))
-        with jax.set_mesh(placed):
-            batch = place_batch(random_batch(), batch_sharding(placed))
-            step = jax.jit(step, donate_argnums=0, out_shardings=where).lower(target, batch).compile()
+
+        @functools.cache
+        def compiled_step():
+            with jax.set_mesh(placed):
+                batch = place_batch(random_batch(), batch_sharding(placed))
+                return jax.jit(step, donate_argnums=0, out_shardings=where).lower(target, batch).compile()
 
         first = jax.device_get(init_state(lambda rngs: objective.build(config, rngs), 0, transform, target))
 
         def start():
             return jax.tree.map(lambda leaf, where: jax.device_put(np.array(leaf), where.sharding), first, target)
 
-        return placed, target, start, step
+        return placed, target, start, compiled_step
 
     def make(mesh: str = "", accumulate: int = 1, dropout: float = 0.0) -> Training:
         placed, target, start, step = compiled(mesh, accumulate, dropout)

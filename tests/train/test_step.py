@@ -47,8 +47,8 @@ def test_devices_do_not_matter(mesh, accumulate, training, random_rows, referenc
 
 def test_memory_is_split(training):
     """On 2 x 2 x 2 devices the arguments of a step take at most 0.3 of what they take on one."""
-    alone = training().compiled.memory_analysis().argument_size_in_bytes
-    split = training(*CUBE).compiled.memory_analysis().argument_size_in_bytes
+    alone = training().step().memory_analysis().argument_size_in_bytes
+    split = training(*CUBE).step().memory_analysis().argument_size_in_bytes
     assert split <= 0.3 * alone
 
 
