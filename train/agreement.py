@@ -1,6 +1,7 @@
 """What a folder that has a run already asks of the command that goes on with it: the same experiment, the same beginning."""
 
 import dataclasses
+import os
 from collections.abc import Collection
 from typing import Any
 
@@ -9,10 +10,12 @@ from model.config import choice_name
 from train.base import Start
 from train.config import Experiment
 from train.diverging import REMEDIES, last_good
+from train.evaluator import Evaluator
 from train.lines import read_metrics
 from train.options import FinetuneOptions, RunOptions
 from train.run import RunError, RunFolder
 from train.selection import CLOSING
+from train.task_evaluator import TaskEvaluator
 from train.tree import differences
 
 
@@ -101,6 +104,18 @@ def is_same(one: str, other: str) -> bool:
 def is_finished(folder: RunFolder, experiment: Experiment) -> bool:
     """Whether all steps of the experiment have been taken and scored."""
     done = [line for line in read_metrics(folder.path) if line.get("event") == "done"]
-    there = set(folder.read("scores.json") or {})
-    scored = "valid_loss" in there and bool(there & set(CLOSING))  # a result that is lost is made again
-    return bool(done) and (done[-1]["step"] >= experiment.steps or done[-1].get("early", False)) and scored
+    return bool(done) and (done[-1]["step"] >= experiment.steps or done[-1].get("early", False))
+
+
+def lost_results(folder: RunFolder, experiment: Experiment) -> dict[str, str]:
+    """Which files of the result of a finished run are gone or damaged, and how. They are made again from the checkpoint."""
+    samples = TaskEvaluator.samples_file if experiment.is_task else Evaluator.samples_file
+    lost = {} if (folder / samples).is_file() else {samples: "is gone"}
+    if not os.path.lexists(folder / "scores.json"):
+        return {"scores.json": "is gone"} | lost
+    try:
+        scores = folder.read("scores.json") or {}
+    except RunError:
+        return {"scores.json": "is damaged"} | lost
+    known = type(scores.get("valid_loss")) in (int, float) and not scores.keys().isdisjoint(CLOSING)
+    return lost if known else {"scores.json": "does not hold the closing scores"} | lost

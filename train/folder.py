@@ -88,6 +88,18 @@ class RunFolder:
             return None
         return read_json(path, RunError, remedy="restore it from a copy, or name another --run-dir")
 
+    def set_aside(self, name: str) -> str:
+        """Move what is not what was written out of the way, if it is there; how that is said."""
+        if not os.path.lexists(path := self / name):
+            return ""
+        aside, number = path.with_name(f"damaged-{name}"), 1
+        while os.path.lexists(aside):
+            number += 1
+            aside = path.with_name(f"damaged-{number}-{name}")
+        with named(path):
+            path.rename(aside)
+        return f"; what lies there was moved to {aside}"
+
     def write(self, name: str, value: Any) -> None:
         """Replace a JSON file: a reader sees the old one or the new one, whole."""
         self.write_text(name, self.text_of(value))

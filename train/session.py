@@ -18,7 +18,7 @@ from data.errors import DataError, NotPrepared, named
 from data.tokenizers import Tokenizer
 from model.config import to_json
 from train import cli
-from train.agreement import agree, agreed_start, compare, is_finished
+from train.agreement import agree, agreed_start, compare, is_finished, lost_results
 from train.base import Base, Start, keep
 from train.checkpoint import Checkpoints, Keep, Restored
 from train.command import configure_jax
@@ -74,10 +74,14 @@ def train_run(request, started: float) -> int:
         if folder.exists():
             experiment = agree(folder, experiment, request)
             more = start.asked is not None or (options.keep_base and not start.whole)  # to be checked, or to be kept
-            if is_finished(folder, experiment) and not more:
+            finished = is_finished(folder, experiment)
+            lost = lost_results(folder, experiment) if finished else {}
+            if finished and not more and not lost:
                 mend_report(folder)
                 tell(closing_line(folder, folder.read("scores.json") or {}, experiment) + " (finished before)")
                 return 0
+            for name, wrong in lost.items():
+                tell(f"{folder / name} {wrong}; the run is finished, and is scored again{folder.set_aside(name)}")
         console = stack.enter_context(Console.open(experiment.steps, title=request.name, enabled=is_first_process()))
         console.say(f"{request.name} on {describe_devices()}, into {folder.path}")
         console.status("preparing the data")

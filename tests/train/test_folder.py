@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+from train.agreement import is_finished, lost_results
 from train.checkpoint import CheckpointError, state_digest
 from train.evaluate import place_of
 from train.folder import FORMAT, RunError, RunFolder
@@ -168,3 +169,41 @@ def test_weights_of_a_run_that_has_diverged_are_named(half, capsys):
     diverged(2)
     with pytest.raises(CheckpointError, match="no usable checkpoint"):
         Run.open(half)
+
+
+LOST = {
+    "gone": ("is gone", lambda path: path.unlink()),
+    "cut": ("is damaged", lambda path: path.write_bytes(path.read_bytes()[:9])),
+    "a list": ("is damaged", lambda path: path.write_text("[1]")),
+    "a folder": ("is damaged", folder_of),
+    "a link to nothing": ("is damaged", lambda path: (path.unlink(), path.symlink_to("nothing"))),
+    "another": ("does not hold the closing scores", lambda path: path.write_text('{"valid_loss": 1.0}')),
+    "no number": (
+        "does not hold the closing scores",
+        lambda path: path.write_text('{"valid_loss": "1", "held_out_targets": 1}'),
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", LOST)
+def test_results_that_are_lost_are_found(damage, half):
+    folder, experiment = RunFolder(half), RunFolder(half).experiment()
+    assert is_finished(folder, experiment) and lost_results(folder, experiment) == {}
+    said, make = LOST[damage]
+    make(half / "scores.json")
+    assert lost_results(folder, experiment) == {"scores.json": said}
+    (half / "samples.json").unlink()
+    assert lost_results(folder, experiment) == {"scores.json": said, "samples.json": "is gone"}
+
+
+def test_lost_results_are_made_again(here, half):
+    before = {name: (half / name).read_bytes() for name in ("scores.json", "samples.json")}
+    folder_of(half / "scores.json")
+    (half / "scores.json" / "mine").touch()
+    (half / "samples.json").unlink()
+    ended = here("--run-dir", half, "--steps", "2", *EVERY)
+    assert ended.code == 0 and "scores.json is damaged; the run is finished, and is scored again; what" in ended.output
+    assert {name: (half / name).read_bytes() for name in before} == before and (
+        half / "damaged-scores.json/mine"
+    ).exists()
+    assert "finished before" in here("--run-dir", half, "--steps", "2", *EVERY).output
