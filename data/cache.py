@@ -42,9 +42,12 @@ def user_path(text: str | os.PathLike, remedy: str = "name another") -> Path:
     return path
 
 
+Identity = tuple[int, ...]
+
+
 @contextmanager
-def built_whole(folder: Path) -> Iterator[Path]:
-    """A fresh folder to build in, renamed to `folder` at the end.
+def built_whole(folder: Path, instead_of: Identity | None = None) -> Iterator[Path]:
+    """A fresh folder to build in, renamed to `folder` at the end; what lies there with the identity `instead_of` is then removed.
 
     Whoever is killed half-way leaves a temporary folder that nobody trusts, and that is swept away a day later. Of two
     who build the same at once, the first to finish wins; both built the same content.
@@ -55,6 +58,8 @@ def built_whole(folder: Path) -> Iterator[Path]:
         temporary.mkdir(parents=True)
         _sweep(folder.parent)
         yield temporary
+        if instead_of is not None:
+            set_aside(folder, instead_of)
         try:
             temporary.rename(folder)
         except OSError as error:
@@ -72,28 +77,48 @@ def built_whole(folder: Path) -> Iterator[Path]:
 
 
 def remove_under_way() -> None:
-    """Remove what is being built, where the process is about to end."""
-    for temporary in under_way:
-        shutil.rmtree(temporary, ignore_errors=True)
+    """Remove what is being built, where the process is about to end. Whoever builds it goes on meanwhile."""
+    for temporary in tuple(under_way):
+        discard(temporary, temporary.with_name(f"{temporary.name}-gone"))
 
 
-def inode(folder: Path) -> int | None:
-    """What tells a folder from another one that took its place; None where there is none."""
+def discard(folder: Path, gone: Path) -> None:
+    """Remove a folder that another thread is about to give its final name: under the name `gone`, or not at all.
+
+    What is removed under its own name is removed by its open descriptor, and so from its final place too.
+    """
     try:
-        return folder.stat().st_ino
+        folder.rename(gone)
+    except OSError:  # it is not there, or has its final name
+        return
+    shutil.rmtree(gone, ignore_errors=True)
+
+
+def identity(folder: Path) -> Identity | None:
+    """What tells a folder from another one that took its place; None where there is none.
+
+    An inode is used again once its folder is gone, so that of `meta.json`, which is written last, and its times belong to it.
+    """
+    try:
+        found = (folder.stat().st_ino,)
     except OSError:
         return None
+    try:
+        meta = (folder / "meta.json").stat()
+    except OSError:
+        return found
+    return (*found, meta.st_ino, meta.st_mtime_ns, meta.st_ctime_ns)
 
 
-def set_aside(folder: Path, judged: int | None = None) -> bool:
+def set_aside(folder: Path, judged: Identity | None = None) -> bool:
     """Remove a folder that is not to be trusted, in one step for whoever looks for it meanwhile; whether it was there.
 
-    With the inode that it had when it was judged, one that somebody else has put in its place since is left there.
+    With the identity that it had when it was judged, one that somebody else has put in its place since is left there.
     """
     removed = folder.parent / f".building-{folder.name}-{uuid.uuid4().hex[:8]}"
     try:
         folder.rename(removed)
-        if judged is not None and inode(removed) != judged:
+        if judged is not None and identity(removed) != judged:
             with suppress(OSError):  # a third one came in between, of the same content
                 removed.rename(folder)
                 return False

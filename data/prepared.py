@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from data.building import FORMAT, Say, build
-from data.cache import built_whole, cache_folder, inode, set_aside
+from data.cache import Identity, built_whole, cache_folder, identity
 from data.checksums import checksums, damaged, note_verified
 from data.config import TextData
 from data.corpus import Corpus, open_corpora
@@ -107,20 +107,28 @@ def open_prepared(data: TextData, *, say: Say = print) -> Prepared:
 def _open_or_build(data: TextData, corpora: list[Corpus], say: Say, ask_first: bool = False) -> Prepared:
     slug = re.sub(r"[^A-Za-z0-9]+", "_", str(data.source)).strip("_")[:40]
     folder = cache_folder() / "prepared" / f"{slug}-{_key(data, corpora)}"
-    prepared = _trusted(folder, say)
+    judged = identity(folder)
+    prepared, fault = _judge(folder)
     if prepared is None:
         if large := next((corpus for corpus in corpora if corpus.large and ask_first), None):
-            raise NotPrepared(f"{large.word} has not been tokenised yet, which takes a while", _arguments(data))
-        prepared = _build(data, corpora, folder, say)
+            when = (
+                f"must be tokenised again, since {folder} is not used: {fault}"
+                if fault
+                else "has not been tokenised yet"
+            )
+            raise NotPrepared(f"{large.word} {when}, which takes a while", _arguments(data))
+        if fault:
+            say(f"{folder} is not used, as {fault}; it is made again, and then removed")
+        prepared = _build(data, corpora, folder, say, judged)
     if prepared.train.tokens < data.row_length:
         raise DataError(f"{data.source} is too small: its {prepared.train.tokens} training tokens do not fill one row of "
                         f"{data.row_length}; use a smaller --data.row_length or more text")  # fmt: skip
     return prepared
 
 
-def _build(data: TextData, corpora: list[Corpus], folder: Path, say: Say) -> Prepared:
+def _build(data: TextData, corpora: list[Corpus], folder: Path, say: Say, instead_of: Identity | None) -> Prepared:
     started = time.monotonic()
-    with built_whole(folder) as building:
+    with built_whole(folder, instead_of) as building:
         meta = build(building, data, corpora, say)
         for before, after in zip(corpora, open_corpora(data.source), strict=True):
             if before.fingerprint != after.fingerprint:
@@ -134,7 +142,7 @@ def _build(data: TextData, corpora: list[Corpus], folder: Path, say: Say) -> Pre
             json.dump(meta | {"meta_checksum": _meta_checksum(meta)}, file, indent=1)
             file.flush()
             os.fsync(file.fileno())
-    prepared = _trusted(folder, say)
+    prepared, _ = _judge(folder)
     if prepared is None:
         raise DataError(f"{folder} vanished or changed while it was built; run the command again")
     train = prepared.train
@@ -158,12 +166,11 @@ def _key(data: TextData, corpora: list[Corpus]) -> str:
     return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _trusted(folder: Path, say: Say) -> Prepared | None:
-    """The prepared folder, if it is there and its files are what they were when it was finished; else it is removed, and that is
-    said."""
-    judged = inode(folder)
-    if judged is None:
-        return None
+def _judge(folder: Path) -> tuple[Prepared | None, str]:
+    """The prepared folder, if it is there and its files are what they were when it was finished; else why it is not used, empty
+    where there is none."""
+    if identity(folder) is None:
+        return None, ""
     try:
         meta = read_json(folder / "meta.json", DataError)
         stored = meta.pop("meta_checksum", None)
@@ -176,11 +183,7 @@ def _trusted(folder: Path, say: Say) -> Prepared | None:
             reason = name and f"{name} is not as it was written"
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = f"it cannot be read: {error}"
-    if not reason:
-        return Prepared(folder, meta)
-    if set_aside(folder, judged):
-        say(f"{folder} is not used, as {reason}; it is made again")
-    return None
+    return (None, reason) if reason else (Prepared(folder, meta), "")
 
 
 def _meta_checksum(meta: dict[str, Any]) -> str:

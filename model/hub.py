@@ -158,10 +158,10 @@ def new_folder(path: str | Path) -> Path:
     return temporary
 
 
-def temporary_of(path: str | Path) -> Path:
+def temporary_of(path: str | Path, word: str = "") -> Path:
     """Where this process writes what is to lie at `path`: the name says who writes, so that what a kill leaves can be told."""
     path = Path(os.path.expanduser(path))
-    return path.with_name(f".{path.name}.loupe-{platform.node()}-{os.getpid()}")
+    return path.with_name(f".{path.name}.loupe-{platform.node()}-{word}{os.getpid()}")
 
 
 def abandoned(path: Path) -> list[Path]:

@@ -6,11 +6,10 @@ that stands in the way by its name; nothing is written then.
 """
 
 import argparse
-import shutil
 from pathlib import Path
 from typing import Any
 
-from data.cache import user_path
+from data.cache import discard, user_path
 from data.errors import named
 from train.command import InputError, configure_jax, start
 from train.signals import released
@@ -48,7 +47,8 @@ def main(words: list[str] | None = None) -> int:
     if is_published(options.run):
         raise InputError(f"{options.run} is a published folder already; give the folder of a run")
     check_new(options.to)
-    with named(options.to), released(lambda: shutil.rmtree(temporary_of(options.to), ignore_errors=True)):
+    temporary, gone = temporary_of(options.to), temporary_of(options.to, "gone-")
+    with named(options.to), released(lambda: discard(temporary, gone)):
         return export(options)
 
 

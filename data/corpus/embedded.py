@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from data.cache import built_whole, cache_folder, set_aside
+from data.cache import built_whole, cache_folder, identity
 from data.corpus import library, tfds_door
 
 VERSION = "1.0.0"
@@ -25,8 +25,7 @@ def _prepared(kind: str) -> Path:
     """The folder of the prepared version, where `tfds.builder(kind, data_dir=...)` finds it too."""
     version = cache_folder() / "tfds" / kind / library.library_key() / VERSION
     if not (version / "dataset_info.json").is_file():
-        set_aside(version)
-        with built_whole(version) as folder:
+        with built_whole(version, identity(version)) as folder:
             built = tfds_door.build_embedded(kind, folder / "data_dir")
             for path in built.iterdir():
                 path.rename(folder / path.name)

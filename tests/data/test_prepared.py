@@ -1,5 +1,6 @@
 """The cache folder: whole or not there, the same wherever it is made, its held-out split chosen by content."""
 
+import contextlib
 import gzip
 import json
 import os
@@ -7,7 +8,7 @@ import re
 import signal
 import subprocess
 import sys
-import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,9 @@ import pytest
 
 from data import checksums
 from data.building import build
-from data.cache import built_whole, inode, set_aside
+from data.cache import built_whole, identity, remove_under_way, set_aside
 from data.config import TextData
+from data.corpus import open_corpora
 from data.documents import RECORD_TOKENS, Piece
 from data.errors import DataError, NotPrepared
 from data.held_out import HELD_OUT, held_out_from_source, open_held_out, write_held_out
@@ -54,8 +56,6 @@ def test_opening_again_builds_nothing(toy, prepared):
 
 
 def test_documents_are_the_tokenised_texts(toy, prepared):
-    from data.corpus import open_corpora
-
     texts = list(open_corpora(toy.source)[0].texts())
     held = set(prepared.valid_texts())
     expected = encode_documents([text for text in texts if text not in held], prepared.tokenizer)
@@ -162,6 +162,26 @@ def test_a_build_that_fails_leaves_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_gets_its_name_while_it_is_removed_is_whole_or_gone(tmp_path, monkeypatch):
+    """The other thread renames it at the worst moment: when its first file is about to be removed."""
+    remove, made = os.unlink, tmp_path / "made"
+
+    def late(name, **given):
+        with contextlib.suppress(FileNotFoundError):
+            building.rename(made)
+        remove(name, **given)
+
+    with monkeypatch.context() as patched, built_whole(made) as building:
+        for name in "abc":
+            (building / name).touch()
+        patched.setattr("os.unlink", late)
+        remove_under_way()
+        assert not list(tmp_path.iterdir())
+        patched.undo()
+        building.mkdir()
+    assert not list(made.iterdir())
+
+
 def test_of_two_builders_the_first_wins(tmp_path):
     with built_whole(tmp_path / "x") as one:
         (one / "who.txt").write_text("one")
@@ -215,7 +235,7 @@ def test_a_killed_preparer_leaves_nothing_that_is_trusted(tmp_path, monkeypatch)
     monkeypatch.setenv("LOUPE_CACHE", str(tmp_path))
     assert len(open_prepared(TextData(Synthetic(60), Bytes(), row_length=16)).train) == 57
     assert left.exists()  # it may be at work still, for all we know, until a day has gone by
-    os.utime(left, (time.time() - 10**6,) * 2)
+    os.utime(left, (0, 0))
     open_prepared(TextData(Synthetic(61), Bytes(), row_length=16))
     assert not left.exists()
 
@@ -246,7 +266,7 @@ def test_a_damaged_folder_is_built_again_and_that_is_said(how, tmp_path, monkeyp
         again = open_prepared(data, say=heard.append)
         assert (again.fingerprint, again.valid_texts(), again.train.ids(3).tolist()) == read, name
         assert name.name in heard[0] or "cannot be read" in heard[0], heard
-        assert "it is made again" in heard[0]
+        assert "it is made again, and then removed" in heard[0]
         assert open_prepared(data, say=heard.append).folder == folder and len(heard) < 7
 
 
@@ -285,14 +305,50 @@ def test_large_files_are_read_whole_once_they_changed_and_else_by_samples(tmp_pa
 
 
 def test_a_folder_that_took_the_place_of_a_judged_one_stays(tmp_path):
+    """Also one that was given the inode of the judged one, once that was gone."""
     folder = tmp_path / "made"
     folder.mkdir()
-    judged = inode(folder)
-    folder.rename(tmp_path / "old")
-    folder.mkdir()
-    (folder / "new").touch()
-    assert not set_aside(folder, judged) and (folder / "new").is_file()
-    assert set_aside(folder, inode(folder)) and not folder.exists()
+    (folder / "meta.json").write_text("{}")
+    judged = identity(folder)
+    assert judged is not None and identity(folder) == judged
+    (folder / "meta.json").unlink()
+    (folder / "meta.json").write_text("{}")  # another folder of the same inode, as far as anybody can tell
+    assert not set_aside(folder, judged) and (folder / "meta.json").is_file()
+    with built_whole(folder, judged) as building:
+        (building / "late").touch()
+    assert [path.name for path in folder.iterdir()] == ["meta.json"]
+    with built_whole(folder, identity(folder)) as building:
+        (building / "new").touch()
+    assert [path.name for path in folder.iterdir()] == ["new"] and len(list(tmp_path.iterdir())) == 1
+    (tmp_path / "bare").mkdir()
+    assert set_aside(tmp_path / "bare", identity(tmp_path / "bare")) and not (tmp_path / "bare").exists()
+
+
+@pytest.mark.parametrize("before", ["damaged", "of an earlier version"])
+def test_what_took_long_is_not_removed_before_it_is_made_again(before, tmp_path, monkeypatch):
+    monkeypatch.setenv("LOUPE_CACHE", str(tmp_path))
+    data = TextData(Synthetic(40), Bytes(), row_length=16)
+    folder = open_prepared(data).folder
+    if before == "damaged":
+        damage(folder / "lengths.npy", "flip")
+    else:
+        meta = json.loads((folder / "meta.json").read_text())
+        (folder / "meta.json").write_text(json.dumps({k: v for k, v in meta.items() if "checksum" not in k}))
+    files = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    large = replace(open_corpora(data.source)[0], large=True)
+    heard: list[str] = []
+    with monkeypatch.context() as patched:
+        patched.setattr("data.prepared.open_corpora", lambda source: [large])
+        with pytest.raises(NotPrepared, match=f"must be tokenised again, since {folder} is not used: .*; run: "):
+            open_prepared(data, say=heard.append)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == files and heard == []
+    with monkeypatch.context() as patched:
+        patched.setattr("data.prepared.build", lambda *given: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            prepare(data, say=heard.append)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == files
+    assert "it is made again, and then removed" in heard[0]
+    assert prepare(data, say=heard.append).folder == folder and open_prepared(data).folder == folder
 
 
 def test_text_that_changes_while_it_is_read_is_not_kept(tmp_path, monkeypatch):
