@@ -207,3 +207,11 @@ def test_lost_results_are_made_again(here, half):
         half / "damaged-scores.json/mine"
     ).exists()
     assert "finished before" in here("--run-dir", half, "--steps", "2", *EVERY).output
+
+
+def test_opening_a_run_runs_no_code_of_it(half):
+    """Whole commands: tests/train/test_whose_code.py."""
+    for place in [half, *(path for path in half.rglob("*") if path.is_dir())]:
+        for name in ("model", "tokenizer", "config", "experiment", "sitecustomize"):
+            (place / f"{name}.py").write_text(f"from pathlib import Path\nPath({str(half / 'mark')!r}).touch()\n")
+    assert Run.open(half).held_out is not None and not (half / "mark").exists()

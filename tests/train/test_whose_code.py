@@ -50,25 +50,65 @@ def test_a_folder_of_data_hides_nothing(tmp_path):
     assert command(tmp_path, "-m", "train.pretrain", "--list").returncode == 0
 
 
+@pytest.fixture(scope="session")
+def planted(private_cache, tiny_experiment, tmp_path_factory):
+    """A whole run, with files of code by every name that might be imported from it, in each of its folders."""
+    folder = tmp_path_factory.mktemp("planted")
+    words = (
+        "--exp",
+        tiny_experiment,
+        "--steps",
+        "1",
+        "--evaluate-rows",
+        "8",
+        "--workers",
+        "0",
+        "--run-dir",
+        folder / "run",
+    )
+    ended = command(folder, "-m", "train.pretrain", *words)
+    assert ended.returncode == 0, ended.stderr
+    run = folder / "run"
+    folders = [run, *(path for path in run.rglob("*") if path.is_dir())]
+    assert {"tokenizer", "checkpoints", "state"} <= {path.name for path in folders}
+    for place in folders:
+        for name in NAMES:
+            (place / f"{name}.py").write_text(MARK.format(str(folder / "mark")))
+    return run
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
     [
-        ("train.pretrain", "--exp"),
-        pytest.param(("train.evaluate",), marks=pytest.mark.slow),
-        pytest.param(("train.export", "--to", "new"), marks=pytest.mark.slow),
-        pytest.param(("train.inspect",), marks=pytest.mark.slow),
+        ("train.pretrain", "--run-dir", "again", "--steps", "1", "--workers", "0", "--exp", "RUN"),
+        (
+            "train.pretrain",
+            "--run-dir",
+            "RUN",
+            "--steps",
+            "2",
+            "--evaluate-rows",
+            "8",
+            "--workers",
+            "0",
+            "--exp",
+            "EXP",
+        ),
+        ("train.evaluate", "RUN"),
+        ("train.export", "RUN", "--to", "new"),
+        ("train.inspect", "RUN", "a text"),
+        ("train.embed", "RUN", "--text", "a text"),
+        ("train.generate", "RUN", "--prompt", "a [MASK]"),
     ],
+    ids=lambda words: words[0],
 )
-def test_no_code_of_a_run_folder_runs(tmp_path, words):
-    run = tmp_path / "run"
-    (run / "tokenizer").mkdir(parents=True)
-    for folder in (run, run / "tokenizer"):
-        for name in NAMES:
-            (folder / f"{name}.py").write_text(MARK.format(str(tmp_path / "mark")))
-    (run / "config.json").write_text('{"data": {"name": "experiment"}, "auto_map": {"AutoModel": "model.py"}}')
-    ended = command(tmp_path, "-m", *words, str(run))
-    assert ended.returncode == 2 and ended.stderr.strip(), (ended.stdout, ended.stderr)
-    assert not (tmp_path / "mark").exists()
+def test_no_code_of_a_run_folder_runs(planted, words, tiny_experiment, tmp_path):
+    """Each command gets to its end, and so past config, tokenizer, checkpoint and model."""
+    given = (word.replace("RUN", str(planted)).replace("EXP", str(tiny_experiment)) for word in words)
+    ended = command(tmp_path, "-m", *given)
+    assert ended.returncode == 0, (ended.stdout, ended.stderr)
+    assert not planted.with_name("mark").exists()
 
 
 def test_exp_runs_the_file_that_it_names_and_none_beside_it(tmp_path):
