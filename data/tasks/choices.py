@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from data.errors import DataError
-from data.tasks.label_names import numeral, plain
+from data.tasks.label_names import bare, numeral, plain, shown
 from data.tasks.metric_names import check_metrics
 from data.tasks.missing import Policy
 from data.tasks.tag_schemes import GRAMMARS, NAMES, spelling_of
@@ -298,6 +298,11 @@ def _check_labels(labels: Names | None, spelt: Names, answers: Names) -> None:
             raise DataError(f"{name} has {len(given)} words for {'no' if labels is None else len(labels)} labels; name "
                             "--data.task.labels, and one word a label")  # fmt: skip
     check_spelt(spelt)
+    for word, label in zip(spelt, labels or (), strict=False):
+        others = [name for name in labels or () if name != label and bare(name) == bare(word)]
+        if others and numeral(word) is None:  # a number is no name that means something
+            raise DataError(f"spelt writes {word} for {label}, and {others[0]} is another label; write one word a label in the "
+                            f"order {shown(labels or (), 6)}, or leave it out: labels are found by their names")  # fmt: skip
 
 
 def _check_named(**columns: Names) -> None:
