@@ -24,7 +24,8 @@ def value(record: "Record", names: Sequence[str], role: str) -> Any:
 def no_column(record: "Record", names: Sequence[str], role: str) -> DataError:
     """The error for a column that is not there; it names those that are."""
     there = [str(name) for name in record.columns]
-    example = there[0] if there else "text"
+    near = [name for name in there if any(word.casefold() in name.casefold() for word in (*names, role))]
+    example = near[0] if near else "NAME"
     return DataError(f"{record.place} has no column {' or '.join(names)}; its columns are {', '.join(there) or 'none'}: name one "
                      f"with --data.task.{role} \"('{example}',)\", or where the file has no header all of them, as in "
                      "files:FILE#label,text")  # fmt: skip
@@ -84,12 +85,8 @@ def present(record: "Record", spelt: str, named: Sequence[str], policy: Policy, 
 
 def listed(record: "Record", found: Any, separator: str) -> list[str]:
     """Several labels: a list, a text that spells one, or words with a separator between; empty for none of them."""
-    if isinstance(found, str) and (is_listed(found) or is_broken(found)):
-        try:
-            found = read_list(found)
-        except ValueError as error:
-            raise DataError(f"{record.place} has labels that begin as a list and cannot be read ({found[:60]}): {error}; write "
-                            "names with commas between") from None  # fmt: skip
+    if _is_printed(found):
+        found = _printed(record, found, "labels")
     elif isinstance(found, str):
         found = found.split(separator)
         return [item.strip() for item in found if item.strip()]
@@ -106,6 +103,20 @@ def listed(record: "Record", found: Any, separator: str) -> list[str]:
             f"{record.place} has a label that is none in the list of its labels; remove it there", "no label"
         )
     return [spelling(item) for item in found]
+
+
+def _is_printed(found: Any) -> bool:
+    """Whether a value is a text that begins as a list does."""
+    return isinstance(found, str) and (is_listed(found) or is_broken(found))
+
+
+def _printed(record: "Record", text: str, role: str) -> list[Any]:
+    """The items of a list as a program printed it."""
+    try:
+        return read_list(text)
+    except ValueError as error:
+        raise DataError(f"{record.place} has {role} that begin as a list and cannot be read ({text[:60]}): {error}; write a list "
+                        "with commas between") from None  # fmt: skip
 
 
 def number(record: "Record", names: Sequence[str], role: str) -> float:
@@ -130,8 +141,12 @@ def words_and_tags(
 ) -> tuple[list[str], list[str]]:
     """Two lists of equal length: words, and a tag for each; `named` are the tags that the task names."""
     lists = []
+    tagged = value(record, tags, "tags")
+    printed = _is_printed(tagged)  # a sentence, too, may begin with a bracket
     for names, role in ((words, "words"), (tags, "tags")):
         found = value(record, names, role)
+        if printed and _is_printed(found):
+            found = _printed(record, found, role)
         if isinstance(found, str):
             found = re.split("[ \t]+", found.strip(" \t\r\n"))
         if not isinstance(found, list | tuple) or not found:
@@ -193,6 +208,9 @@ def choices(record: "Record", names: Sequence[str]) -> tuple[list[str], list[str
     ARC has both in one column: {"text": [...], "label": ["A", "B", ...]}.
     """
     listed = next((record.columns[n] for n in names if isinstance(record.columns.get(n), list | dict)), None)
+    alone = [found for name in names if isinstance(found := record.columns.get(name), str)]
+    if listed is None and len(alone) == 1 and _is_printed(alone[0]):
+        listed = _printed(record, alone[0], "choices")
     called: list[str] = []
     if isinstance(listed, dict):
         called = [spelling(name) for name in listed.get("label", [])]

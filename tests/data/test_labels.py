@@ -310,6 +310,25 @@ def test_choices_counted_from_one_are_never_shifted(files):
     refused(MultipleChoice(), files([1, 2], choices=["1", "2", "3"]), "by their text", "as places from 0")
 
 
+def test_printed_lists_of_tags_and_of_choices(tmp_path):
+    path = tmp_path / "a.csv"
+    cells = ("\"['a', 'b c']\",\"['O', 'B-X']\"", "\"['a' 'b c']\",\"['O' 'B-X']\"", "[ a,O B-X", "[ a,['O' 'B-X']")
+    path.write_text("\n".join(["tokens,tags", *cells]) + "\n")
+    task = Tagging(labels=("O", "B-X"))
+    found = open_task(TaskData(task, TaskFiles(str(path), str(path))), TOKENIZER, [].append)
+    assert [e["tags"] for e in found.train.examples] == [["O", "B-X"]] * 4
+    assert [e["words"] for e in found.train.examples] == [["a", "b c"], ["a", "b c"], ["[", "a"], ["[", "a"]]
+    path.write_text("tokens,tags\na b,['O' ... 'O']\n")
+    with pytest.raises(DataError, match=r"line 2 has tags that begin as a list .*: it was cut short"):
+        open_task(TaskData(task, TaskFiles(str(path), str(path))), TOKENIZER, [].append)
+    path.write_text("text,choices,label\nt,['x' 'y'],1\nt,\"['x', 'y']\",0\n")
+    assert read(MultipleChoice(), TaskFiles(str(path), str(path)))[0] == [1, 0]
+    path.write_text("text,gold_label\nt,x\n")
+    refused(
+        Classification(), TaskFiles(str(path), str(path)), "no column label", "--data.task.label \"('gold_label',)\""
+    )
+
+
 def test_tags_by_number_and_in_another_case(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text('{"tokens": ["a", "b", "c"], "tags": ["o", "b-x", "I-X"]}\n')
