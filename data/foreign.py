@@ -17,8 +17,8 @@ MOST_BYTES = 32 << 20  # of a JSON file; the values of one take up to 25 times a
 DEPTH = 100  # of lists and objects in each other
 DIGITS = 100  # of a number; the longest in published files has 31
 LINE, WORD = 1_200, 300  # characters of a message, and of a word in it
-_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
-_NOT_BRACKETS = bytes(code for code in range(256) if code not in b"[]{}")
+_STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+_NEITHER = bytes(code for code in range(256) if code not in b'[]{}"')  # brackets nor quotation marks
 _STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 _KINDS = {dict: "object", list: "list"}
 _JOINERS = "\u200c\u200d"  # they belong to the spelling of words, and to emoji
@@ -37,32 +37,54 @@ def one_line(message: object) -> str:
     return _shorter(line, LINE, LINE // 3)
 
 
-def decode_json(content: bytes | str) -> Any:
-    """The value of a JSON text. ValueError, in a few words, for what no honest file holds.
+class JSONProblem(ValueError):
+    """What is wrong with a JSON text, in a few words; `at` is the place of the character where it shows, None where unknown."""
+
+    def __init__(self, said: str, at: int | None = None):
+        super().__init__(said)
+        self.at = at
+
+
+class NotJSON(JSONProblem):
+    """A text that is no JSON, or that has something else behind its value, which is `extra`."""
+
+    def __init__(self, error: json.JSONDecodeError):
+        super().__init__(f"{error.msg} at line {error.lineno}, column {error.colno}", error.pos)
+        self.at, self.said, self.extra = error.pos, error.msg, error.msg == "Extra data"
+
+
+def decode_json(content: bytes | str, *, lenient: bool = False) -> Any:
+    """The value of a JSON text. JSONProblem, in a few words, for what no honest file holds.
 
     Refused, besides what is no JSON: lists and objects that lie more than 100 deep in each other, numbers of more than 100
-    digits, a name that an object has twice, and halves of surrogate pairs. NaN and Infinity are numbers, as Python writes them.
+    characters, a name that an object has twice, and halves of surrogate pairs. With `lenient`, for the lines of large files, the
+    last of equal names counts, halves become question marks, and fractions may be long. NaN and Infinity are numbers, as Python
+    writes them.
 
-    >>> decode_json('{"a": 1, "a": 2}')
-    Traceback (most recent call last):
-        ...
-    ValueError: the name 'a' stands twice in one object
+    >>> decode_json('{"a": 1, "a": [2, "\\\\ud800"]}', lenient=True)
+    {'a': [2, '?']}
     """
-    raw = content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content
-    if _depth(raw) > DEPTH:
-        raise ValueError(f"lists or objects lie more than {DEPTH} deep in each other")
     try:
-        value = _DECODER.decode(raw.decode("utf-8-sig"))
-        if b"\\u" in raw:
-            json.dumps(value, ensure_ascii=False).encode()
+        text = content if isinstance(content, str) else content.decode()
+        # Looking for a bracket is faster than counting them.
+        nested = text.find("{", 1) >= 0 or text.find("[", 1) >= 0
+        if nested and text.count("[") + text.count("{") > DEPTH and _depth(text) > DEPTH:
+            raise JSONProblem(f"lists or objects lie more than {DEPTH} deep in each other", _too_deep(text))
+        value = _value(text, _LENIENT if lenient else _DECODER)
+        if "\\" in text and ("\\ud" in text or "\\uD" in text):
+            written = json.dumps(value, ensure_ascii=False)
+            whole = written.encode("utf-8", "replace" if lenient else "strict").decode()
+            value = value if whole == written else json.loads(whole)
     except json.JSONDecodeError as error:
-        raise ValueError(f"{error.msg} at line {error.lineno}, column {error.colno}") from error
+        raise NotJSON(error) from error
     except UnicodeDecodeError as error:
-        raise ValueError(f"it is not UTF-8 at byte {error.start}") from error
+        raise JSONProblem(f"it is not UTF-8 at byte {error.start}") from error
     except UnicodeEncodeError as error:
-        raise ValueError("it holds half of a surrogate pair, which is no character") from error
+        raise JSONProblem("it holds half of a surrogate pair, which is no character") from error
     except RecursionError as error:
-        raise ValueError("lists or objects lie too deep in each other") from error
+        raise JSONProblem("lists or objects lie too deep in each other") from error
+    except _LongNumber as error:
+        raise JSONProblem(str(error), _without_strings(text).find(error.digits)) from error
     return value
 
 
@@ -120,38 +142,66 @@ def reason(problem: BaseException) -> str:
     return one_line(problem) or type(problem).__name__
 
 
+class _LongNumber(ValueError):
+    def __init__(self, digits: str):
+        super().__init__(f"a number of {len(digits):,} characters, more than {DIGITS}")
+        self.digits = digits
+
+
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         seen: set[str] = set()
         twice = next(name for name, _ in pairs if name in seen or seen.add(name))
-        raise ValueError(f"the name {twice!r} stands twice in one object")
+        raise JSONProblem(f"the name {twice!r} stands twice in one object")
     return found
 
 
 def _integer(digits: str) -> int:
-    return int(_bounded(digits))
+    if len(digits) > DIGITS:
+        raise _LongNumber(digits)
+    return int(digits)
 
 
 def _fraction(digits: str) -> float:
-    return float(_bounded(digits))
+    if len(digits) > DIGITS:
+        raise _LongNumber(digits)
+    return float(digits)
 
 
-def _depth(raw: bytes) -> int:
-    """How deep lists and objects lie in each other, or a number that is not more than DEPTH and not less than that."""
-    if (most := raw.count(b"[") + raw.count(b"{")) <= DEPTH:
-        return most
-    brackets = _STRING.sub(b"", raw).translate(None, _NOT_BRACKETS)
+def _value(text: str, decoder: json.JSONDecoder) -> Any:
+    """The value of a text; most texts are one from their first character to their last, and read at once."""
+    try:
+        value, end = decoder.scan_once(text, 0)
+    except StopIteration:
+        end = -1
+    return value if end == len(text) else decoder.decode(text.removeprefix("\ufeff"))
+
+
+def _depth(text: str) -> int:
+    """How deep lists and objects lie in each other."""
+    raw = text.encode("utf-8", "surrogatepass")
+    if b"\\" in raw:
+        raw = raw.replace(b"\\\\", b"").replace(b'\\"', b"")
+    # What lies between two quotation marks side by side is nothing, whether they are a string or are between two.
+    brackets = re.sub(rb'"[^"]*+"?', b"", raw.translate(None, _NEITHER).replace(b'""', b""))
     return max(itertools.accumulate(_STEPS[code] for code in brackets), default=0)
 
 
-def _bounded(digits: str) -> str:
-    if len(digits) > DIGITS:
-        raise ValueError(f"a number of {len(digits):,} characters, more than {DIGITS}")
-    return digits
+def _too_deep(text: str) -> int:
+    """Where lists and objects lie too deep; only asked once a text is refused."""
+    places = [found.start() for found in re.finditer(r"[\[\]{}]", _without_strings(text))]
+    depths = itertools.accumulate(_STEPS[ord(text[place])] for place in places)
+    return next(place for place, depth in zip(places, depths, strict=True) if depth > DEPTH)
+
+
+def _without_strings(text: str) -> str:
+    """A JSON text of the same length, with blanks for its strings."""
+    return _STRING.sub(lambda found: " " * len(found[0]), text)
 
 
 _DECODER = json.JSONDecoder(parse_int=_integer, parse_float=_fraction, object_pairs_hook=_object)
+_LENIENT = json.JSONDecoder(parse_int=_integer)
 
 
 def _printable(word: str) -> str:

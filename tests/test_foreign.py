@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.errors import DataError
-from data.foreign import DEPTH, LINE, decode_json, explained, one_line, read_json
+from data.foreign import DEPTH, LINE, JSONProblem, decode_json, explained, one_line, read_json
 from model.published import HubError
 
 ROOT = Path(__file__).parents[1]
@@ -52,6 +52,27 @@ def test_what_no_honest_file_holds_is_refused_at_once(content, said):
     with pytest.raises(ValueError, match=said.replace("(", r"\(")):
         decode_json(content)
     assert time.process_time() - start < 2
+
+
+@settings(deadline=None)
+@given(st.text(alphabet='[]{}"\\\\a:, \n', max_size=40), st.integers(1, DEPTH + 2))
+def test_depth_is_that_of_the_value(text, depth):
+    content = "[" * depth + json.dumps([text, {text: text}]) + "]" * depth
+    if depth + 2 <= DEPTH:
+        assert decode_json(content, lenient=True) == decode_json(content)
+        return
+    with pytest.raises(JSONProblem, match="deep in each other") as refused:
+        decode_json(content, lenient=True)
+    assert refused.value.at is not None and content[refused.value.at] in "[{"
+
+
+def test_large_files_have_a_lenient_reader_with_the_same_bounds():
+    content = '{"a": [1, "\\ud800 \\ud83d\\ude00"], "a": "\\udc00", "f": 0.' + "1" * 200 + "}"
+    assert decode_json(content, lenient=True) == {"a": "?", "f": 1 / 9}
+    for bad, said in (("9" * 101, "101 characters"), ("[" * 101 + "]" * 101, "more than 100 deep")):
+        with pytest.raises(JSONProblem, match=said) as refused:
+            decode_json('{"text": "' + bad + '",\n"b": ' + bad + "}", lenient=True)
+        assert refused.value.at > len(bad)  # not the like of it in a text
 
 
 def test_brackets_in_texts_are_no_depth():

@@ -102,8 +102,7 @@ def objects(path: Path, fields: list[str]) -> Iterator[tuple[int, list[str]]]:
                 said = f"'pairs:{path}#de>en'" if len(fields) == 2 else f"'files:{path}#content'"
                 raise DataError(f"{path} line {number} has no text in the field '{field}' ({has}); name the "
                                 f"field{'s' if len(fields) == 2 else ''}, as in {said}")  # fmt: skip
-        # Lone surrogates are not text.
-        yield number, [content[field].encode("utf-8", "replace").decode() for field in fields]
+        yield number, [content[field] for field in fields]
 
 
 def is_jsonl(path: Path) -> bool:

@@ -1,7 +1,6 @@
 """Lines of a local file: UTF-8, or UTF-16 and UTF-32 with their mark; LF, CR LF, or CR alone. What is none of it is told."""
 
 import gzip
-import json
 import re
 import zlib
 from collections.abc import Iterable, Iterator
@@ -10,9 +9,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from data.errors import DataError
+from data.foreign import JSONProblem, NotJSON, decode_json
 
-DIGITS = 100  # of a whole number in JSON
-DEPTH = 900  # of lists and objects in each other
 LOOK = 64 * 2**10  # bytes at the beginning of a file by which it is judged
 MARKS = (  # of UTF-32 before UTF-16, whose mark it begins with
     (b"\xff\xfe\0\0", "UTF-32"),
@@ -49,20 +47,18 @@ def lines(path: Path, ends: bool = False) -> Iterator[tuple[int, str]]:
 def parse_json(text: str, place: str, form: str, *, numbered: bool = False) -> Any:
     """The value of a JSON text at a place; DataError with that place, or in a text of many lines with the `numbered` line.
 
-    json.JSONDecodeError, as it is, for extra data, which callers may know what to do with.
+    NotJSON, as it is, for what stands behind a value in a text of many lines, which callers may know what to do with.
     """
     try:
-        return _DECODER.decode(text)
-    except json.JSONDecodeError as error:
-        if numbered and error.msg == "Extra data":
+        return decode_json(text, lenient=True)
+    except JSONProblem as problem:
+        at = place if problem.at is None or not numbered else f"{place} line {1 + text.count(chr(10), 0, problem.at)}"
+        if not isinstance(problem, NotJSON):
+            raise DataError(f"{at} holds JSON that is not read ({problem}); mend that line, or remove it") from problem
+        if numbered and problem.extra:
             raise
-        at = f"{place} line {error.lineno}" if numbered else place
-        column = "" if numbered else f" at column {error.colno}"
-        raise DataError(f"{at} is not JSON ({error.msg}{column}); {form}") from error
-    except (ValueError, RecursionError) as error:
-        what = "lists or objects lie too deep in each other" if isinstance(error, RecursionError) else str(error)
-        at = f"{place} line {1 + text.count(chr(10), 0, _offence(text))}" if numbered else place
-        raise DataError(f"{at} holds JSON that is not read ({what}); mend that line, or remove it") from error
+        column = "" if numbered else f" at column {problem.at + 1}"
+        raise DataError(f"{at} is not JSON ({problem.said}{column}); {form}") from problem
 
 
 def _decoded(path: Path, file: Any) -> Iterator[str]:
@@ -125,24 +121,3 @@ def _by_carriage_returns(found: Iterator[str]) -> Iterator[str]:
         yield from re.findall("[^\r]*\r\n?|[^\r]+", first)
         return
     yield from chain([first], [] if second is None else [second], found)
-
-
-def _offence(text: str) -> int:
-    """Where a JSON text has its first number that is too long, or lies too deep; only asked once it is refused."""
-    if found := re.search(rf"\d{{{DIGITS + 1}}}", text):
-        return found.start()
-    depth = 0
-    for found in re.finditer(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', text):
-        depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(found[0], 0)
-        if depth > DEPTH:
-            return found.start()
-    return 0
-
-
-def _integer(digits: str) -> int:
-    if len(digits) > DIGITS:
-        raise ValueError(f"a number of {len(digits):,} digits, more than {DIGITS}")
-    return int(digits)
-
-
-_DECODER = json.JSONDecoder(parse_int=_integer)

@@ -1,7 +1,6 @@
 """Local files as records: the columns of one example, and the place that an error names."""
 
 import csv
-import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,6 +12,7 @@ from typing import Any, NamedTuple
 from data.corpus import files
 from data.corpus.lines import lines, parse_json
 from data.errors import DataError
+from data.foreign import NotJSON
 from data.tasks.nested import squad_records
 from data.tasks.word_columns import tagged_sentences
 
@@ -135,7 +135,7 @@ def _document(path: Path) -> Iterator[tuple[dict[str, Any], str]]:
     text = "".join(line for _, line in lines(path, ends=True))
     try:
         content = parse_json(text, str(path), "mend it there", numbered=True)
-    except json.JSONDecodeError:  # extra data: an object a line, under the name of the whole
+    except NotJSON:  # extra data: an object a line, under the name of the whole
         return _objects(path)
     listed = content.get("data") if isinstance(content, dict) else content
     if not isinstance(listed, list) or not all(isinstance(item, dict) for item in listed):

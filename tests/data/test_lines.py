@@ -98,7 +98,11 @@ def test_a_cell_may_be_a_book(write):
 
 @pytest.mark.parametrize(
     ("value", "told"),
-    [("9" * 5_000, "a number of 5,000 digits"), ("[" * 10_000 + "]" * 10_000, "too deep in each other")],
+    [
+        ("9" * 5_000, "a number of 5,000 characters"),
+        ("[" * 10_000 + "]" * 10_000, "deep in each other"),
+        ("[" * 100 + "]" * 100, "more than 100 deep"),
+    ],
 )
 def test_numbers_and_depths_that_nobody_reads_are_one_line(value, told, write):
     good, bad = '{"text": "a", "label": 1}', '{"text": "a", "label": 1, "odd": ' + value + "}"
