@@ -172,8 +172,8 @@ def _fraction(digits: str) -> float:
 def _value(text: str, decoder: json.JSONDecoder) -> Any:
     """The value of a text; most texts are one from their first character to their last, and read at once."""
     try:
-        value, end = decoder.scan_once(text, 0)
-    except StopIteration:
+        value, end = decoder.raw_decode(text)
+    except json.JSONDecodeError:
         end = -1
     return value if end == len(text) else decoder.decode(text.removeprefix("\ufeff"))
 
