@@ -143,6 +143,8 @@ def run(command: Command, folder: Path, *more: str) -> str:
         flags = (os.environ["XLA_FLAGS"], "--xla_force_host_platform_device_count=1", given.get("XLA_FLAGS", ""))
         environment["XLA_FLAGS"] = " ".join(flags)
     environment["PYTHONPATH"] = str(ROOT)
+    if "--profile" in command.words and "--steps" in more:
+        more = (*more, "--profile", "0:1")  # of the few steps that are taken
     words = [sys.executable, *command.words[1:], *more]
     done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, (
