@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal
 
 from data.config import TextData
 from data.sources import parse_source
+from data.tasks.choices import Generation
 from data.tasks.config import TaskData
 from data.tasks.sources import parse_task_source
 from model.config import TransformerConfig, choice_name
@@ -206,6 +207,13 @@ class Experiment:
         )  # fmt: skip
         if not fits:
             raise ValueError(f"objective={word} does not fit a task of {kind}; use {' or '.join(OBJECTIVES[kind])}")
+        if isinstance(self.data.task, Generation):
+            sides, other = (
+                ("one", "sequence_to_sequence") if isinstance(objective, NextToken) else ("two", "next_token")
+            )
+            if self.data.task.sides != sides:
+                raise ValueError(f"objective={word} trains a model of {sides} side{'s' * (sides == 'two')}; add "
+                                 f"--data.task.sides {sides}, or use --objective.name {other}")  # fmt: skip
         if isinstance(objective, Contrast) and self.accumulate > 1:
             raise ValueError("accumulate must be 1 with objective=contrast: a row is compared with the whole batch")
 

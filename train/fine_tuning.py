@@ -2,11 +2,12 @@
 
 from typing import Any
 
+from data.tasks.choices import Generation
 from data.tasks.config import TaskData
 from model.config import TransformerConfig, choice_name
 from model.families import bert
 from train.config import Experiment
-from train.objectives import SequenceToSequence
+from train.objectives import NextToken, SequenceToSequence
 from train.objectives.segments import Choose, Contrast
 from train.objectives.tasks import Classify, ClassifyMany, FindAnswers, Regress, TagTokens
 from train.optimizers import AdamW
@@ -46,6 +47,8 @@ def fine_tuning(
         "evaluate_rows": 1_000,
         "checkpoint_every": 500,
     }
-    objective = USUAL[choice_name(type(data.task))] if objective is None else objective
+    if objective is None:
+        one_side = isinstance(data.task, Generation) and data.task.sides == "one"
+        objective = NextToken() if one_side else USUAL[choice_name(type(data.task))]
     model = bert.config("tiny", vocab_size=8_192) if model is None else model
     return Experiment(data=data, model=model, objective=objective, **(usual | fields))

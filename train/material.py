@@ -24,7 +24,7 @@ from train.config import Experiment, adopted, settled
 from train.evaluator import Evaluator
 from train.folder import RunError, RunFolder, digest_of_file
 from train.objectives.with_head import TaskObjective
-from train.origin import Origin
+from train.origin import Origin, check_sides
 from train.scorer import Scorer
 from train.starting import rows_needed
 from train.state import Built
@@ -203,6 +203,8 @@ class TaskMaterial:
         """The task, encoded with the vocabulary of what is fine-tuned; model, stack, labels and steps settled with it."""
         data = experiment.task_data
         origin = None if init is None or folder.exists() else Origin.open(init)
+        if origin is not None:
+            check_sides(origin, data.task)
         tokenizer = origin.tokenizer if origin is not None else own_tokenizer(data, folder)
         opened = open_task(data, tokenizer, say)
         model = experiment.model

@@ -6,6 +6,7 @@ from typing import Any
 
 from jax.sharding import Mesh
 
+from data.tasks.choices import Generation, Task
 from data.tokenizers import Tokenizer, load_tokenizer
 from model.config import TransformerConfig
 from model.decoder import Decoder
@@ -18,6 +19,12 @@ from train.pretrained import VOCABULARIES, find_folder, load
 from train.registry import is_published
 from train.run import Run, RunError, RunFolder
 from train.state import Params, abstract_model, build_model, split_model
+
+# What a stack that writes is called, the objective that trains it on a task, and the sides of its rows.
+WRITERS = {
+    "decoder": ("a decoder", "next_token", "one"),
+    "encoder_decoder": ("an encoder-decoder", "sequence_to_sequence", "two"),
+}
 
 
 @dataclass(frozen=True)
@@ -89,3 +96,17 @@ def stack_of(init: str, kind: Any) -> StackKind:
     if issubclass(kind, EncoderDecoder | SourceEncoderForTask):
         return "encoder_decoder"
     raise RunError(f"--init {init} is a {kind.__name__}, which reads no text; name a model of text")
+
+
+def check_sides(origin: Origin, task: Task) -> None:
+    """RunError where a task that writes text is to be learnt by a model that cannot write it as the task asks."""
+    if not isinstance(task, Generation):
+        return
+    if origin.stack == "encoder":
+        raise RunError(
+            f"--init {origin.name} is an encoder, which writes no text; name a decoder or an encoder-decoder"
+        )
+    fits, word, sides = WRITERS[origin.stack]
+    if task.sides != sides:
+        raise RunError(f"--init {origin.name} is {fits}, and this experiment trains a model of {task.sides} side"
+                       f"{'s' * (task.sides == 'two')}; add --objective.name {word} --data.task.sides {sides}")  # fmt: skip

@@ -17,10 +17,13 @@ from data.tasks.choices import (
 from data.tasks.config import TaskData
 from data.tasks.sources import TaskFiles
 from data.tokenizers import Bytes
+from data.tokenizers.plain import ByteTokenizer
 from model.config import to_json
 from train.fine_tuning import fine_tuning
-from train.folder import RunFolder, digest_of_file
+from train.folder import RunError, RunFolder, digest_of_file
 from train.material import MADE, TaskMaterial, mend, with_notes
+from train.objectives import NextToken, SequenceToSequence
+from train.origin import Origin, check_sides
 
 TAGS = "Anna I-PER\nwent O\n\nAnna I-PER\nBoris B-PER\nran O\n\n" * 3
 CLASSES = [{"text": f"{word} {n}", "label": word} for n in range(6) for word in ("sunny", "rainy")]
@@ -79,3 +82,34 @@ def test_folders_of_before_have_notes_in_data_json(tmp_path):
     (folder / "data.json").unlink()
     mend(folder, material, lambda line: None)
     assert folder.read("data.json") == before
+
+
+def test_a_task_that_writes_fits_its_objective_and_the_model_that_learns_it():
+    def data(sides):
+        return TaskData(Generation(sides=sides), TaskFiles("a.tsv"))
+
+    written = {sides: fine_tuning(data(sides)) for sides in ("one", "two")}
+    assert isinstance(written["one"].objective, NextToken) and isinstance(written["two"].objective, SequenceToSequence)
+    with pytest.raises(
+        ValueError, match=r"one side; add --data\.task\.sides one, or use --objective\.name sequence_to_seq"
+    ):
+        fine_tuning(data("two"), objective=NextToken())
+    with pytest.raises(
+        ValueError, match=r"two sides; add --data\.task\.sides two, or use --objective\.name next_token"
+    ):
+        fine_tuning(data("one"), objective=SequenceToSequence())
+
+    model = written["one"].model
+    for stack, sides, said in (
+        ("encoder", "two", "X is an encoder, which writes no text"),
+        ("decoder", "two", "X is a decoder, and .* two sides; add --objective.name next_token --data.task.sides one"),
+        (
+            "encoder_decoder",
+            "one",
+            "model of one side; add --objective.name sequence_to_sequence --data.task.sides two",
+        ),
+    ):
+        with pytest.raises(RunError, match=said):
+            check_sides(Origin("X", ByteTokenizer(), model, stack, lambda mesh: ({}, None)), Generation(sides=sides))
+    check_sides(Origin("X", ByteTokenizer(), model, "decoder", lambda mesh: ({}, None)), Generation(sides="one"))
+    check_sides(Origin("X", ByteTokenizer(), model, "encoder", lambda mesh: ({}, None)), Classification())
