@@ -4,7 +4,7 @@ The step of `tokenizers` for precompiled rules works on grapheme clusters and lo
 sentencepiece takes the longest rule at each place. So clusters are taken apart by a noncharacter before the rules and joined
 after them, and marks are composed by NFC afterwards, with what sentencepiece leaves apart kept apart.
 
-The noncharacters U+FDD0 to U+FDD2 in a text are lost.
+The noncharacters U+FDD0 to U+FDD3 in a text are lost.
 """
 
 import unicodedata
@@ -17,11 +17,8 @@ import numpy as np
 from data.errors import DataError
 
 SPACE = "\u2581"  # what sentencepiece writes for a space
-START, APART, KEPT = (
-    "\ufdd0",
-    "\ufdd1",
-    "\ufdd2",
-)  # before a text; between characters; between marks that do not compose
+# Before a text; between characters; between marks that do not compose; behind the first, in a text that loses characters.
+START, APART, KEPT, LOST = "\ufdd0", "\ufdd1", "\ufdd2", "\ufdd3"
 # What joins the character before it in a grapheme cluster, and what joins the one behind it.
 JOINS = r"[\p{M}\u200C\u200D\uFF9E\uFF9F\x{1F3FB}-\x{1F3FF}\u1160-\u11FF\uD7B0-\uD7FF\x{1F1E6}-\x{1F1FF}\x{E0020}-\x{E007F}\n]"
 MARK = r"[\p{M}\uFF9E\uFF9F]"
@@ -49,6 +46,9 @@ def normalizer_of(model: Any, symbols: list[str], named: str) -> Any:
     shields = {text: chr(SHIELDS + number) for number, text in enumerate(sorted(hidden, key=len, reverse=True))}
     steps: list[Any] = [normalizers.Prepend(START)]  # without it something would be put before a text, where it panics
     steps += [change(text, shield) for text, shield in shields.items()]
+    suffix = rules.add_dummy_prefix and model.trainer_spec.treat_whitespace_as_suffix
+    if suffix and rules.remove_extra_whitespaces and (lost := _lost(model)):
+        steps.append(change(Regex(rf"\A{START}(?=[\s\S]*{lost})"), START + LOST))
     if rules.precompiled_charsmap:
         if symbols:
             steps.append(change(Regex(f"(?<={any_of(symbols)})(?={MARK})"), KEPT))
@@ -64,9 +64,11 @@ def normalizer_of(model: Any, symbols: list[str], named: str) -> Any:
             change(KEPT, ""),
         ]
     if rules.remove_extra_whitespaces:
-        steps += [change(Regex(rf"(?<={START}) +| +(?= )|[ {SPACE}]+\z"), ""), change(Regex(rf"\A{START}\z"), "")]
-    suffix = rules.add_dummy_prefix and model.trainer_spec.treat_whitespace_as_suffix
-    steps += [change(Regex(r"(?<=[\s\S])\z"), SPACE)] if suffix else []
+        steps += [
+            change(Regex(rf"(?<=[{START}{LOST}]) +| +(?= )|[ {SPACE}]+\z"), ""),
+            change(Regex(rf"\A{START}\z"), ""),
+        ]
+    steps += [change(Regex(r"(?<=[\s\S])\z"), SPACE), change(LOST, "")] if suffix else []
     steps.append(change(START, SPACE if rules.add_dummy_prefix and not suffix else ""))
     steps.append(change(" ", SPACE))
     steps += [change(shield, hidden[text]) for text, shield in shields.items()]
@@ -86,6 +88,20 @@ def plain_processor(model: Any, identity: bool = False) -> Any:
     if identity:
         copy.normalizer_spec.precompiled_charsmap = b""
     return sentencepiece.SentencePieceProcessor(model_proto=copy.SerializeToString())
+
+
+def _lost(model: Any) -> str:
+    """A pattern for the characters of which the suffix alone is left; of spaces not even that is."""
+    import sentencepiece
+
+    rules = sentencepiece.SentencePieceProcessor(model_proto=model.SerializeToString())
+    every = [chr(number) for number in range(1, 0x10000) if not 0xD800 <= number < 0xE000]
+    gone = [letter for letter, made in zip(every, rules.normalize(every), strict=True) if made == SPACE]
+    return f"[{''.join(map(_by_number, gone))}]" if gone else ""
+
+
+def _by_number(letter: str) -> str:
+    return f"\\x{{{ord(letter):x}}}"
 
 
 def _composed(rules: Any) -> dict[str, str | None]:

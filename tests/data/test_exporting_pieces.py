@@ -48,6 +48,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "normalization_rule_name": "identity",
     },
     "suffix": {"treat_whitespace_as_suffix": True},
+    "suffix, nfkc": {"treat_whitespace_as_suffix": True, "normalization_rule_name": "nfkc"},
     "suffix, spaces kept": {
         "treat_whitespace_as_suffix": True,
         "remove_extra_whitespaces": False,
@@ -79,7 +80,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "few characters": {"character_coverage": 0.98},
 }
 RANDOM = [
-    *"eaoxAEIfi  ", "  ", "the", "cat", "<ent>", "<ent>s", "caf", "__x", "<ctl", "\n", "\t", "\r\n", "\x00", "\u2581",
+    *"eaoxAEIfi  ", "  ", "the", "cat", "<ent>", "<ent>s", "caf", "__x", "<ctl", "\n", "\t", "\r\n", "\x00", "\x01", "\u2581",
     "\u0301", "\u0323", "\u0302", "\u0308", "\u00e9", "\ufb01", "\uff21", "\uff21b", "\uff22", "\u3000", "\u00a0", "\u200d",
     "\ufe0f", "\U0001f642", "\u0651", "\u0645", "\u4e2d\u6587", "\uff76\uff9e", "\u1112\u1161\u11ab", "1", "23", "<0x41>",
     "\u03a3", "\u00df", "\u0130", "\u20ac",
@@ -116,7 +117,13 @@ def exported(tokenizer: SentencePieceTokenizer) -> Any:
 
 def texts(count: int, seed: int = 0) -> list[str]:
     drawn = random.Random(seed)
-    return [*PROBES, *("".join(drawn.choices(RANDOM, k=drawn.randint(1, 12))) for _ in range(count))]
+    return [
+        *PROBES,
+        "\x01",
+        " \x01 \x01",
+        "\x01\u2581",
+        *("".join(drawn.choices(RANDOM, k=drawn.randint(1, 12))) for _ in range(count)),
+    ]
 
 
 @pytest.mark.parametrize("kind", ["unigram", "bpe"])
