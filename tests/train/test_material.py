@@ -85,24 +85,27 @@ def test_folders_of_before_have_notes_in_data_json(tmp_path):
 
 
 def test_a_task_that_writes_fits_its_objective_and_the_model_that_learns_it():
-    def data(sides):
-        return TaskData(Generation(sides=sides), TaskFiles("a.tsv"))
+    one, two = Generation(sides="one"), Generation(sides="two")
 
-    written = {sides: fine_tuning(data(sides)) for sides in ("one", "two")}
-    assert isinstance(written["one"].objective, NextToken) and isinstance(written["two"].objective, SequenceToSequence)
+    def data(task):
+        return TaskData(task, TaskFiles("a.tsv"))
+
+    written = fine_tuning(data(one))
+    assert isinstance(written.objective, NextToken)
+    assert isinstance(fine_tuning(data(two)).objective, SequenceToSequence)
     with pytest.raises(
         ValueError, match=r"one side; add --data\.task\.sides one, or use --objective\.name sequence_to_seq"
     ):
-        fine_tuning(data("two"), objective=NextToken())
+        fine_tuning(data(two), objective=NextToken())
     with pytest.raises(
         ValueError, match=r"two sides; add --data\.task\.sides two, or use --objective\.name next_token"
     ):
-        fine_tuning(data("one"), objective=SequenceToSequence())
+        fine_tuning(data(one), objective=SequenceToSequence())
 
-    model = written["one"].model
-    for stack, sides, said in (
-        ("encoder", "two", "X is an encoder, which writes no text"),
-        ("decoder", "two", "X is a decoder, and .* two sides; add --objective.name next_token --data.task.sides one"),
+    model = written.model
+    for stack, task, said in (
+        ("encoder", two, "X is an encoder, which writes no text"),
+        ("decoder", two, "X is a decoder, and .* two sides; add --objective.name next_token --data.task.sides one"),
         (
             "encoder_decoder",
             "one",
@@ -110,6 +113,6 @@ def test_a_task_that_writes_fits_its_objective_and_the_model_that_learns_it():
         ),
     ):
         with pytest.raises(RunError, match=said):
-            check_sides(Origin("X", ByteTokenizer(), model, stack, lambda mesh: ({}, None)), Generation(sides=sides))
-    check_sides(Origin("X", ByteTokenizer(), model, "decoder", lambda mesh: ({}, None)), Generation(sides="one"))
+            check_sides(Origin("X", ByteTokenizer(), model, stack, lambda mesh: ({}, None)), task)
+    check_sides(Origin("X", ByteTokenizer(), model, "decoder", lambda mesh: ({}, None)), one)
     check_sides(Origin("X", ByteTokenizer(), model, "encoder", lambda mesh: ({}, None)), Classification())
