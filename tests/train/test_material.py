@@ -108,7 +108,7 @@ def test_a_task_that_writes_fits_its_objective_and_the_model_that_learns_it():
         ("decoder", two, "X is a decoder, and .* two sides; add --objective.name next_token --data.task.sides one"),
         (
             "encoder_decoder",
-            "one",
+            one,
             "model of one side; add --objective.name sequence_to_sequence --data.task.sides two",
         ),
     ):
