@@ -173,10 +173,11 @@ def score_task(run: "Run", request: cli.Request, other: bool) -> dict[str, Any]:
             print(line)
         evaluator, floors = run.task_evaluator(data=request.experiment.task_data), run.folder.floors()
     else:
-        from data.tasks.held_out import open_scored
+        from data.tasks.held_out import open_scored, who_ordered
 
         with needed_data(request.name):
-            examples = open_scored(request.experiment.task_data, run.tokenizer)
+            known = "model" if "data.task.labels" in request.given else who_ordered(run.folder.path)
+            examples = open_scored(request.experiment.task_data, run.tokenizer, known=known)
         evaluator, floors = run.task_evaluator(examples, request.experiment.task_data), {}
     return evaluator.full(run.params) | floors | dict(evaluator.signatures)
 

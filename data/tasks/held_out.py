@@ -16,6 +16,7 @@ from data.tasks.choices import Classification, Generation, MultiLabel, Similarit
 from data.tasks.config import TaskData
 from data.tasks.examples import Example, examples_of
 from data.tasks.generation import gather_references
+from data.tasks.label_reading import Known
 from data.tasks.many_segments import check_pairs
 from data.tasks.missing import Dropped
 from data.tasks.naming import resolve_labels, with_names
@@ -30,7 +31,9 @@ HELD_OUT_TASK = "held_out_task.jsonl.gz"
 
 def write_held_out_task(opened: OpenedTask, folder: str | Path) -> Path:
     """Write the held-out examples: a line with the labels, then one an example. Equal examples give equal bytes."""
-    lines = [{"task": type(opened.task).__name__, "labels": list(opened.valid.labels)}]
+    lines: list[dict] = [{"task": type(opened.task).__name__, "labels": list(opened.valid.labels)}]
+    if opened.known == "examples" and opened.valid.labels:
+        lines[0]["sorted"] = True
     lines += [{"place": example.place, **example.fields} for example in opened.valid.examples]
     buffer = io.BytesIO()
     with gzip.GzipFile(filename="", mode="wb", fileobj=buffer, mtime=0) as file:
@@ -77,10 +80,15 @@ def open_held_out_task(folder: str | Path, data: TaskData, tokenizer: Tokenizer,
     return task_set(task, examples, tokenizer, data, say)
 
 
-def open_scored(data: TaskData, tokenizer: Tokenizer, say: Say = print) -> TaskSet:
+def who_ordered(folder: str | Path) -> Known:
+    """What says the order of a run's labels: the "model", or nobody where they are "sorted" ones of its training examples."""
+    return "sorted" if read_held_out_task(folder)[0].get("sorted") is True else "model"
+
+
+def open_scored(data: TaskData, tokenizer: Tokenizer, say: Say = print, known: Known = "model") -> TaskSet:
     """What a source has for a model that was trained elsewhere: its held-out part, or all of it where it has none.
 
-    The labels are those of `data.task`, whose names and numbers the model knows.
+    The labels are those of `data.task`, whose names the model knows, and whose numbers, unless they are "sorted".
     """
     train_table, valid_table = read_source(data.source, data.task, say=say)
     table = train_table if valid_table is None else valid_table
@@ -94,9 +102,9 @@ def open_scored(data: TaskData, tokenizer: Tokenizer, say: Say = print) -> TaskS
         examples = gather_references(examples)
     task = data.task
     if isinstance(task, Tagging):
-        task, (examples,) = in_one_scheme(task, [examples], table.classes, say, "model")
+        task, (examples,) = in_one_scheme(task, [examples], table.classes, say, known)
     task = resolve_labels(task, examples, table.classes, say)
-    (named,) = with_names(task, [examples[: data.valid_limit]], examples, table.classes, say, "model", [dropped])
+    (named,) = with_names(task, [examples[: data.valid_limit]], examples, table.classes, say, known, [dropped])
     dropped.tell(say)
     if line := positive_class(task):
         say(line)

@@ -14,7 +14,9 @@ from data.errors import DataError
 from data.tasks.label_names import bare, is_nameless, look_alikes, number_inside, numeral, plain, row_of, shown
 from data.tasks.missing import MissingValue
 
-Known = Literal["examples", "task", "model", "prompt"]  # who says which labels there are
+Known = Literal[
+    "examples", "task", "model", "sorted", "prompt"
+]  # who says which labels there are; a model, sorted ones
 TRUTH = {"false": 0, "true": 1}
 NO, YES = frozenset(("false", "no", "n", "f", "0")), frozenset(("true", "yes", "y", "t", "1"))
 
@@ -88,7 +90,7 @@ def read_labels(
             notes.append("the classes of the source are read as " + _pairs(renamed) + ", in the order of their numbers")
         found |= {value: renamed[value] for value in occurring if value in renamed}
     numbers = {v: row for v in occurring if v not in found and (row := row_of(v)) is not None}
-    if numbers and not spelt and known != "examples":
+    if numbers and not spelt and known not in ("examples", "sorted"):
         read, note, hint = _numbers(labels, set(numbers.values()), where)
         found |= {value: read[row] for value, row in numbers.items() if row in read}
         notes += [note] if note else []
@@ -140,9 +142,13 @@ def unknown(reading: LabelReading, spelling: str, place: str) -> str:
     if reading.known == "model" and is_nameless(labels):
         return (f"{there}, and the model's classes have no names ({shown(labels, 3)}): name them in that order with "
                 f"--data.task.labels {example}")  # fmt: skip
+    if reading.known == "sorted" and row_of(spelling) is not None and all(numeral(name) is None for name in labels):
+        return (f"{there}, and numbers are no places of the model's labels, which were sorted as it was trained: say how files "
+                f"write {shown(labels, 6)}, in that order, with --data.task.spelt {example}")  # fmt: skip
     otherwise = f", or where files write them in another way, say how, in that order: --data.task.spelt {example}"
-    if reading.known in ("model", "prompt"):
-        return f"{there}, which the {reading.known.replace('prompt', 'task')} does not know; {which}: mend that line{otherwise}"
+    if reading.known in ("model", "sorted", "prompt"):
+        who = "task" if reading.known == "prompt" else "model"
+        return f"{there}, which the {who} does not know; {which}: mend that line{otherwise}"
     return (
         f"{there}, which the task does not name; {which}: mend that line, name all with --data.task.labels{otherwise}"
     )

@@ -28,6 +28,7 @@ from data.tasks.choices import (
 from data.tasks.config import TaskData
 from data.tasks.examples import Example, examples_of
 from data.tasks.generation import gather_references, generation_rows
+from data.tasks.label_reading import Known
 from data.tasks.many_segments import check_pairs, choice_rows, similar_rows
 from data.tasks.missing import Dropped
 from data.tasks.naming import resolve_labels, who_says, with_names
@@ -129,6 +130,8 @@ class OpenedTask:
     tokenizer: Tokenizer
     notes: tuple[str, ...] = ()
     """What was said while it was opened."""
+    known: Known = "task"
+    """Who says which labels there are."""
 
     @cached_property
     def fingerprint(self) -> str:
@@ -196,9 +199,10 @@ def open_task(data: TaskData, tokenizer: Tokenizer, say: Say = print, *, fetch: 
         task_set(task, valid, tokenizer, data, note, named="held-out"),
         tokenizer,
         (),
+        known,
     )
     _tell_of_labels(opened, note)
-    return OpenedTask(data, task, opened.train, opened.valid, tokenizer, tuple(notes))
+    return OpenedTask(data, task, opened.train, opened.valid, tokenizer, tuple(notes), known)
 
 
 def task_set(

@@ -10,7 +10,7 @@ import pytest
 from data.errors import DataError
 from data.tasks.choices import Classification, MultiLabel, MultipleChoice, Regression, Similarity, Tagging
 from data.tasks.config import TaskData
-from data.tasks.held_out import open_scored
+from data.tasks.held_out import open_held_out_task, open_scored, who_ordered, write_held_out_task
 from data.tasks.known import GLUE
 from data.tasks.label_names import label_order, match_labels
 from data.tasks.opened import open_task
@@ -403,6 +403,27 @@ def test_the_remedy_of_an_unknown_number_gives_the_right_classes(files):
     with pytest.raises(DataError, match=r"the label '0'.*--data.task.spelt WORD1,WORD2,WORD3"):
         scored(known)
     assert scored(dataclasses.replace(known, spelt=("0", "1", "2"))) == ["1", "2", "3"]
+
+
+def test_numbers_are_no_places_of_labels_that_were_sorted(files, tmp_path):
+    words = files(["neutral", "entailment", "contradiction"], cells=True)
+    for task, known in (
+        (Classification(), "sorted"),
+        (Classification(labels=("entailment", "neutral", "contradiction")), "model"),
+    ):
+        opened = open_task(TaskData(task, words), TOKENIZER, [].append)
+        write_held_out_task(opened, tmp_path)
+        assert who_ordered(tmp_path) == known
+        assert open_held_out_task(tmp_path, TaskData(task, words), TOKENIZER, [].append).labels == opened.valid.labels
+    source = files(["0", "2"], cells=True)
+    own = Classification(labels=("contradiction", "entailment", "neutral"))
+    with pytest.raises(
+        DataError, match=r"the label '0', and numbers are no places .* write contradiction, entailment, neutral, in"
+    ):
+        open_scored(TaskData(own, source), TOKENIZER, [].append, "sorted")
+    own = dataclasses.replace(own, spelt=("2", "0", "1"))
+    found = open_scored(TaskData(own, source), TOKENIZER, [].append, "sorted")
+    assert [e["label"] for e in found.examples] == ["entailment", "contradiction"]
 
 
 def test_numbers_for_rows_without_names_are_not_shifted(files):
