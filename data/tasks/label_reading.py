@@ -91,6 +91,8 @@ def read_labels(
         found |= {value: renamed[value] for value in occurring if value in renamed}
     numbers = {v: row for v in occurring if v not in found and (row := row_of(v)) is not None}
     if numbers and not spelt and known not in ("examples", "sorted"):
+        if "-1" in occurring and "-1" not in found:
+            _refuse_from_minus_1(labels, set(numbers.values()), where)
         read, note, hint = _numbers(labels, set(numbers.values()), where)
         found |= {value: read[row] for value, row in numbers.items() if row in read}
         notes += [note] if note else []
@@ -233,6 +235,22 @@ def _numbers(labels: tuple[str, ...], there: set[int], where: str) -> tuple[dict
         return inside, "", "numbers are read by those in the names of the labels"
     counted = f"; if these count from 1, say --data.task.spelt {from_1}" if there <= set(range(1, count + 1)) else ""
     return places, "", f"numbers are places from 0 to {count - 1}{counted}"
+
+
+def _refuse_from_minus_1(labels: Sequence[str], there: set[int], where: str) -> None:
+    """DataError where -1 may be the first class, as in -1, 0, 1, and not a mark of what is not labelled."""
+    count = len(labels)
+    if (
+        count > 2
+        and there <= set(range(count - 1))
+        and all(numeral(n) is None for n in labels)
+        and not is_nameless(labels)
+    ):
+        from_0, from_minus_1 = (",".join(map(str, range(first, first + count))) for first in (0, -1))
+        raise DataError(
+            f"{where} and others have labels that are numbers ({_some({-1, *there})}), and -1 may be {labels[0]!r}, or mark what "
+            f"is not labelled: say which with --data.task.spelt {from_minus_1} or --data.task.spelt {from_0}"
+        )
 
 
 def _some(numbers: set[int]) -> str:

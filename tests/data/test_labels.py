@@ -229,6 +229,14 @@ def test_minus_one_is_no_label_unless_a_class_is_called_so(files):
     assert labels == ("-1", "0", "1") and any("the label -1 is a class here" in line for line in said)
 
 
+def test_minus_one_may_be_the_first_of_three(files):
+    source, task = files(["-1", "0", "1"], cells=True), Classification(labels=("neg", "neu", "pos"), missing="drop")
+    refused(task, source, "-1 may be 'neg', or mark what is not", "spelt -1,0,1 or --data.task.spelt 0,1,2")
+    assert read(dataclasses.replace(task, spelt=("-1", "0", "1")), source)[0] == ["neg", "neu", "pos"]
+    assert read(dataclasses.replace(task, spelt=("0", "1", "2")), source)[0] == ["neg", "neu"]
+    assert read(task, files(["-1", "0", "2"], cells=True))[0] == ["neg", "pos"]
+
+
 def test_short_rows_and_empty_questions_are_dropped_and_counted(tmp_path):
     path = tmp_path / "qqp.tsv"
     path.write_text("question1\tquestion2\tis_duplicate\na b\tc d\t0\ne f\n\tg\t1\nh i\tj\t1\n")
