@@ -11,6 +11,7 @@ from train.base import Start
 from train.config import Experiment
 from train.diverging import REMEDIES, last_good
 from train.evaluator import Evaluator
+from train.folder import BEGUN
 from train.lines import read_metrics
 from train.options import FinetuneOptions, RunOptions
 from train.run import RunError, RunFolder
@@ -73,7 +74,13 @@ def agreed_start(folder: RunFolder, options: RunOptions) -> Start:
     fresh = isinstance(options, FinetuneOptions) and options.fresh
     if not folder.exists():
         return Start(folder.path, options.init, fresh)
-    start = Start.read(folder.path, folder.begun())
+    begun = folder.begun()
+    if not begun and folder.experiment().peft is None:
+        raise RunError(
+            f"{folder / BEGUN} is gone, which says what the run began from, so it cannot go on; restore it from a copy, or begin "
+            f"another run from its weights, with --init {folder.path} and another --run-dir"
+        )
+    start = Start.read(folder.path, begun)
     if options.init is not None:
         same = start.init is not None and is_same(start.init, options.init)
         if not same and start.base is None:

@@ -11,6 +11,7 @@ where, and how damage is seen, is the business of train/folder.py.
 """
 
 import dataclasses
+import os
 import typing
 from dataclasses import dataclass
 from functools import cached_property
@@ -32,6 +33,7 @@ from train.checkpoint import Checkpoints, Keep, Restored
 from train.config import Experiment
 from train.diverging import last_good
 from train.evaluator import Evaluator
+from train.folder import BEGUN
 from train.folder import RunError as RunError
 from train.folder import RunFolder as RunFolder
 from train.inspectable import Inspectable
@@ -97,6 +99,8 @@ class Run(Inspectable):
             return typing.cast(Run, open_any(path, step=step, mesh=mesh, base=base))
         folder = RunFolder(path)
         experiment = folder.experiment()
+        if not os.path.lexists(folder / BEGUN):
+            warn(f"warning: {folder / BEGUN} is gone; nothing tells whether the files of the run are what was written")
         folder.check("tokenizer")
         tokenizer = load_tokenizer(folder / "tokenizer")
         built = build(experiment, make_mesh(MeshShape.parse(mesh)))

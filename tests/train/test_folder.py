@@ -70,14 +70,18 @@ def test_what_comes_out_of_the_data_is_made_again(here, half, made):
 
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("name", ["config.json", "run.json"])
-def test_what_says_which_run_it_is_is_never_misread(damage, name, here, half):
+def test_what_says_which_run_it_is_is_never_misread(damage, name, here, half, capsys):
     DAMAGES[damage](half / name)
     ended = here("--run-dir", half, "--steps", "4", *EVERY)
     assert ended.code == 2 and ended.errors.count("\n") == 1, ended
     assert name in ended.errors
-    if (name, damage) != ("run.json", "lost"):  # without it a run that keeps all its weights can still be looked at
+    if (name, damage) != ("run.json", "lost"):
         with pytest.raises(RunError, match=name):
             Run.open(half)
+        return
+    assert f"--init {half} and another --run-dir" in ended.errors
+    assert Run.open(half).step == 2  # a run that keeps all its weights can still be looked at
+    assert capsys.readouterr().err.startswith(f"warning: {half / 'run.json'} is gone; nothing tells")
 
 
 def test_a_folder_of_another_format_is_refused_and_one_of_before_is_not(here, half):
