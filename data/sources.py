@@ -29,6 +29,7 @@ EXAMPLES = (
     "python_docs, python_source, tfds:wikipedia/20230601.en, files:my/*.txt, pairs:my.de|my.en, synthetic:500, "
     "task:modular or mix:A=0.7,B=0.3"
 )
+MOST_DOCUMENTS = 2**40
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,10 @@ class Synthetic:
     def __post_init__(self):
         if self.documents < 1:
             raise DataError(f"synthetic:{self.documents} has no documents; write synthetic:500")
+        if self.documents > MOST_DOCUMENTS:
+            raise DataError(
+                f"synthetic:{self.documents} is more documents than are numbered; use {MOST_DOCUMENTS} at most"
+            )
 
     def __str__(self) -> str:
         return f"synthetic:{self.documents}"

@@ -15,6 +15,8 @@ from typing import Any, Literal, TypeAlias, get_type_hints
 
 from data.errors import DataError
 
+LONGEST = 65_536  # symbols of a document: thousands of them are drawn at once
+SYMBOLS, MANY, SEEDS = (2, 1_000_000), (1, 2**40), (0, 2**63 - 1)
 SIGNS = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/"}
 
 
@@ -26,10 +28,11 @@ class _Task:
         said = [f"/{f.name}={getattr(self, f.name)}" for f in fields if getattr(self, f.name) != f.default]
         return f"task:{TASK_NAMES[type(self).__name__]}{''.join(said)}"
 
-    def _at_least(self, **least: int) -> None:
-        for name, smallest in least.items():
-            if getattr(self, name) < smallest:
-                raise DataError(f"{name}={getattr(self, name)} is too small; use {smallest} or more")
+    def _within(self, **bounds: tuple[int, int]) -> None:
+        for name, (least, most) in bounds.items():
+            if not least <= (value := getattr(self, name)) <= most:
+                fault = f"too small; use {least} or more" if value < least else f"too large; use {least} to {most}"
+                raise DataError(f"{name}={value} is {fault}")
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ class RepeatedBlocks(_Task):
     seed: int = 0
 
     def __post_init__(self):
-        self._at_least(length=2, shortest=1, vocabulary=2, documents=1, seed=0)
+        self._within(length=(2, LONGEST), shortest=(1, LONGEST), vocabulary=SYMBOLS, documents=MANY, seed=SEEDS)
         if not self.shortest <= self.longest <= self.length:
             raise DataError(
                 f"shortest={self.shortest}, longest={self.longest}, length={self.length} must rise in this order"
@@ -88,7 +91,7 @@ class CopyTask(_Task):
 
     def __post_init__(self):
         _check_word("kind", self.kind, ("copy", "reverse", "sort"))
-        self._at_least(shortest=1, vocabulary=2, documents=1, seed=0)
+        self._within(shortest=(1, LONGEST), longest=(1, LONGEST), vocabulary=SYMBOLS, documents=MANY, seed=SEEDS)
         if self.shortest > self.longest:
             raise DataError(f"shortest={self.shortest} is more than longest={self.longest}")
 

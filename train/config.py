@@ -15,7 +15,7 @@ from data.sources import parse_source
 from data.tasks.choices import Generation
 from data.tasks.config import TaskData
 from data.tasks.sources import parse_task_source
-from model.config import TransformerConfig, choice_name
+from model.config import MOST, TransformerConfig, choice_name
 from model.peft import AdaLoRA, Peft, PromptTuning
 from model.positions import LearnedPositions
 from train.objectives import MaskedLM, NextToken, Objective, PrefixLM, SequenceToSequence, SpanCorruption
@@ -25,7 +25,7 @@ from train.objectives.with_head import TaskObjective
 from train.optimizers import LAMB, SGD, AdamW, Lion
 from train.rates import Tuning
 from train.selection import Selection
-from train.tree import fields_of, put, put_together, take_apart
+from train.tree import Leaf, fields_of, put, put_together, take_apart
 
 # Which objectives a kind of task can be learnt by.
 OBJECTIVES = {
@@ -40,6 +40,7 @@ OBJECTIVES = {
 }
 
 
+COUNTED = ("steps", "accelerator_steps", "accumulate", "data.row_length", "data.batch_size", "data.bucket")
 SIZES = ("outputs", "choices", "segments")  # fields of objectives that the examples of a task decide
 
 
@@ -134,6 +135,7 @@ class Experiment:
         if self.tuning.mixout and self.peft is not None:
             raise ValueError("tuning.mixout mixes weights that learn, and with peft they do not; leave one of them out")
         self._check_task()
+        self._check_sizes()
         rows, places = self.data.batch_size, self.model.positions
         if rows % self.accumulate:
             raise ValueError(
@@ -187,6 +189,13 @@ class Experiment:
         if not isinstance(self.objective, TaskObjective):
             raise TypeError("the objective of this experiment predicts tokens, and has no head")
         return self.objective
+
+    def _check_sizes(self) -> None:
+        """ValueError where a whole number is larger than an axis of an array, or the count of steps, can be."""
+        for path, leaf in fields_of(take_apart(self)).items():
+            sized = path.startswith(("model.", "peft.")) or path in COUNTED
+            if sized and isinstance(leaf, Leaf) and type(leaf.value) is int and leaf.value > MOST:
+                raise ValueError(f"{path}={leaf.value} is too large; use {MOST} at most")
 
     def _check_task(self) -> None:
         """ValueError where data and objective do not fit each other."""

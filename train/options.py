@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 TRACKERS = ("wandb", "tensorboard")
+MOST_WORKERS = 1_024
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,8 @@ class RunOptions(Options):
             value = getattr(self, name)
             if value is not None and value < least:
                 raise ValueError(f"{name}={value} must be at least {least}")
+        if self.workers > MOST_WORKERS:
+            raise ValueError(f"workers={self.workers} are more processes than would help; use {MOST_WORKERS} at most")
         for word in self.trackers:
             if word not in TRACKERS:
                 raise ValueError(f"track={self.track}: {word!r} is not one of {', '.join(TRACKERS)}")

@@ -30,7 +30,8 @@ from train.objectives.tasks import Classify, ClassifyMany, FindAnswers, Regress,
 from train.optimizers import AdamW
 from train.pretrained import find_folder, load, longest
 from train.registry import Declared
-from train.sharding import MeshShape, check_batch, make_mesh
+from train.room import check_rows
+from train.sharding import MeshShape, make_mesh
 from train.state import Built, Params, split_model, state_shapes
 from train.tag_metrics import doubtful_scheme
 from train.task_evaluator import TaskEvaluator
@@ -151,7 +152,7 @@ def evaluate(folder: str, experiment: Experiment, *, mesh: str = "", most: int =
 def built_from(folder: str, experiment: Experiment, mesh: str) -> tuple[Built, Params, Tokenizer]:
     """A published model on its devices, as an evaluator wants it; HubError if it has no tokenizer."""
     devices = make_mesh(MeshShape.parse(mesh))
-    check_batch(experiment.data.batch_size, 1, devices)
+    check_rows(experiment, devices)
     pretrained = load(folder, mesh=devices)
     if pretrained.tokenizer is None:
         raise HubError(f"{pretrained.folder} has no tokenizer to read text with; put its files there")

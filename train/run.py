@@ -38,7 +38,8 @@ from train.folder import RunError as RunError
 from train.folder import RunFolder as RunFolder
 from train.inspectable import Inspectable
 from train.registry import is_published
-from train.sharding import MeshShape, check_batch, make_mesh
+from train.room import check_room, check_rows
+from train.sharding import MeshShape, make_mesh
 from train.state import Built, Params, build
 from train.streams import warn
 
@@ -104,6 +105,7 @@ class Run(Inspectable):
         folder.check("tokenizer")
         tokenizer = load_tokenizer(folder / "tokenizer")
         built = build(experiment, make_mesh(MeshShape.parse(mesh)))
+        check_room(built)
         checkpoints = Checkpoints(folder.path, Keep(), read_only=True)
         if step is not None and step not in (there := checkpoints.steps()):
             raise RunError(
@@ -174,8 +176,8 @@ class Run(Inspectable):
         """What scores parameters on the held-out documents, or on others; rows are shaped by `data`."""
         if self.experiment.is_task:
             raise RunError(f"{self.folder.path} is of a task, and is scored on examples: use task_evaluator")
-        experiment = dataclasses.replace(self.experiment, data=data or self.experiment.data)
-        check_batch(experiment.data.batch_size, 1, self.built.mesh)
+        experiment = dataclasses.replace(self.experiment, data=data or self.experiment.data, accumulate=1)
+        check_rows(experiment, self.built.mesh)
         return Evaluator(self.built, experiment, self.tokenizer, self.held_out if documents is None else documents)
 
     def task_evaluator(self, examples: TaskSet | None = None, data: TaskData | None = None) -> "TaskEvaluator":
@@ -188,8 +190,8 @@ class Run(Inspectable):
             self.folder.check(HELD_OUT_TASK)
             quiet = lambda line: None  # noqa: E731
             examples = open_held_out_task(self.folder.path, self.experiment.task_data, self.tokenizer, say=quiet)
-        experiment = dataclasses.replace(self.experiment, data=data or self.experiment.data)
-        check_batch(experiment.data.batch_size, 1, self.built.mesh)
+        experiment = dataclasses.replace(self.experiment, data=data or self.experiment.data, accumulate=1)
+        check_rows(experiment, self.built.mesh)
         return TaskEvaluator(self.built, experiment, examples, self.tokenizer)
 
     def merged(self) -> "Opened":

@@ -34,10 +34,11 @@ from train.loop import Loop
 from train.material import Material, open_material
 from train.options import FinetuneOptions, RunOptions
 from train.report import LiveReport, write_report
+from train.room import check_room, check_rows
 from train.run import Run
 from train.schedules import short_of_peak
 from train.selection import Selector
-from train.sharding import MeshShape, batch_sharding, check_batch, make_mesh
+from train.sharding import MeshShape, batch_sharding, make_mesh
 from train.signals import Stop
 from train.starting import First, base_of, first_state
 from train.state import Built, TrainState, build, parameter_count
@@ -61,7 +62,7 @@ def train_run(request, started: float) -> int:
     if "watch_every" in request.given and not options.watch:
         raise RunError("--watch-every is of --watch, which is not given; give both, or leave it out")
     mesh = make_mesh(MeshShape.parse(options.mesh))
-    check_batch(experiment.data.batch_size, experiment.accumulate, mesh)
+    check_rows(experiment, mesh)
     folder.create()
     with contextlib.ExitStack() as stack:
         stack.enter_context(folder.locked())
@@ -93,6 +94,7 @@ def train_run(request, started: float) -> int:
                 f"--profile {options.profile} begins after the last of {experiment.steps:,} steps; name others"
             )
         built = build(experiment, mesh)
+        check_room(built)
         checkpoints = Checkpoints(folder.path, Keep(options.keep_last, 1, options.keep_every, options.keep == "log"))
         stack.callback(checkpoints.close)
         changes = changed_after_diverging(folder, experiment)

@@ -75,12 +75,13 @@ def _open(source: Source, weight: float, fetch: bool, say: Callable[[str], None]
         case Synthetic():
             from data.corpus import synthetic
 
-            return Corpus(str(source), weight, f"{source!r} 1", False, lambda: synthetic.read(source))
+            large = source.documents * synthetic.DOCUMENT_BYTES > LARGE_BYTES
+            return Corpus(str(source), weight, f"{source!r} 1", large, lambda: synthetic.read(source))
         case ModularArithmetic() | RepeatedBlocks() | CopyTask():
             from data.corpus import tasks
 
-            paired = isinstance(source, CopyTask)
-            return Corpus(str(source), weight, f"{source!r} 1", False, lambda: tasks.read(source), pairs=paired)
+            paired, large = isinstance(source, CopyTask), tasks.characters(source) > LARGE_BYTES
+            return Corpus(str(source), weight, f"{source!r} 1", large, lambda: tasks.read(source), pairs=paired)
     raise TypeError(f"{source!r} is not a source")
 
 

@@ -10,6 +10,7 @@ from itertools import accumulate
 
 from data.sources import Synthetic
 
+DOCUMENT_BYTES = 430  # of a document, about
 _ONSETS = ("b", "d", "f", "g", "k", "l", "m", "n", "p", "r", "s", "t", "v", "z", "br", "st", "tr", "kl")
 _VOWELS = ("a", "e", "i", "o", "u", "ai", "ou")
 

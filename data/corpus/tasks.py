@@ -26,6 +26,18 @@ def read(task: Task) -> Iterator[str]:
     raise TypeError(f"{task!r} is not a task")
 
 
+def characters(task: Task) -> int:
+    """About how many characters the documents of a task have together."""
+    match task:
+        case ModularArithmetic():
+            return task.prime**2 * (6 + 3 * len(str(task.prime)))
+        case RepeatedBlocks():
+            return task.documents * task.length * (1 + len(str(task.vocabulary)))
+        case CopyTask():
+            return task.documents * task.longest * 2 * (1 + len(str(task.vocabulary)))
+    raise TypeError(f"{task!r} is not a task")
+
+
 def _equations(task: ModularArithmetic) -> Iterator[str]:
     p, sign = task.prime, SIGNS[task.operation]
     for a in range(p):
