@@ -173,10 +173,10 @@ def score_task(run: "Run", request: cli.Request, other: bool) -> dict[str, Any]:
             print(line)
         evaluator, floors = run.task_evaluator(data=request.experiment.task_data), run.folder.floors()
     else:
-        from data.tasks.held_out import open_scored, who_ordered
+        from data.tasks.held_out import open_scored
 
         with needed_data(request.name):
-            known = "model" if "data.task.labels" in request.given else who_ordered(run.folder.path)
+            known = "sorted" if run.folder.labels_are_sorted() and "data.task.labels" not in request.given else "model"
             examples = open_scored(request.experiment.task_data, run.tokenizer, known=known)
         evaluator, floors = run.task_evaluator(examples, request.experiment.task_data), {}
     return evaluator.full(run.params) | floors | dict(evaluator.signatures)

@@ -23,6 +23,7 @@ from train.record import number
 
 FORMAT = 1
 BEGUN = "run.json"
+SORTED = "sorted"  # what run.json says of labels whose order is that of sorting, which nobody gave
 SEALED = ("tokenizer", "held_out.jsonl.gz", "held_out_task.jsonl.gz", "data.json", "base.json", "config.json")
 BEGINNING = (*SEALED, BEGUN, "checkpoints", KEPT)
 
@@ -127,6 +128,10 @@ class RunFolder:
         if (form or "digest" in said) and said.get("digest") != digest_of_json(said):
             raise RunError(f"{self / BEGUN} has changed since it was written; restore it from a copy")
         return said
+
+    def labels_are_sorted(self) -> bool:
+        """Whether the labels of the task were found in the training examples, so that no number is a place of theirs."""
+        return self.begun().get("labels") == SORTED
 
     def write_begun(self, said: dict[str, Any]) -> None:
         """Replace `run.json`, with the number of the format and a digest of what it says."""

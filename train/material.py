@@ -22,7 +22,7 @@ from data.tasks.opened import OpenedTask, open_task
 from data.tokenizers import Tokenizer, load_tokenizer, open_tokenizer
 from train.config import Experiment, adopted, settled
 from train.evaluator import Evaluator
-from train.folder import RunError, RunFolder, digest_of_file
+from train.folder import SORTED, RunError, RunFolder, digest_of_file
 from train.objectives.with_head import TaskObjective
 from train.origin import Origin, check_sides
 from train.scorer import Scorer
@@ -56,6 +56,11 @@ class Material(Protocol):
     @property
     def notes(self) -> tuple[str, ...]:
         """What was said of the data as it was opened; what is settled already is not said again."""
+        ...
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """What `run.json` keeps of how the data was read when the run began."""
         ...
 
     def begin(self, folder: RunFolder) -> None:
@@ -139,6 +144,10 @@ class TextMaterial:
     prepared: Prepared
     experiment: Experiment
     notes: tuple[str, ...] = ()
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        return {}
 
     @classmethod
     def open(cls, experiment: Experiment, folder: RunFolder, init: str | None, say: Say) -> "TextMaterial":
@@ -231,6 +240,11 @@ class TaskMaterial:
     @property
     def notes(self) -> tuple[str, ...]:
         return self.opened.notes
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        in_order = self.opened.known == "examples" and self.opened.valid.labels
+        return ({"notes": list(self.notes)} if self.notes else {}) | ({"labels": SORTED} if in_order else {})
 
     def begin(self, folder: RunFolder) -> None:
         self.tokenizer.save(folder / "tokenizer")

@@ -259,8 +259,7 @@ def remember(
     if not folder.exists():
         material.begin(folder)
         drawn = {"fresh": True} if isinstance(request.options, FinetuneOptions) and request.options.fresh else {}
-        notes = {"notes": list(material.notes)} if material.notes else {}
-        said = {"experiment": request.name, "init": request.options.init} | drawn | notes | begun
+        said = {"experiment": request.name, "init": request.options.init} | drawn | material.reading | begun
         folder.write_begun(said | {"files": folder.seal({"base.json": declared, "config.json": config})})
         folder.write_text("base.json", declared)
         folder.write_text("config.json", config)

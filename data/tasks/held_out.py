@@ -31,9 +31,7 @@ HELD_OUT_TASK = "held_out_task.jsonl.gz"
 
 def write_held_out_task(opened: OpenedTask, folder: str | Path) -> Path:
     """Write the held-out examples: a line with the labels, then one an example. Equal examples give equal bytes."""
-    lines: list[dict] = [{"task": type(opened.task).__name__, "labels": list(opened.valid.labels)}]
-    if opened.known == "examples" and opened.valid.labels:
-        lines[0]["sorted"] = True
+    lines = [{"task": type(opened.task).__name__, "labels": list(opened.valid.labels)}]
     lines += [{"place": example.place, **example.fields} for example in opened.valid.examples]
     buffer = io.BytesIO()
     with gzip.GzipFile(filename="", mode="wb", fileobj=buffer, mtime=0) as file:
@@ -78,11 +76,6 @@ def open_held_out_task(folder: str | Path, data: TaskData, tokenizer: Tokenizer,
             )
         task = replace(task, labels=tuple(labels))
     return task_set(task, examples, tokenizer, data, say)
-
-
-def who_ordered(folder: str | Path) -> Known:
-    """What says the order of a run's labels: the "model", or nobody where they are "sorted" ones of its training examples."""
-    return "sorted" if read_held_out_task(folder)[0].get("sorted") is True else "model"
 
 
 def open_scored(data: TaskData, tokenizer: Tokenizer, say: Say = print, known: Known = "model") -> TaskSet:

@@ -55,7 +55,8 @@ def test_files_of_a_task_come_out_of_the_data_again(kind, tmp_path):
     first.begin(folder)
     folder.write("config.json", to_json(first.experiment))
     files = folder.seal()
-    folder.write_begun({"files": files, "notes": list(first.notes)})
+    folder.write_begun(first.reading | {"files": files})
+    assert folder.labels_are_sorted() == (kind in ("classes", "many", "tags"))
     again = TaskMaterial.open(experiment.as_begun(first.experiment), folder, None, (), lambda line: None)
     again.begin(made := RunFolder(tmp_path / "made"))
     names = [name for name in files if name.startswith(MADE)]
