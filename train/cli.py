@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 from data.cache import user_path
 from data.foreign import one_line
 from train.options import Options, RunOptions
-from train.registry import Declared, Entry, entries, find, is_published, listing, load
+from train.registry import Declared, Entry, entries, find, is_published, listing, load, no_model
 from train.suggest import nearest
 
 # Whatever imports JAX is imported inside the functions that need it.
@@ -130,7 +130,7 @@ def parse_folder(
         if published is not None and is_published(folder):
             return dataclasses.replace(answer(command, published(folder), flags, options), folder=folder)
         if not (Path(folder) / "config.json").is_file():
-            raise ValueError(f"{folder} is not a run folder (it has no config.json); give the folder of a run")
+            raise ValueError(no_model(folder))
         return dataclasses.replace(answer(command, load(f"{folder}/config.json"), flags, options), folder=folder)
 
 
@@ -183,6 +183,8 @@ def parse_model(argv: Sequence[str], *, command: str, options: type, texts: Sequ
         if not Path(path).exists() and (path.count("/") != 1 or path.startswith((".", "~", "/", "runs/"))):
             raise ValueError(f"there is no folder {path}; give a run folder, or a published folder")
         if Path(path).exists() and not (Path(path) / "config.json").is_file():
+            if os.path.isfile(os.path.join(path, "adapter_config.json")):
+                raise ValueError(no_model(path))
             raise ValueError(f"{path} is neither a run folder nor a published one (it has no config.json); name one")
         values = read_options(options, flags, path)
         several = {n: tuple(found) if isinstance(fields[n].default, tuple) else found[-1] for n, found in raw.items()}

@@ -12,6 +12,7 @@ from typing import Any
 from data.cache import discard, user_path
 from data.errors import named
 from train.command import InputError, configure_jax, start
+from train.registry import no_model
 from train.signals import released
 
 
@@ -39,7 +40,7 @@ def main(words: list[str] | None = None) -> int:
     if options.adapter and options.family:
         raise InputError("--adapter has the names of the model that it is put on; leave --family out")
     if not (options.run / "config.json").is_file():
-        raise InputError(f"{options.run} is not a run folder (it has no config.json); give the folder of a run")
+        raise InputError(no_model(options.run))
     configure_jax()
     from model.hub import check_new, temporary_of
     from train.pretrained import is_published

@@ -20,6 +20,7 @@ from model.config import from_json
 from train.base import KEPT
 from train.config import Experiment
 from train.record import number
+from train.registry import no_model
 
 FORMAT = 1
 BEGUN = "run.json"
@@ -177,7 +178,7 @@ class RunFolder:
     def experiment(self) -> Experiment:
         """The experiment that ran here. RunError if this is no run folder or was written by another version."""
         if not self.exists():
-            raise RunError(f"{self.path} is not a run folder (it has no config.json); give the folder of a run")
+            raise RunError(no_model(self.path))
         self.check("config.json")
         try:
             return from_json(Experiment, self.read("config.json"))

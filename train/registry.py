@@ -184,6 +184,18 @@ def on_hub(path: str | Path) -> bool:
     )
 
 
+def no_model(path: str | Path) -> str:
+    """What is said of a folder that is neither a run nor a published model; of an adapter also how it comes into one."""
+    folder = user_path(path)
+    if not os.path.isfile(folder / "adapter_config.json"):
+        return f"{path} is not a run folder (it has no config.json); give the folder of a run"
+    return (
+        f"{path} is an adapter, without the model that it was trained on; fold it into that one in Python, base = load(BASE) and "
+        f"save(merge(load_adapter(base.model, {str(path)!r}).model), NEW, tokenizer=base.tokenizer) with train.pretrained and "
+        "model.peft (a head that it brings stays aside), and name the folder NEW"
+    )
+
+
 def is_published(path: str | Path) -> bool:
     """Whether a path is a published folder, one whose config.json says its `model_type`, or the name of one on the hub."""
     config = user_path(path) / "config.json"

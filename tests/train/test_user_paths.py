@@ -22,7 +22,7 @@ from train.command import new_file, run_command
 from train.pretrained import load, open_any
 from train.registry import find
 from train.registry import load as load_experiment
-from train.run import Run, RunFolder
+from train.run import Run, RunError, RunFolder
 
 
 @pytest.fixture
@@ -105,3 +105,14 @@ def test_what_can_be_the_name_of_nothing_is_one_line(door, tmp_path, monkeypatch
         with pytest.raises(ValueError, match=r"(too long|null|Too many|not|no ).*; ") as caught:
             DOORS[door](name)
         assert "\n" not in str(caught.value)
+
+
+def test_an_adapter_is_told_from_a_model(tmp_path):
+    (tmp_path / "adapter_config.json").write_text("{}")
+    with pytest.raises(
+        RunError, match=r"is an adapter, without the model .*save\(merge\(load_adapter\(.*name the folder NEW"
+    ):
+        RunFolder(tmp_path).experiment()
+    (tmp_path / "adapter_config.json").unlink()
+    with pytest.raises(RunError, match="is not a run folder"):
+        RunFolder(tmp_path).experiment()
