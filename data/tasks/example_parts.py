@@ -12,6 +12,9 @@ from data.tasks.printed_lists import is_broken, is_listed, read_list
 if TYPE_CHECKING:
     from data.tasks.tables import Record
 
+MOST = 10_000  # characters of a label; a text that was named as the label by mistake may be a book
+MOST_LISTED = 1_000_000  # of several labels as one text
+
 
 def value(record: "Record", names: Sequence[str], role: str) -> Any:
     """What stands in the first of these columns that the record has."""
@@ -63,11 +66,19 @@ def label(
 ) -> str:
     """A label as the source spells it; `named` are those that the task names, words for none among them."""
     found = value(record, names, role)
-    spelt = spelling(found)
+    spelt = bounded(record, spelling(found))
     if (isinstance(found, list | tuple | dict) or is_listed(spelt)) and spelt not in named:
         raise DataError(f"{record.place} has the label {spelt[:60]}, a list, where there is one label for an example: write "
                         "that label, or use a task of MultiLabel")  # fmt: skip
     return present(record, spelt, named, policy, WORDS)
+
+
+def bounded(record: "Record", spelt: str, most: int = MOST) -> str:
+    """A label, or several as one text, that is no longer than labels are."""
+    if len(spelt) <= most:
+        return spelt
+    raise DataError(f"{record.place} has a label of {len(spelt):,} characters, and {most:,} are the most: name the column of the "
+                    "labels, or mend that line")  # fmt: skip
 
 
 def present(record: "Record", spelt: str, named: Sequence[str], policy: Policy, words: frozenset[str]) -> str:
@@ -85,11 +96,12 @@ def present(record: "Record", spelt: str, named: Sequence[str], policy: Policy, 
 
 def listed(record: "Record", found: Any, separator: str) -> list[str]:
     """Several labels: a list, a text that spells one, or words with a separator between; empty for none of them."""
+    if isinstance(found, str):
+        bounded(record, found, MOST_LISTED)
     if _is_printed(found):
         found = _printed(record, found, "labels")
     elif isinstance(found, str):
-        found = found.split(separator)
-        return [item.strip() for item in found if item.strip()]
+        return [bounded(record, item.strip()) for item in found.split(separator) if item.strip()]
     if is_missing(found):
         raise MissingValue(f"{record.place} has no labels but {found!r}; write [] for none of them, or remove that line",
                            "no labels")  # fmt: skip
@@ -102,7 +114,7 @@ def listed(record: "Record", found: Any, separator: str) -> list[str]:
         raise MissingValue(
             f"{record.place} has a label that is none in the list of its labels; remove it there", "no label"
         )
-    return [spelling(item) for item in found]
+    return [bounded(record, spelling(item)) for item in found]
 
 
 def _is_printed(found: Any) -> bool:
@@ -166,7 +178,7 @@ def words_and_tags(
                 f"{place} has an empty {role}; write it, or remove the word with its tag", f"an empty {role}"
             )
     for number, tag in enumerate(lists[1]):
-        if is_word_for_none(tag, named, policy, TAG_WORDS):
+        if is_word_for_none(bounded(record, tag), named, policy, TAG_WORDS):
             place = line_of_word(record.place, number)
             line = f"{place} has the tag {tag!r}, a word for none; if it is a tag, name all with --data.task.labels, or keep "
             raise MissingValue(line + "such words with --data.task.missing class", f"the tag {tag}")

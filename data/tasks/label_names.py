@@ -149,7 +149,7 @@ def bare(name: str) -> str:
 def _between(run: re.Match, otherwise: str) -> str:
     """What a run of marks becomes: nothing between letters, a space between digits, else what is given."""
     text, (start, stop) = run.string, run.span()
-    before, after = text[:start][-1:], text[stop:][:1]
+    before, after = text[max(0, start - 1) : start], text[stop : stop + 1]
     if before.isdigit() and after.isdigit():
         return " " if not otherwise or SEPARATORS.fullmatch(run[0]) else otherwise
     return "" if _is_letter(before) and _is_letter(after) else otherwise

@@ -12,12 +12,13 @@ import re
 import warnings
 from typing import Any
 
-WRAPPED = re.compile(r"[A-Za-z][\w.]*\(\s*(\[.*\]|\{.*\}|\(.*\))\s*(?:,\s*\w+=[^\[\]]*)*\)", re.DOTALL)
+# Each pattern takes time in proportion to a text, or nearly so, whatever that holds.
+WRAPPED = re.compile(r"[A-Za-z][\w.]*\(\s*(\[.*\]|\{.*\}|\(.*\))\s*(?:,\s*\w+=[^\[\]]*+)?", re.DOTALL)
 SCALAR = re.compile(r"\b(?:np|numpy)\.(?:\w+\(([^()]*)\)|(?=(?:True|False)_\b))")
 EMPTY = re.compile(r"(?:set|frozenset|tuple|list)\(\)")
 OPENED = re.compile(r"""[\[({]\s*(?:[bu]?['"]|\[)""")
 PRINTED = re.compile(
-    r"""\[\s*(?:\]|[bu]?['"]|[\d.+-]|(?:True|False|None|true|false|null|nan|NaN)\b|np\.|numpy\.|[\[({]|[^\[\]'"]+,[^\[\]]*\]$)"""
+    r"""\[\s*+(?:\]|[bu]?['"]|[\d.+-]|(?:True|False|None|true|false|null|nan|NaN)\b|np\.|numpy\.|[\[({]|[^\[\]'"][^\[\]'",]*+,[^\[\]]*+\]$)"""
     r"""|[({]\s*[bu]?['"]|[({]\s*(?:[01]|True|False)\s*[,}]"""
 )
 TOKEN = re.compile(
@@ -35,9 +36,7 @@ def is_listed(text: str) -> bool:
     >>> [is_listed(text) for text in ("[0]", "['a' 'b']", "array([1, 0])", "[a, b]", "[PAD]", "[sic] no", "[a], [b]")]
     [True, True, True, True, False, False, False]
     """
-    text = text.strip()
-    if found := WRAPPED.fullmatch(text):
-        text = found[1]
+    text = _unwrapped(text.strip())
     if EMPTY.fullmatch(text):
         return True
     return len(text) > 1 and CLOSED.get(text[0]) == text[-1] and PRINTED.match(text) is not None
@@ -66,8 +65,7 @@ def read_list(text: str) -> list[Any]:
         raise ValueError("it does not end as one")
     if EMPTY.fullmatch(text):
         return []
-    if found := WRAPPED.fullmatch(text):
-        text = found[1]
+    text = _unwrapped(text)
     if text[0] == "[":
         try:
             return list(json.loads(text))
@@ -85,6 +83,12 @@ def read_list(text: str) -> list[Any]:
     return items
 
 
+def _unwrapped(text: str) -> str:
+    """What stands in array(...), tensor(...) and their like; another text as it is."""
+    found = WRAPPED.fullmatch(text, 0, len(text) - 1) if text.endswith(")") else None
+    return text if found is None else found[1]
+
+
 class _Quoted(str):
     """An item that stood between quotation marks."""
 
@@ -92,8 +96,8 @@ class _Quoted(str):
 def _groups(inside: str) -> list[list[Any]]:
     """The items between commas."""
     groups: list[list[Any]] = [[]]
-    at = 0
-    while at < len(inside.rstrip()):
+    at, inside = 0, inside.rstrip()
+    while at < len(inside):
         found = TOKEN.match(inside, at)
         if found is None:
             raise ValueError(
@@ -112,6 +116,8 @@ def _groups(inside: str) -> list[list[Any]]:
 
 
 def _unquoted(text: str) -> str:
+    if text[0] in "'\"" and "\\" not in text and text.isprintable():  # a literal as it is: much faster
+        return text[1:-1]
     with warnings.catch_warnings(action="ignore"):  # of a backslash before a letter that makes no escape
         try:
             item = ast.literal_eval(text)

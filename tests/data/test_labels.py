@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+import time
 from typing import Any
 
 import pytest
@@ -12,8 +13,9 @@ from data.tasks.choices import Classification, MultiLabel, MultipleChoice, Regre
 from data.tasks.config import TaskData
 from data.tasks.held_out import open_held_out_task, open_scored, write_held_out_task
 from data.tasks.known import GLUE
-from data.tasks.label_names import label_order, match_labels
+from data.tasks.label_names import label_order, match_labels, plain
 from data.tasks.opened import open_task
+from data.tasks.printed_lists import is_listed, read_list
 from data.tasks.sources import TaskFiles
 from data.tokenizers import Bytes, open_tokenizer
 
@@ -491,3 +493,29 @@ def test_printed_vectors_are_places(files, cells):
 )
 def test_printed_lists_that_cannot_be_read_are_refused(files, cell, reason):
     refused(MultiLabel(), files(["a", cell]), "line 2 has", reason)
+
+
+@pytest.mark.parametrize(
+    ("read_cell", "cell"),
+    [
+        (is_listed, "array([1]" + ",a=" * 2_000 + "]"),
+        (is_listed, "array((" + "),a=" * 2_000 + "[)"),
+        (is_listed, "[" + "a," * 20_000 + "[]"),
+        (read_list, "[" + "'a' " * 60_000 + "]"),
+        (plain, "a-" * 100_000),
+    ],
+)
+def test_reading_a_cell_takes_time_in_proportion_to_it(read_cell, cell):
+    """Powers of its length take seconds here, and powers of two for ever."""
+    before = time.process_time()
+    read_cell(cell)
+    assert time.process_time() - before < 1
+
+
+def test_a_label_that_is_a_book_is_refused_with_its_place(files):
+    book = "word " * 3_000
+    refused(Classification(), files(["a", book]), "line 2 has a label of 14,999 characters", "name the column")
+    refused(MultiLabel(), files([["a"], [book]]), "line 2 has a label of 14,999 characters")
+    refused(MultiLabel(), files(["a", "[" + "'a' " * 300_000 + "]"]), "line 2 has a label of 1,200,002 characters")
+    wide = "[" + "0, " * 4_000 + "1]"
+    assert read(MultiLabel(labels=tuple(map(str, range(4_001)))), files([wide]))[0] == [["4000"]]
