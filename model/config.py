@@ -7,6 +7,7 @@ tree of frozen dataclasses, so that a run folder keeps its whole experiment in t
 
 import dataclasses
 import difflib
+import functools
 import math
 import pathlib
 import re
@@ -129,6 +130,45 @@ def from_json(cls: type[T], value: Any) -> T:
     ValueError: Stack has no field 'lop'; did you mean 'loop'?
     """
     return _read(cls, value, "")
+
+
+def check_values(value: Any, where: str = "") -> None:
+    """ValueError, with the dotted path, where a field of a tree of dataclasses is not of the kind that it is declared to be.
+
+    Python lets any value into a dataclass; what `from_json` could not read again would train, and then not be opened.
+    Choices of a user's own class are let through; their fields are looked at as well.
+
+    >>> check_values(dataclasses.make_dataclass("Choice", [("bias", bool, True)])("no"))
+    Traceback (most recent call last):
+        ...
+    ValueError: bias: expected bool, found 'no'
+    """
+    for field, kind in _kinds(type(value)):
+        inner, at = getattr(value, field), f"{where}.{field}".lstrip(".")
+        if dataclasses.is_dataclass(inner) and not isinstance(inner, type):
+            check_values(inner, at)
+        elif isinstance(inner, tuple) and any(dataclasses.is_dataclass(item) for item in inner):
+            for number, item in enumerate(inner):
+                if dataclasses.is_dataclass(item):
+                    check_values(item, f"{at}[{number}]")
+        else:
+            try:
+                plain = _tagged_json(inner)
+            except TypeError as error:
+                raise ValueError(f"{at}: {error}; write a plain number, text or choice") from error
+            if isinstance(inner, list) and tuple in (kind, typing.get_origin(kind)):
+                raise ValueError(f"{at}: expected a tuple, found the list {inner!r}; write (…,)")
+            _read(kind, plain, at)
+
+
+@functools.cache
+def _kinds(cls: type) -> tuple[tuple[str, Any], ...]:
+    """The fields of a dataclass with what they are declared to be; none where a user's own class names what is not there."""
+    try:
+        hints = typing.get_type_hints(cls, include_extras=True)
+    except (NameError, TypeError):
+        return ()
+    return tuple((field.name, hints[field.name]) for field in dataclasses.fields(cls) if field.init)
 
 
 def choice_name(cls: Any) -> str:

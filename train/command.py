@@ -1,5 +1,6 @@
 """What every command does around its work: errors as one line, exit codes, and JAX set up once."""
 
+import argparse
 import errno
 import os
 import signal
@@ -7,12 +8,13 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from data.cache import cache_folder, remove_under_way, user_path
 from data.errors import DataError
 from data.foreign import one_line
 from train import signals, streams
+from train.suggest import nearest
 
 BAD_INPUT, FAILED = 2, 1
 NOT_WRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM)
@@ -36,6 +38,28 @@ def new_file(flag: str, path: str) -> Path:
     if not os.access(place.parent, os.W_OK | os.X_OK):
         raise InputError(f"{flag} {place}: {place.parent} may not be written; name another folder")
     return place
+
+
+class Parser(argparse.ArgumentParser):
+    """A command line of few words; a mistake in it is an InputError, with the nearest word that is known."""
+
+    def __init__(self, **options: Any):
+        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **options)
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        # An option that is not there is told before one that is missing: it may be the same, misspelt.
+        for word in sys.argv[1:] if args is None else args:
+            name = word.partition("=")[0]
+            if word == "--":
+                break
+            if name.startswith("--") and name not in self._option_string_actions:
+                known = nearest(name, self._option_string_actions)
+                hint = f"did you mean {known}?" if known else f"{self.prog} --help lists them"
+                raise InputError(f"there is no option {name}; {hint}")
+        return super().parse_args(args, namespace)
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}; {self.prog} --help says more")
 
 
 def start(main: Callable[[], int]) -> NoReturn:

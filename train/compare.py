@@ -5,16 +5,12 @@ the published one: embeddings, each attention, norm, feed-forward and layer, the
 code is 0 where all are equal, 1 where one differs, which is named, and 2 for bad input.
 """
 
-import argparse
-
-from train.command import InputError, configure_jax, start
+from train.command import InputError, Parser, configure_jax, start
 
 
 def main(words: list[str] | None = None) -> int:
     """The command; returns its exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m train.compare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(prog="python -m train.compare", description=__doc__)
     parser.add_argument("folder", metavar="DIR", help="a published folder, or a name on the hub")
     parser.add_argument("--text", metavar="TEXT", help="compare on this text; else on a few sentences")
     parser.add_argument(

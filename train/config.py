@@ -15,7 +15,7 @@ from data.sources import parse_source
 from data.tasks.choices import Generation
 from data.tasks.config import TaskData
 from data.tasks.sources import parse_task_source
-from model.config import MOST, TransformerConfig, choice_name
+from model.config import MOST, TransformerConfig, check_values, choice_name
 from model.peft import AdaLoRA, Peft, PromptTuning
 from model.positions import LearnedPositions
 from train.objectives import MaskedLM, NextToken, Objective, PrefixLM, SequenceToSequence, SpanCorruption
@@ -119,6 +119,7 @@ class Experiment:
     """Which weights are the result, and when a run ends early."""
 
     def __post_init__(self):
+        check_values(self)
         for name in ("steps", "evaluate_every", "evaluate_rows", "checkpoint_every", "accumulate"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1")

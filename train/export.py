@@ -11,16 +11,14 @@ from typing import Any
 
 from data.cache import discard, user_path
 from data.errors import named
-from train.command import InputError, configure_jax, start
+from train.command import InputError, Parser, configure_jax, start
 from train.registry import no_model
 from train.signals import released
 
 
 def main(words: list[str] | None = None) -> int:
     """The command; returns its exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m train.export", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(prog="python -m train.export", description=__doc__)
     parser.add_argument("run", metavar="RUN_DIR", help="the run folder")
     parser.add_argument("--to", metavar="DIR", required=True, help="a new folder, or an empty one")
     parser.add_argument("--step", metavar="N", type=int, help="the checkpoint of this step instead of the newest")

@@ -4,19 +4,16 @@ Writes one page that needs no network: maps of all heads, lines from word to wor
 compared in one page, and so is one text at several checkpoints of a run (--step 100,1000,4000).
 """
 
-import argparse
 from typing import Any
 
 from data.cache import user_path
 from data.errors import named
-from train.command import configure_jax, start
+from train.command import Parser, configure_jax, start
 
 
 def main(words: list[str] | None = None) -> int:
     """The command; returns its exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m train.inspect", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(prog="python -m train.inspect", description=__doc__)
     parser.add_argument("model", metavar="RUN_OR_DIR", help="a run folder, or a published one")
     parser.add_argument("texts", metavar="TEXT", nargs="*", help="what is read; several are compared")
     parser.add_argument("--target", metavar="TEXT", help="what the decoder of an encoder-decoder reads")

@@ -8,6 +8,7 @@ import ast
 import importlib
 import importlib.util
 import os
+import re
 import sys
 import traceback
 from dataclasses import dataclass
@@ -133,7 +134,16 @@ def run_file(name: str, path: Path) -> ModuleType:
     except Exception as error:
         line = line_in(error, path)
         reason = " ".join(str(error.msg if isinstance(error, SyntaxError) else error).split())
+        reason += nearest_argument(error, sys.modules.get(name))
         raise ValueError(f"{path}{f', line {line}' if line else ''}: {type(error).__name__}: {reason}") from error
+
+
+def nearest_argument(error: Exception, module: Any) -> str:
+    """`; did you mean steps?` where a dataclass that a file uses was given a field that it has not."""
+    found = re.fullmatch(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'.*", str(error))
+    kind = getattr(module, found[1], None) if found else None
+    known = nearest(found[2], getattr(kind, "__dataclass_fields__", ())) if found else None
+    return f"; did you mean {known}?" if known else ""
 
 
 def line_in(error: Exception, path: Path) -> int | None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from data.corpus.synthetic import read
@@ -62,6 +62,7 @@ def fold(text: str) -> str:
 
 
 @given(TEXT)
+@example("a\ufffdb \ufffd")
 @settings(max_examples=80, deadline=None)
 def test_tokens_lie_where_they_say(tokenizer, text):
     found = tokenizer.encode_with_offsets(text)

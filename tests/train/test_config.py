@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import re
 
+import numpy as np
 import pytest
 
 from data.config import TextData
@@ -90,6 +92,32 @@ def test_impossible_values_are_refused_with_the_remedy(fields, words):
     assert "\n" not in str(refused.value)
     with pytest.raises(ValueError, match="max_skips=0"):
         Guard(max_skips=0)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: change(steps="100"), "steps: expected int, found '100'"),
+        (lambda: change(steps=5.5), "steps: expected int, found 5.5"),
+        (lambda: change(objective=MaskedLM(next_sentence="no")), "objective.next_sentence: expected bool, found 'no'"),
+        (
+            lambda: change(data=TextData(tokenizer=SentencePiece(4_096, kind="bep"))),
+            "data.tokenizer.kind: 'bep' is not",
+        ),
+        (lambda: change(guard=None), "guard"),
+        (lambda: change(seed=np.int64(3)), "seed: int64 cannot be written as JSON; write a plain number"),
+    ],
+)
+def test_a_value_of_another_kind_is_refused_where_it_is_declared(make, words):
+    """What would train, and then could not be opened."""
+    with pytest.raises(ValueError, match=re.escape(words)):
+        make()
+
+
+def test_a_word_that_is_no_field_names_the_nearest(tmp_path):
+    (tmp_path / "mine.py").write_text("from train.optimizers import AdamW\n\nexperiment = AdamW(\n    weight_dekay=0.9)\n")
+    with pytest.raises(ValueError, match=r"mine.py, line 3: .*; did you mean weight_decay\?"):
+        registry.load(str(tmp_path / "mine.py"))
 
 
 def test_rows_may_be_longer_than_a_learned_table_where_there_is_none():
