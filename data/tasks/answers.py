@@ -25,7 +25,7 @@ class Window(NamedTuple):
 def misplaced(example: Example) -> list[dict[str, Any]]:
     """Answers that are not where the source says: their text differs from that of the context there."""
     context = example["context"]
-    return [a for a in example["answers"] if context[a["start"] : a["start"] + len(a["text"])] != a["text"]]
+    return [a for a in example["answers"] if a["start"] < 0 or not context.startswith(a["text"], a["start"])]
 
 
 def check_answers(task: Answers, examples: Sequence[Example], *, training: bool) -> tuple[list[Example], list[str]]:
@@ -50,7 +50,8 @@ def check_answers(task: Answers, examples: Sequence[Example], *, training: bool)
         lines.append(f"questions without text were left out: {len(empty)} ({_places(empty)})")
     if bad:
         answer = misplaced(bad[0])[0]
-        found = bad[0]["context"][answer["start"] : answer["start"] + len(answer["text"])]
+        begin, end = answer["start"], answer["start"] + len(answer["text"])
+        found = bad[0]["context"][begin:end] if begin >= 0 else ""
         line = (f"{bad[0].place} has the answer {answer['text'][:40]!r} at character {answer['start']}, where {found[:40]!r} "
                 "stands")  # fmt: skip
         if task.strict:

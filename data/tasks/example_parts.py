@@ -1,4 +1,4 @@
-"""One column of a record as what a role wants: a text, a label, a number, words with their tags, answers, choices."""
+"""One column of a record as what a role wants: a text, a label, a number, words with their tags, choices."""
 
 import math
 import re
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 MOST = 10_000  # characters of a label; a text that was named as the label by mistake may be a book
 MOST_LISTED = 1_000_000  # of several labels as one text
+LARGEST = (2 - 2**-23) * 2.0**127  # of float32, in which targets are
 
 
 def value(record: "Record", names: Sequence[str], role: str) -> Any:
@@ -138,6 +139,11 @@ def number(record: "Record", names: Sequence[str], role: str) -> float:
         result = math.nan if "_" in str(found) else float(found)  # Python's own notation: 1_000
     except (TypeError, ValueError):
         result = math.nan
+    except OverflowError:
+        result = math.inf
+    if abs(result) > LARGEST:
+        raise DataError(f"{record.place} has {str(found)[:60]} as its {role}, which is beyond the numbers of float32 "
+                        f"({LARGEST:.3g}); write it in another unit, or remove that line")  # fmt: skip
     if math.isfinite(result) and not isinstance(found, bool):
         return result
     if is_missing(found):
@@ -165,6 +171,8 @@ def words_and_tags(
             raise DataError(
                 f"{record.place} has no list of {role} but {found!r}; write a list, or words with spaces between"
             )
+        if any(isinstance(item, list | tuple | dict) for item in found):
+            raise DataError(f"{record.place} has a list inside the list of its {role}; write a flat list of {role}")
         # Only what separates columns is taken from a word: a space that does not break may be all of it.
         lists.append([str(item).strip(" \t\r\n") if isinstance(item, str) else spelling(item) for item in found])
     if len(lists[0]) != len(lists[1]):
@@ -196,22 +204,7 @@ def line_of_word(place: str, word: int) -> str:
     return f"{place} word {word + 1}"
 
 
-def gold_answers(record: "Record", names: Sequence[str]) -> list[dict[str, Any]]:
-    """Answers as {"text": ..., "start": ...}, of SQuAD's form, of TFDS's two lists, or none."""
-    found = value(record, names, "golds")
-    if isinstance(found, dict):
-        starts = found.get("answer_start", found.get("start", []))
-        found = [{"text": t, "answer_start": s} for t, s in zip(found.get("text", []), starts, strict=False)]
-    answers = []
-    for answer in found or []:
-        start = answer.get("answer_start", answer.get("start")) if isinstance(answer, dict) else None
-        if not isinstance(start, int) or not isinstance(answer.get("text"), str):
-            raise DataError(
-                f"{record.place} has an answer without a text and its answer_start; write both, as in SQuAD"
-            )
-        if start >= 0 and answer["text"]:
-            answers.append({"text": answer["text"], "start": start})
-    return answers
+CHOICES = 'write a list of texts, or {"text": [...], "label": ["A", "B", ...]}, as in ARC'
 
 
 def choices(record: "Record", names: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -225,8 +218,13 @@ def choices(record: "Record", names: Sequence[str]) -> tuple[list[str], list[str
         listed = _printed(record, alone[0], "choices")
     called: list[str] = []
     if isinstance(listed, dict):
-        called = [spelling(name) for name in listed.get("label", [])]
-        listed = listed.get("text", [])
+        named, listed = listed.get("label", []), listed.get("text")
+        if not isinstance(named, list | tuple) or not isinstance(listed, list | tuple):
+            raise DataError(f"{record.place} has choices whose text or label is no list; {CHOICES}")
+        called = [spelling(name) for name in named]
+        if called and (len(set(called)) < len(called) or len(called) != len(listed) or not all(called)):
+            raise DataError(f"{record.place} has {len(listed)} choices, called {', '.join(called)[:60]}: give each a name of its "
+                            "own, or leave label out of them")  # fmt: skip
     if listed is None:
         there = [name for name in names if name in record.columns]
         if len(there) < 2:
@@ -238,7 +236,7 @@ def choices(record: "Record", names: Sequence[str]) -> tuple[list[str], list[str
             f"{record.place} has {len(found)} choices with text of {len(listed)}; write two or more, none empty",
             "an empty choice",
         )
-    return found, called if len(called) == len(found) else []
+    return found, called
 
 
 def conversation(record: "Record", messages: list[Any], message: str) -> tuple[str, str]:

@@ -20,6 +20,7 @@ from data.tasks.choices import (
     Task,
     names_in,
 )
+from data.tasks.gold_answers import gold_answers
 from data.tasks.missing import WORDS, Dropped, MissingValue
 from data.tasks.tables import Record, Table
 
@@ -118,7 +119,7 @@ def _fill_answers(task: Answers, record: Record) -> dict[str, Any]:
         "title": str(record.columns.get("title", "")),
         "question": parts.text(record, task.question, "question", empty=not task.strict),
         "context": parts.text(record, task.context, "context"),
-        "answers": parts.gold_answers(record, task.golds),
+        "answers": gold_answers(record, task.golds),
     }
 
 

@@ -9,7 +9,7 @@ from data.errors import DataError
 
 
 def squad_records(path: Path, articles: list[dict[str, Any]], text: str) -> Iterator[tuple[dict[str, Any], str]]:
-    """Questions in order, flat: id, title, context, question, and answers as {"text": ..., "start": ...}.
+    """Questions in order, flat: id, title, context, question, answers and is_impossible as they stand.
 
     The line in a place is that of the question's id, where the file has line ends to speak of.
     """
@@ -30,14 +30,15 @@ def squad_records(path: Path, articles: list[dict[str, Any]], text: str) -> Iter
                 place = f"{path} line {line} question {name or '?'}"
                 if not isinstance(question.get("question"), str):
                     raise DataError(f"{place} has no text; each needs one, named question, as in SQuAD")
+                kept = {key: question[key] for key in ("answers", "is_impossible") if key in question}
                 yield (
                     {
                         "id": name,
                         "title": str(article.get("title", number)),
                         "context": context,
                         "question": question["question"],
-                        "answers": [] if question.get("is_impossible") else question.get("answers", []),
-                    },
+                    }
+                    | kept,
                     place,
                 )
 
