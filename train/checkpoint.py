@@ -30,7 +30,7 @@ from train.state import TrainState
 
 MANIFEST = "loupe_manifest.json"
 ITEMS = ("state", "position")
-RECORD = "record"  # beside the position
+RECORD, STEP = "record", "checkpoint_step"  # beside the position
 
 # Orbax reports each phase of each save at WARNING or INFO level; a run's console is no place for that.
 logging.getLogger("absl").setLevel(logging.CRITICAL)
@@ -118,7 +118,7 @@ class Checkpoints:
 
     def __init__(self, run_dir: Path, keep: Keep = Keep(), *, read_only: bool = False):
         self.folder = Path(run_dir).absolute() / "checkpoints"
-        self._keep = keep
+        self._keep, self._read_only = keep, read_only
         mend_scores(self.folder)
         options = ocp.CheckpointManagerOptions(
             preservation_policy=keep,
@@ -156,7 +156,7 @@ class Checkpoints:
         it covers.
         An error of this save or the one before is raised here or in `wait`, as CheckpointError.
         """
-        beside = position if record is None else position | {RECORD: record}
+        beside = position | {STEP: step} | ({} if record is None else {RECORD: record})
         arguments = ocp.args.Composite(state=ocp.args.StandardSave(kept(state)), position=ocp.args.JsonSave(beside))
         metrics = None if rank is None else {"rank": rank}
         with self._explained(f"checkpoint {step} could not be written"):
@@ -197,7 +197,8 @@ class Checkpoints:
             damaged.append((candidate, reason))
         if damaged:
             named = "; ".join(f"{self.folder / str(number)}: {reason}" for number, reason in damaged)
-            raise CheckpointError(f"no usable checkpoint ({named}); give another --run-dir to start afresh")
+            remedy = "restore it from a copy" if self._read_only else "give another --run-dir to start afresh"
+            raise CheckpointError(f"no usable checkpoint ({named}); {remedy}")
         return None
 
     def set_aside(self, step: int, word: str = "damaged") -> Path:
@@ -226,6 +227,7 @@ class Checkpoints:
             items = self._manager.restore(step, args=arguments)
         position = dict(items["position"])
         record = position.pop(RECORD, None)
+        position.pop(STEP, None)
         return Restored(step, TrainState(**items["state"]), position, damaged, record)
 
     @contextlib.contextmanager
@@ -271,7 +273,18 @@ def check_manifest(folder: Path) -> str | None:
                 return f"{name} has changed since it was written"
         except (OSError, ValueError) as error:
             return f"{name} cannot be read ({getattr(error, 'strerror', None) or error})"
-    return None
+    written = step_written(folder)
+    return None if written in (None, folder.name) else f"it is that of step {written}, under another name"
+
+
+def step_written(folder: Path) -> str | None:
+    """The step that a checkpoint says it was written at, which a folder that was renamed or copied no longer says; None in
+    checkpoints of before."""
+    try:
+        step = read_json(folder / "position" / "metadata", DataError).get(STEP)
+    except DataError:
+        return None
+    return None if step is None else str(step)
 
 
 def mend_scores(checkpoints: Path) -> None:

@@ -23,7 +23,7 @@ from data.cache import user_path
 from data.foreign import one_line
 from train.options import Options, RunOptions
 from train.registry import Declared, Entry, entries, find, is_published, listing, load, no_model
-from train.suggest import nearest
+from train.suggest import ALIASES, nearest
 
 # Whatever imports JAX is imported inside the functions that need it.
 
@@ -81,12 +81,23 @@ def parse(
         if not exp:
             if "help" in flags:
                 print_help(command, options())
-            names = ", ".join(item.name for item in entries())
-            raise ValueError(f"which experiment? python -m train.{command} --exp=NAME; there are {names}")
+            raise ValueError(no_experiment(command, flags, options))
         check_command(command, exp, find(exp))  # a mistaken name is answered before JAX is imported
         declared = load(exp)
         check_kind(command, exp, declared.experiment.is_task)
         return answer(command, declared, flags, options, short)
+
+
+def no_experiment(command: str, flags: Mapping[str, str | None], options: type[Options]) -> str:
+    """What is said where --exp is missing: the flag that stands in its place, or the experiments that the command takes."""
+    known = ["exp", *(field.name for field in dataclasses.fields(options))]
+    for flag in flags:
+        if flag not in known and "exp" in (nearest(flag, known), ALIASES.get(flag)):
+            return f"there is no option --{flag.replace('_', '-')}; did you mean --exp?"
+    wanted = {"pretrain": False, "finetune": True}.get(command)
+    names = ", ".join(item.name for item in entries() if wanted is None or item.is_task is wanted)
+    kind = "the tasks " if wanted else ""
+    return f"which experiment? python -m train.{command} --exp=NAME; there are {kind}{names}"
 
 
 def check_command(command: str, exp: str, place: Any) -> None:

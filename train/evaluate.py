@@ -12,6 +12,7 @@ train/prompting.py, and python -m train.evaluate RUN_OR_DIR --tasks NAME --help.
 
 import contextlib
 import json
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -107,8 +108,9 @@ def score_run(request: cli.Request) -> tuple[dict[str, Any], Path | None]:
 
     options, source = request.options, request.experiment.data.source
     assert request.folder is not None
-    run = Run.open(request.folder, step=options.step, mesh=options.mesh, base=options.base)
     other = source != request.base.data.source
+    check_begun(Path(request.folder), other=other, out=options.out)
+    run = Run.open(request.folder, step=options.step, mesh=options.mesh, base=options.base)
     check_data(request, own=not other)
     place = Path(options.out) if options.out else place_of(run, source if other else None)
     if run.experiment.is_task:
@@ -120,6 +122,15 @@ def score_run(request: cli.Request) -> tuple[dict[str, Any], Path | None]:
         with needed_data(request.folder):
             documents = held_out_from_source(source, run.tokenizer)
     return run.evaluate(documents, data=request.experiment.data) | {"step": run.step}, place
+
+
+def check_begun(folder: Path, *, other: bool, out: str | None) -> None:
+    """InputError where nothing tells whether the examples or documents that a run holds out are those that it held out."""
+    if not other and not out and not os.path.lexists(folder / "run.json"):
+        raise InputError(
+            f"{folder / 'run.json'} is gone, without which nothing tells whether the held-out part is what was written; "
+            "restore it from a copy, or add --out FILE to score the part that lies there, unchecked"
+        )
 
 
 def place_of(run: "Run", source: Any = None) -> Path:

@@ -33,6 +33,11 @@ class Span:
     log: bool
     whole: bool
 
+    @property
+    def first(self) -> str:
+        """The lower end, as the word that sets it."""
+        return str(int(self.low)) if self.whole else f"{self.low:.6g}"
+
 
 Space = dict[str, Span | tuple[str, ...]]
 
@@ -40,6 +45,8 @@ Space = dict[str, Span | tuple[str, ...]]
 def train_search(request: Any, started: float) -> int:
     """Train as many trials as are asked for, one after the other, and name the best. Returns the exit code."""
     space, parent = parse_space(request.options.search), Path(request.options.run_dir)
+    first = {path: among.first if isinstance(among, Span) else among[0] for path, among in space.items()}
+    changed(request, Variant(first, request.experiment.seed, parent))  # a mistaken field is told before all else
     if RunFolder(parent).exists():
         raise InputError(f"--run-dir {parent} holds a run; name a new folder for a search")
     if importlib.util.find_spec("optuna") is None:

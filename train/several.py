@@ -49,13 +49,13 @@ class Variant:
 def train_several(request: Any, started: float) -> int:
     """Train every variant that a request asks for, one after the other, and compare them. Returns the exit code."""
     parent = Path(request.options.run_dir)
-    if RunFolder(parent).exists():
-        raise InputError(f"--run-dir {parent} holds a run; name a new folder for several of them")
     seeds = parse_seeds(request.options.seeds, request.experiment.seed)
     grid = parse_sweep(request.options.sweep)
     variants = arranged(parent, grid, seeds, bool(request.options.seeds))
     # A mistaken field is told before anything is trained.
     experiments = [changed(request, variant) for variant in variants]
+    if RunFolder(parent).exists():
+        raise InputError(f"--run-dir {parent} holds a run; name a new folder for several of them")
     for number, (variant, experiment) in enumerate(zip(variants, experiments, strict=True), 1):
         tell(f"{number} of {len(variants)}: {variant.label}, seed {variant.seed}, into {variant.folder}")
         if code := train_variant(request, variant, experiment, started):

@@ -160,7 +160,9 @@ def base_of(
             if (digest := digest_of(body(given))) == start.base.digest:
                 return dataclasses.replace(Base.found(start.folder, place, step, digest), name=start.base.name), given
             reasons.append(f"{place}{'' if step is None else f' at step {step}'} has the digest {digest[:SHOWN]}")
-    raise BaseError(f"{start.folder} stands on {start.base}, which is not there: {'; '.join(reasons)}; {REMEDY}")
+    raise BaseError(
+        f"{start.folder} stands on {start.base}, which is not there: {'; '.join(dict.fromkeys(reasons))}; {REMEDY}"
+    )
 
 
 def body(given: dict[str, Any]) -> dict[str, Any]:

@@ -2,16 +2,18 @@
 
 import json
 import shutil
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from train.base import BaseError, digest_of
+from train.base import Base, BaseError, Start, digest_of
 from train.checkpoint import CheckpointError, state_digest
 from train.run import Run, RunError
 from train.sharding import MeshShape, make_mesh, shardings
+from train.starting import base_of
 
 FEW = ("--peft", "lora", "--peft.rank", "2", "--evaluate-every", "2", "--checkpoint-every", "2")
 
@@ -217,3 +219,18 @@ def test_a_damaged_newest_checkpoint_is_named_wherever_a_run_is_opened(here, bas
     assert run_command(lambda: export.main([*words, "--step", "1"])) == 0
     with pytest.raises(CheckpointError, match="bytes instead of"):
         Run.open(base, newest)
+
+
+def test_what_every_place_of_a_base_says_is_said_once(monkeypatch, tmp_path):
+    def damaged(*words):
+        raise RunError("base: no usable checkpoint")
+
+    monkeypatch.setattr("train.starting.weights_of", damaged)
+    monkeypatch.setattr("train.starting.plainly", lambda *words: None)
+    (tmp_path / "base" / "checkpoints" / "4").mkdir(parents=True)
+    base = Base("base", "run", str(tmp_path / "base"), "../base", 4, "0" * 64)
+    start: Any = Start(tmp_path / "run", "base", base=base)
+    nothing: Any = None
+    with pytest.raises(BaseError) as caught:
+        base_of(nothing, nothing, start, nothing, print)
+    assert str(caught.value).count("no usable checkpoint") == 1

@@ -173,3 +173,14 @@ def test_saves_leave_nothing_in_memory(trained, tmp_path):
             gc.collect()
             counts.append(sum(isinstance(item, list) for item in gc.get_objects()))
     assert counts[2] - counts[1] < 24, counts  # they were 24 a save
+
+
+def test_a_checkpoint_under_another_name_is_not_taken_for_that_step(trained, written):
+    folder = written / "checkpoints"
+    (folder / "2").rename(folder / "5")
+    checkpoints = Checkpoints(written, read_only=True)
+    restored = checkpoints.restore(trained.target)
+    assert restored.step == 1 and restored.position == {"batch": 1}
+    assert restored.damaged == [(5, "it is that of step 2, under another name")]
+    with pytest.raises(CheckpointError, match=r"of step 2, under another name\); restore it from a copy$"):
+        checkpoints.restore(trained.target, 5)

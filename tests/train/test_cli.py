@@ -24,6 +24,8 @@ SMALL = registry.load("bert_small").experiment
 WRONG = [
     ([], "which experiment? python -m train.pretrain --exp=NAME; there are bert_base"),
     (["--exp"], "which experiment?"),
+    (["--ex=bert_tiny"], "there is no option --ex; did you mean --exp?"),
+    (["--experiment", "bert_tiny"], "there is no option --experiment; did you mean --exp?"),
     (["bert_small"], "unexpected argument 'bert_small'; did you mean --exp=bert_small?"),
     (["--exp=bert_smal"], "there is no experiment 'bert_smal'; did you mean bert_small?"),
     (["--exp=zzz"], "there is no experiment 'zzz'; there are bert_base, bert_small"),
@@ -95,7 +97,7 @@ def printed(capsys, *argv: str) -> str:
 )
 def test_wrong_input_gets_one_line_and_exit_code_2(words, expected, capsys, monkeypatch):
     monkeypatch.chdir(ROOT)
-    named = not words or words[0].startswith("--exp") or words == ["bert_small"]
+    named = not words or words[0].startswith("--ex") or words == ["bert_small"]
     assert expected in refusal(capsys, words if named else ["--exp=bert_small", *words])
 
 
@@ -278,3 +280,11 @@ def test_quick_answers_do_not_import_jax(words):
     expected = 0 if words in (["--list"], ["--help"], ["-h"]) else 2
     assert ran.stdout.splitlines()[-1] == f"code {expected} heavy []", ran.stdout + ran.stderr
     assert "bert_small" in ran.stdout + ran.stderr or words == ["--exp=no.py"]
+
+
+@pytest.mark.parametrize(
+    ("command", "there", "other"), [("pretrain", "bert_tiny", "sst2"), ("finetune", "sst2", "bert_tiny")]
+)
+def test_only_what_a_command_takes_is_named(command, there, other):
+    said = cli.no_experiment(command, {}, RunOptions).split(", ")
+    assert there in said and other not in said

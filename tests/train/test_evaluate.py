@@ -11,7 +11,7 @@ from data.tasks.choices import Classification, Similarity
 from data.tasks.config import TaskData
 from data.tokenizers import Bytes
 from train.command import InputError
-from train.evaluate import READ_OF_TASKS, READ_OF_TEXT, check_data
+from train.evaluate import READ_OF_TASKS, READ_OF_TEXT, check_begun, check_data
 
 CHANGES = {
     "source": "other",
@@ -63,3 +63,14 @@ def test_other_scores_of_the_held_out_part_go_elsewhere():
     alike = TaskData(Similarity())  # texts are compared with all others of their batch
     assert "add --out FILE" in refused(alike, batch_size=2) and not refused(alike, "new", batch_size=2)
     assert "--data.task.metrics is not for" in refused(TaskData(), task=Classification(metrics=("f1",)))
+
+
+def test_a_held_out_part_that_nothing_vouches_for_is_scored_only_into_a_file_of_its_own(tmp_path):
+    for other, out in ((True, None), (False, "new")):
+        check_begun(tmp_path, other=other, out=out)
+    with pytest.raises(
+        InputError, match=r"run\.json is gone, .* held-out part .*; restore it from a copy, or add --out FILE"
+    ):
+        check_begun(tmp_path, other=False, out=None)
+    (tmp_path / "run.json").touch()
+    check_begun(tmp_path, other=False, out=None)

@@ -4,14 +4,20 @@ import dataclasses
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from train import finetune
-from train.command import run_command
+from train.command import InputError, run_command
 from train.lines import read_metrics
+from train.options import FinetuneOptions
+from train.registry import load
 from train.run import Run
+from train.search import train_search
+from train.several import train_several
 from train.starting import flat
 
 SHORT = ("--steps", "4", "--evaluate-every", "2", "--checkpoint-every", "2")
@@ -318,3 +324,21 @@ def test_a_killed_run_resumes_bit_for_bit(child, here, base, source):
     ended = child(*words, module="train.finetune").wait()
     assert ended.code == 0, ended.errors
     assert "bit for bit equal" in ended.output
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"seeds": "two"}, "--seeds two is neither"),
+        ({"sweep": "data.batch_sise=16,32"}, "did you mean --data.batch_size"),
+        ({"search": "data.batch_sise=16,32"}, "did you mean --data.batch_size"),
+        ({"search": "seed=1:3"}, "holds a run; name a new folder"),
+    ],
+)
+def test_the_words_of_several_runs_are_read_before_their_folder(options, said, tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    request: Any = SimpleNamespace(
+        options=FinetuneOptions(run_dir=str(tmp_path), **options), experiment=load("sst2").experiment, given=frozenset()
+    )
+    with pytest.raises(InputError, match=said):
+        (train_search if "search" in options else train_several)(request, 0.0)
