@@ -39,7 +39,7 @@ def in_one_scheme(
     spelling = _spelling(task, used if labels is None else set(labels), parts)
     if spelling is None:
         return replace(task, scheme=None), parts
-    written = spelling if labels is None else _spelling(task, used, parts) or spelling
+    written = spelling if labels is None else _found(used, parts) or spelling
     read = [[[_read(tag, written, e, at) for at, tag in enumerate(e["tags"])] for e in part] for part in parts]
     letters = _letters(read[0])
     found = schemes.fits(read[0], schemes.grammars_with(letters))[0]
@@ -85,9 +85,18 @@ class _Target:
         mine = schemes.fits(read, [self.grammar])[0]
         other = schemes.fits(read, schemes.grammars_with(_letters(read)))[0]
         words = sum(tag.letter != schemes.OUTSIDE for tags in read for tag in tags)
+        own = schemes.GRAMMARS[self.grammar].letters
         rewritten = mine.odd and other.grammar != self.grammar and CLEARLY * other.odd <= mine.odd
+        if self.grammar == "IO" and not _letters(read) <= set(own):  # any other scheme can be written so
+            rewritten = True
         if rewritten:
-            say(f"{_file(part)} is in the scheme {other.grammar}, and is rewritten to {self.name}")
+            lost = "; spans of one type that touch become one" if self.grammar == "IO" else ""
+            say(f"{_file(part)} is in the scheme {other.grammar}, and is rewritten to {self.name}{lost}")
+        elif strange := next(((e, at) for e, tags in zip(part, read, strict=True)
+                              for at, tag in enumerate(tags) if tag.letter not in schemes.OUTSIDE + own), None):  # fmt: skip
+            example, at = strange
+            raise DataError(f"{line_of_word(example.place, at)} has the tag {example['tags'][at][:60]}, whose letter the scheme "
+                            f"{self.name} does not have; mend that line, or name another --data.task.scheme")  # fmt: skip
         elif mine.odd and mine.first is not None:
             example = part[mine.first[0]]
             say(f"{mine.odd} of {words} tags inside of spans do not fit {self.name} (the first: "
@@ -105,7 +114,7 @@ class _Target:
 
 def _spelling(task: Tagging, tags: set[str], parts: Parts) -> Spelling | None:
     """How tags are written; None where they spell no spans and none are scored."""
-    spelling = schemes.spelling_of(tags) if task.scheme != "IO" else _of_types(tags)
+    spelling = _found(tags, parts)
     if spelling is not None or not any(metric.startswith("f1") for metric in task.metrics):
         return spelling
     example = next((example for part in parts for example in part), None)
@@ -119,11 +128,15 @@ def _spelling(task: Tagging, tags: set[str], parts: Parts) -> Spelling | None:
                     "\"('accuracy',)\"")  # fmt: skip
 
 
-def _of_types(tags: set[str]) -> Spelling:
-    inside = tags - {"O", "o"}
-    read = [tag for tag in inside if (found := Spelling("letter first").read(tag)) and found.letter == "I"]
-    found = schemes.spelling_of(tags) if len(read) == len(inside) else None
-    return found or Spelling("type only", outside="o" if "o" in tags and "O" not in tags else "O")
+def _found(tags: set[str], parts: Parts) -> Spelling | None:
+    """How tags are written; what is wrong with one is told with its place."""
+    try:
+        return schemes.spelling_of(tags)
+    except schemes.OddTag as error:
+        places = (
+            line_of_word(e.place, e["tags"].index(error.tag)) for part in parts for e in part if error.tag in e["tags"]
+        )
+        raise DataError(f"{next(places, 'the list of labels')}: {error}") from None
 
 
 def _read(tag: str, spelling: Spelling, example: Example, word: int) -> Tag:

@@ -20,6 +20,7 @@ OUTSIDE = "O"
 # What each letter of a tag means: M is the middle of BMES, L and U are the last and the only one of BILOU, W is a whole.
 MEANING = {"B": "B", "I": "I", "M": "I", "E": "E", "L": "E", "S": "S", "U": "S", "W": "S"}
 MARKS = "-_:/.|="
+LIKE_O = ("0", "\u041e", "\u043e", "\u039f", "\u03bf", "\uff2f")  # a zero, and O as other scripts write it
 Form: TypeAlias = Literal["letter first", "letter last", "letter only", "type only"]
 WITH_LETTERS: dict[Form, int] = {"letter first": 0, "letter last": -1, "letter only": 0}  # where the letter stands
 
@@ -29,6 +30,14 @@ class Tag(NamedTuple):
 
     letter: str
     kind: str = ""
+
+
+class OddTag(DataError):
+    """A tag that is not written as most others are."""
+
+    def __init__(self, message: str, tag: str):
+        super().__init__(message)
+        self.tag = tag
 
 
 Span = tuple[str, int, int]  # type, first word, the word behind the last
@@ -118,7 +127,7 @@ class Spelling:
 def spelling_of(tags: Iterable[str]) -> Spelling | None:
     """How a set of tags is written; None where they spell no spans, as parts of speech do not.
 
-    Types without a letter are spans where there is an O beside them. DataError where most tags have a letter and one has none.
+    Types without a letter are spans where there is an O beside them. OddTag where most have a letter and one has none.
 
     >>> spelling_of(["O", "PER_B", "PER_I"]).form, spelling_of(["O", "person", "place"]).form, spelling_of(["NN", "VB"])
     ('letter last', 'type only', None)
@@ -136,8 +145,11 @@ def spelling_of(tags: Iterable[str]) -> Spelling | None:
         read = [tag for tag in inside if Spelling(form).read(tag)]
         if 2 * len(read) > len(inside):
             odd = next(tag for tag in inside if tag not in read)
-            raise DataError(f"the tag {odd} has no letter of a scheme beside its type, as {read[0]} has; write it so, or name "
-                            "--data.task.scheme IO, where a tag is a type")  # fmt: skip
+            remedy = ("it looks like the letter O, which stands for what is outside of spans: write that" if odd in LIKE_O else
+                      "write it so, or O where it is outside of spans")  # fmt: skip
+            raise OddTag(
+                f"the tag {odd[:60]} has no letter of a scheme beside its type, as {read[0]} has; {remedy}", odd
+            )
     return Spelling("type only", outside=outside) if every & {"O", "o"} else None
 
 

@@ -502,7 +502,7 @@ def test_printed_lists_that_cannot_be_read_are_refused(files, cell, reason):
         (is_listed, "array((" + "),a=" * 2_000 + "[)"),
         (is_listed, "[" + "a," * 20_000 + "[]"),
         (read_list, "[" + "'a' " * 60_000 + "]"),
-        (plain, "a-" * 100_000),
+        (plain, "a-" * 160_000),
     ],
 )
 def test_reading_a_cell_takes_time_in_proportion_to_it(read_cell, cell):

@@ -155,6 +155,37 @@ def test_what_is_malformed_is_counted_and_what_is_mixed_refused(tmp_path):
     assert opened(mixed, mixed, Tagging(scheme=remedy))[0].task.scheme == remedy
 
 
+@pytest.mark.parametrize("name", ["IOB1", "IOB2", "BILOU", "IOE1"])
+def test_any_scheme_is_rewritten_to_io_where_it_is_named(name, tmp_path):
+    """And so is one whose tags are not well formed, since IO has no letter but I."""
+    path = conll(tmp_path / "a.conll", corpus(name, texts=20))
+    found, said = opened(path, path, Tagging(scheme="IO"))
+    assert set(found.task.labels) == {"O", "I-X", "I-Y"} and any("is rewritten to IO; spans" in line for line in said)
+    places = [[tag == "O" for tag in tags] for tags in corpus(name, texts=20)]
+    assert [[tag == "O" for tag in e["tags"]] for e in found.train.examples] == places
+    odd = conll(tmp_path / "b.conll", [["I-X", "B-X", "O", "I-Y", "B-Y"], ["I-X", "I-Y"]])
+    task = Tagging(labels=("O", "I-X", "I-Y"), scheme="IO")
+    assert opened(odd, path, task)[0].train.examples[0]["tags"] == ["I-X", "I-X", "O", "I-Y", "I-Y"]
+
+
+def test_a_letter_that_a_scheme_does_not_have_is_refused_before_training(tmp_path):
+    train = conll(tmp_path / "a.conll", [["B-X", "E-X", "B-X", "I-X", "I-X"]])
+    with pytest.raises(DataError, match=r"a.conll line 2 has the tag E-X, whose letter the scheme BIO does not have"):
+        opened(train, train, Tagging(scheme="BIO"))
+
+
+@pytest.mark.parametrize("scheme", ["auto", "IO", "BIO"])
+@pytest.mark.parametrize("odd", ["PER", "0", "\u041e"])
+def test_a_tag_without_a_letter_is_told_with_its_place(odd, scheme, tmp_path):
+    good = conll(tmp_path / "a.conll", [["B-X", "I-X", "O"]])
+    bad = conll(tmp_path / "b.conll", [["O"], ["B-X", "I-X", odd]])
+    given = ("O", "I-X") if scheme == "IO" else ("O", "B-X", "I-X")
+    for labels in (None, given)[: 1 if odd == "0" else 2]:  # beside labels that are given a number is a place
+        with pytest.raises(DataError, match=rf"b.conll line 5.* the tag {odd}") as caught:
+            opened(good, bad, Tagging(labels=labels, scheme=scheme))
+        assert "scheme IO" not in str(caught.value) and ("the letter O" in str(caught.value)) == (odd != "PER"), caught
+
+
 @pytest.mark.parametrize(
     ("tags", "told"),
     [
