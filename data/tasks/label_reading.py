@@ -1,9 +1,10 @@
 """From labels as files spell them to the names of classes, by a rule that is the same for all examples and is said once.
 
-In this order: as `spelt` says; the name itself; the same but for case, width, white space and punctuation; true and false; and a
-number, as the place of a class from 0 where classes have an order that was declared and are no numbers themselves, or as the
-number inside the name ("4 stars"). Where a word of `spelt` is the name of another class, `spelt` alone is read. What can be read
-in two ways is refused. A source that names its own numbers gives those names (data/tasks/reading.py).
+In this order: as `spelt` says; the name itself; the same but for case, width, white space and punctuation; true and false of two
+labels that mean them, as yes and no do; and a number, as the place of a class from 0 where classes have an order that was
+declared and are no numbers themselves, or as the number inside the name ("4 stars"). Where a word of `spelt` is the name of
+another class, `spelt` alone is read. What can be read in two ways is refused. A source that names its own numbers gives those
+names (data/tasks/reading.py).
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -89,6 +90,8 @@ def read_labels(
         if renamed := _of_source(labels, source, known):
             notes.append("the classes of the source are read as " + _pairs(renamed) + ", in the order of their numbers")
         found |= {value: renamed[value] for value in occurring if value in renamed}
+    if not spelt:
+        _refuse_truths(labels, [value for value in occurring if value not in found], where)
     numbers = {v: row for v in occurring if v not in found and (row := row_of(v)) is not None}
     if numbers and not spelt and known not in ("examples", "sorted"):
         if "-1" in occurring and "-1" not in found:
@@ -186,17 +189,34 @@ def _of_source(labels: Sequence[str], source: Sequence[str], known: Known) -> di
     return dict(zip(source, labels, strict=True)) if known == "task" else {}
 
 
+def _meanings(labels: Sequence[str]) -> list[int]:
+    """For each of two labels whether it means no, 0, or yes, 1; empty where they do not mean one of them each."""
+    words = [plain(name).lstrip("#") for name in labels]
+    meant = [0 if word in NO else 1 if word in YES else -1 for word in words]
+    return meant if sorted(meant) == [0, 1] else []
+
+
 def _truth(value: str, labels: tuple[str, ...], spelt: Sequence[str]) -> str | None:
-    """The name of true or false: by its meaning where the two labels have one, else true is the second."""
-    if len(labels) != 2 or spelt:
-        return None
-    meant = [0 if plain(name).lstrip("#") in NO else 1 if plain(name).lstrip("#") in YES else -1 for name in labels]
+    """The name of true or false by its meaning, where the two labels have one or are rows without names."""
+    meant = [row_of(name) for name in labels] if is_nameless(labels) and len(labels) == 2 else _meanings(labels)
     word = TRUTH.get(plain(value))
-    if sorted(meant) == [0, 1]:
-        if word is None and {plain(name) for name in labels} == set(TRUTH) and row_of(value) in (0, 1):
-            word = row_of(value)
-        return None if word is None else labels[meant.index(word)]
-    return None if word is None else labels[word]
+    if word is None and {plain(name) for name in labels} == set(TRUTH) and row_of(value) in (0, 1):
+        word = row_of(value)
+    return labels[meant.index(word)] if not spelt and word in meant else None
+
+
+def _refuse_truths(labels: Sequence[str], unread: Sequence[str], where: str) -> None:
+    """DataError where true or false may be either of two labels, or 1 and 0 mean the one and are places of the other."""
+    if len(labels) != 2 or any(numeral(name) is not None for name in labels):
+        return
+    if truths := [value for value in unread if plain(value) in TRUTH]:
+        value, ways, reason = truths[0], ("false,true", "true,false"), "and nothing says which of them it means"
+    elif _meanings(labels) == [1, 0] and (numbers := [value for value in unread if row_of(value) in (0, 1)]):
+        value, ways, reason = numbers[0], ("1,0", "0,1"), "by what it means or by its place from 0"
+    else:
+        return
+    raise DataError(f"{where} and others have the label {value}, which may be {labels[0]!r} or {labels[1]!r}, {reason}: say how "
+                    f"files write {shown(labels)}, in that order, with --data.task.spelt {ways[0]} or {ways[1]}")  # fmt: skip
 
 
 def _numbers(labels: tuple[str, ...], there: set[int], where: str) -> tuple[dict[int, str], str, str]:

@@ -155,6 +155,23 @@ def test_true_and_false_mean_what_they_say(files):
     assert read(Classification(), files([True, False, 1, 0]))[0] == ["1", "0", "1", "0"]
 
 
+@pytest.mark.parametrize(
+    ("labels", "cells", "spelt", "first"),
+    [
+        (("yes", "no"), ["1", "0"], "1,0", "yes"),
+        (("yes", "no"), ["true", "1", "false", "0"], "1,0", "yes"),
+        (("positive", "negative"), ["true", "false"], "true,false", "positive"),
+        (("oui", "non"), [True, False], "false,true", "non"),
+        (("bad", "good"), ["1", "0", "TRUE"], "false,true", "good"),
+    ],
+)
+def test_what_may_be_true_of_either_label_is_refused_with_a_remedy_that_works(files, labels, cells, spelt, first):
+    refused(Classification(labels=labels), files(cells), "0.jsonl line 1", f"'{labels[0]}' or '{labels[1]}'", spelt)
+    task = Classification(labels=labels, spelt=tuple(spelt.split(",")))
+    written = [cell for cell in cells if str(cell).lower() in task.spelt]
+    assert read(task, files(written))[0][0] == first
+
+
 def test_numbers_that_can_be_read_in_two_ways_are_refused_with_remedies_that_work(files):
     source = files(["1", "2", "3", "4"], cells=True)
     refused(

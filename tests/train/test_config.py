@@ -115,7 +115,9 @@ def test_a_value_of_another_kind_is_refused_where_it_is_declared(make, words):
 
 
 def test_a_word_that_is_no_field_names_the_nearest(tmp_path):
-    (tmp_path / "mine.py").write_text("from train.optimizers import AdamW\n\nexperiment = AdamW(\n    weight_dekay=0.9)\n")
+    (tmp_path / "mine.py").write_text(
+        "from train.optimizers import AdamW\n\nexperiment = AdamW(\n    weight_dekay=0.9)\n"
+    )
     with pytest.raises(ValueError, match=r"mine.py, line 3: .*; did you mean weight_decay\?"):
         registry.load(str(tmp_path / "mine.py"))
 

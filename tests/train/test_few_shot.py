@@ -103,12 +103,13 @@ def golds(task, labels, among=(), **options):
         (["neg", "pos"], [0, 1]),
         (["0", "1"], [0, 1]),
         (["1.0", 0], [1, 0]),
-        ([True, False], [1, 0]),
         (["Pos", "NEG "], [1, 0]),
     ],
 )
 def test_labels_are_read_as_files_spell_them(labels, right):
     assert golds(TASK, labels)[0] == right
+    with pytest.raises(DataError, match="label true, which may be 'neg' or 'pos'.*--data.task.spelt false,true"):
+        golds(TASK, [True, False])
 
 
 def test_numbers_are_read_by_one_rule_over_both_parts_which_is_said():
