@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from data.cache import cache_folder, user_path
 from data.corpus.lines import lines, parse_json
@@ -33,6 +34,11 @@ def match(pattern: str) -> list[Path]:
         raise DataError(
             f"no file matches {pattern}; it was looked for from {Path.cwd()}, and ** reaches folders in folders"
         )
+    whole = [path for mark in "#|+" for path in sorted(glob.glob(f"{glob.escape(expanded)}{mark}*"))]
+    if expanded and whole:
+        mark, rest = whole[0][len(expanded)], whole[0][len(expanded) + 1 :]
+        raise DataError(f"there is no file {pattern}; {mark} ends a name here: for the file {whole[0]} write ? in its place, as "
+                        f"in {pattern}?{rest}")  # fmt: skip
     raise DataError(f"there is no file {pattern}; it was looked for from {Path.cwd()}")
 
 
@@ -97,12 +103,26 @@ def objects(path: Path, fields: list[str]) -> Iterator[tuple[int, list[str]]]:
             continue
         content = parse_json(line, f"{path} line {number}", "a .jsonl file has one object a line")
         for field in fields:
-            if not isinstance(content, dict) or not isinstance(content.get(field), str):
-                has = f"it has {', '.join(map(str, content))}" if isinstance(content, dict) else "it is not an object"
-                said = f"'pairs:{path}#de>en'" if len(fields) == 2 else f"'files:{path}#content'"
-                raise DataError(f"{path} line {number} has no text in the field '{field}' ({has}); name the "
-                                f"field{'s' if len(fields) == 2 else ''}, as in {said}")  # fmt: skip
+            if isinstance(content, dict) and isinstance(content.get(field), str):
+                continue
+            there = f"{path} line {number} has no text in the field '{field}'"
+            if not isinstance(content, dict):
+                raise DataError(
+                    f"{there}: it is not an object but {_kind(content)}; write one object a line, or remove that line"
+                )
+            if field in content:
+                raise DataError(f"{there} but {_kind(content[field])}; write a text there, or remove that line")
+            said = f"'pairs:{path}#de>en'" if len(fields) == 2 else f"'files:{path}#content'"
+            raise DataError(f"{there} (it has {', '.join(map(str, content)) or 'no field'}); name the "
+                            f"field{'s' if len(fields) == 2 else ''}, as in {said}")  # fmt: skip
         yield number, [content[field] for field in fields]
+
+
+def _kind(found: Any) -> str:
+    """What a value of JSON is, in words."""
+    if found is None or isinstance(found, bool):
+        return "null" if found is None else str(found).lower()
+    return {str: "a text", int: "a number", float: "a number", list: "a list"}.get(type(found), "an object")
 
 
 def is_jsonl(path: Path) -> bool:

@@ -70,7 +70,10 @@ def test_the_fingerprint_is_that_of_the_content(tmp_path):
         ("a.txt.gz", gzip.compress(b"some text " * 999, mtime=0)[:-30], "not a whole gzip file"),
         ("a.jsonl", b'{"text": "a"}\n{"body": "b"}\n', "line 2 has no text in the field 'text' (it has body)"),
         ("a.jsonl", b'{"text": 3}\n', "line 1 has no text in the field 'text'"),
-        ("a.jsonl", b'["a"]\n', "it is not an object"),
+        ("a.jsonl", b'{"text": 3}\n', "but a number; write a text there"),
+        ("a.jsonl", b'{"text": null}\n', "but null; write a text there, or remove that line"),
+        ("a.jsonl", b"{}\n", "(it has no field)"),
+        ("a.jsonl", b'["a"]\n', "it is not an object but a list; write one object a line"),
         ("a.jsonl", b'{"text": "a"\n', "line 1 is not JSON"),
     ],
 )
@@ -85,6 +88,10 @@ def test_a_bad_file_is_named_with_the_place(tmp_path, name, content, told):
 def test_what_is_not_there_is_told(tmp_path):
     with pytest.raises(DataError, match="there is no file"):
         read(tmp_path / "absent.txt")
+    (tmp_path / "c#1.txt").write_text("whole")
+    with pytest.raises(DataError, match=r"c#1.txt write \? in its place") as caught:
+        read(tmp_path / "c")
+    assert read(str(caught.value).rsplit(" ", 1)[1]) == ["whole"]
     with pytest.raises(DataError, match="no file matches"):
         read(tmp_path / "*.absent")
     with pytest.raises(DataError, match=re.escape(f"'files:{tmp_path}/*.txt'")):

@@ -3,11 +3,15 @@
 import gzip
 import json
 import os
+import random
 import re
+import subprocess
+import tracemalloc
 
 import pytest
 
 from data.corpus import files, open_corpora
+from data.corpus import lines as corpus_lines
 from data.corpus.lines import lines, parse_json
 from data.errors import DataError
 from data.held_out import HELD_OUT, read_texts, write_texts
@@ -88,6 +92,43 @@ def test_a_word_may_be_a_space_that_does_not_break(write):
 def test_what_is_no_utf_8_is_told_with_what_it_is(content, told, write):
     with pytest.raises(DataError, match=re.escape(told)):
         list(lines(write("a.tsv", content)))
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"text,label\nfo\0o,pos\n", "line 2 has a byte that is 0"),
+        (b"text,label\nfo\0o,pos\n" + b"good,pos\n" * 20_000, "line 2 has a byte that is 0"),
+        (random.Random(0).randbytes(2_000), "is no text: it holds bytes that no encoding of texts has"),
+        ("\u0434\u0430\t\u043d\u0435\n".encode("cp1251") * 9, "is not UTF-8 at byte 0 (line 1)"),
+        ("\u0434\u0430 \u043d\u0435\n".encode("utf-16-le") * 9, "looks like UTF-16LE"),
+        (b"x" * 5_000 + b"\n", "line 1 has more than 4,096 bytes"),
+        (b"a\rb\r" * 2_000, "line 1 has more than 4,096 bytes"),
+        (("x" * 5_000).encode("utf-16"), "is UTF-16 of more than 4,096 bytes"),
+    ],
+)
+@pytest.mark.parametrize("name", ["a b's.csv", "a b's.csv.gz"])
+def test_the_remedy_of_what_is_no_text_works(name, content, told, write, tmp_path, monkeypatch):
+    monkeypatch.setattr(corpus_lines, "MOST", 4_096)
+    with pytest.raises(DataError, match=re.escape(told)) as caught:
+        list(lines(write(name, gzip.compress(content, mtime=0) if name.endswith("gz") else content)))
+    _, given, command = str(caught.value).partition(" with: ")
+    assert given or "name a file" in str(caught.value)
+    if given:
+        subprocess.run(["sh", "-c", command.replace("1000000", "4000")], check=True, cwd=tmp_path)
+        monkeypatch.setattr(corpus_lines, "MOST", 2**20)
+        assert list(lines(tmp_path / "new.csv"))
+
+
+def test_a_line_that_unpacks_to_more_than_memory_is_not_read_whole(write, monkeypatch):
+    monkeypatch.setattr(corpus_lines, "MOST", 2**16)
+    path = write("a.tsv.gz", gzip.compress(b"x" * 2**24, mtime=0))
+    tracemalloc.start()
+    with pytest.raises(DataError, match=r"a.tsv.gz line 1 has more than 65,536 bytes"):
+        read_table(str(path))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**22
 
 
 def test_a_cell_may_be_a_book(write):
