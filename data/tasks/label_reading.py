@@ -198,11 +198,13 @@ def _meanings(labels: Sequence[str]) -> list[int]:
 
 def _truth(value: str, labels: tuple[str, ...], spelt: Sequence[str]) -> str | None:
     """The name of true or false by its meaning, where the two labels have one or are rows without names."""
-    meant = [row_of(name) for name in labels] if is_nameless(labels) and len(labels) == 2 else _meanings(labels)
+    meant: Sequence[int | None] = (
+        [row_of(name) for name in labels] if is_nameless(labels) and len(labels) == 2 else _meanings(labels)
+    )
     word = TRUTH.get(plain(value))
     if word is None and {plain(name) for name in labels} == set(TRUTH) and row_of(value) in (0, 1):
         word = row_of(value)
-    return labels[meant.index(word)] if not spelt and word in meant else None
+    return labels[meant.index(word)] if not spelt and word is not None and word in meant else None
 
 
 def _refuse_truths(labels: Sequence[str], unread: Sequence[str], where: str) -> None:

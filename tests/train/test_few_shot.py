@@ -108,7 +108,7 @@ def golds(task, labels, among=(), **options):
 )
 def test_labels_are_read_as_files_spell_them(labels, right):
     assert golds(TASK, labels)[0] == right
-    with pytest.raises(DataError, match="label true, which may be 'neg' or 'pos'.*--data.task.spelt false,true"):
+    with pytest.raises(DataError, match=r"label true, which may be 'neg' or 'pos'.*--data.task.spelt false,true"):
         golds(TASK, [True, False])
 
 
