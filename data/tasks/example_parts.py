@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from data.tasks.tables import Record
 
 MOST = 10_000  # characters of a label; a text that was named as the label by mistake may be a book
+UNSEEN: dict[int, None] = dict.fromkeys(
+    (0x200B, 0x200E, 0x200F, 0x2060, 0xFEFF)
+)  # no width, directions, byte-order marks
 MOST_LISTED = 1_000_000  # of several labels as one text
 LARGEST = (2 - 2**-23) * 2.0**127  # of float32, in which targets are
 
@@ -59,7 +62,16 @@ def spelling(found: Any) -> str:
         return str(found).lower()
     if isinstance(found, float) and found.is_integer():
         found = int(found)
-    return str(found).strip()
+    return visible(str(found).strip())
+
+
+def visible(spelt: str) -> str:
+    """A label without marks that nobody sees; joiners, which belong to some words, stay inside of it.
+
+    >>> visible("\\ufeffO\\u200b"), visible("A\\u200cB\\u200c")
+    ('O', 'A\\u200cB')
+    """
+    return spelt if spelt.isascii() else spelt.translate(UNSEEN).strip("\u200c\u200d \t\r\n")
 
 
 def label(
@@ -102,7 +114,7 @@ def listed(record: "Record", found: Any, separator: str) -> list[str]:
     if _is_printed(found):
         found = _printed(record, found, "labels")
     elif isinstance(found, str):
-        return [bounded(record, item.strip()) for item in found.split(separator) if item.strip()]
+        return [bounded(record, item) for part in found.split(separator) if (item := visible(part.strip()))]
     if is_missing(found):
         raise MissingValue(f"{record.place} has no labels but {found!r}; write [] for none of them, or remove that line",
                            "no labels")  # fmt: skip
@@ -174,7 +186,8 @@ def words_and_tags(
         if any(isinstance(item, list | tuple | dict) for item in found):
             raise DataError(f"{record.place} has a list inside the list of its {role}; write a flat list of {role}")
         # Only what separates columns is taken from a word: a space that does not break may be all of it.
-        lists.append([str(item).strip(" \t\r\n") if isinstance(item, str) else spelling(item) for item in found])
+        items = [str(item).strip(" \t\r\n") if isinstance(item, str) else spelling(item) for item in found]
+        lists.append([visible(item) for item in items] if role == "tags" else items)
     if len(lists[0]) != len(lists[1]):
         more = "tags" if len(lists[1]) > len(lists[0]) else "words"
         raise DataError(f"{record.place} has {len(lists[0])} words and {len(lists[1])} tags, so {more} are left over; write "

@@ -11,25 +11,34 @@ from data.errors import DataError
 BLANK = " \t"
 
 
+COMMENT = re.compile(r"# |#(?:begin|end) document\b")
+
+
 def tagged_sentences(path: Path, columns: tuple[str, ...] = ()) -> Iterator[tuple[dict[str, Any], str]]:
     """Sentences as lists of their columns, with the place where each begins; its words lie on lines that follow.
 
     Columns stand apart by tabs, or by spaces where a line has none; any other white space, as one that does not break, is part of
-    a word. Without names the first is the words and the last the
-    tags. Lines with -DOCSTART- are left out.
+    a word. Without names the first is the words and the last the tags. Lines with -DOCSTART- are left out, and before a sentence
+    those that begin with "# " and have other columns than the words, as the comments of CoNLL-U.
     """
+    rows = [(number, _cells(line), "\t" in line, COMMENT.match(line) is not None) for number, line in lines(path)]
+    words = [row for row in rows if row[1] and not row[3]]
+    tabs, tags = bool(words) and words[0][2], {"O", *(cells[-1] for _, cells, _, _ in words)}
+    width = len(columns) or max(len(words[0][1]) if words else 0, 2)
     sentence: list[list[str]] = []
-    begin = width = 0
-    for number, line in lines(path):
-        line = line.strip(BLANK) if "\t" not in line else line
-        cells = line.split("\t") if "\t" in line else re.split(" +", line)
-        if not line.strip(BLANK) or cells[0] == "-DOCSTART-":
+    begin = 0
+    for number, cells, tabbed, comment in rows:
+        if not cells or cells[0] == "-DOCSTART-":
             if sentence:
                 yield _columns(sentence, columns), f"{path} line {begin}"
             sentence = []
             continue
-        cells = [cell.strip(BLANK) for cell in cells]
-        width = width or len(columns) or max(len(cells), 2)
+        if comment and not sentence:
+            if words and (len(cells) != width or tabs > tabbed):
+                continue
+            if cells[-1] not in tags and cells[-1] != cells[0]:
+                raise DataError(f"{path} line {number} ({' '.join(cells)[:60]!r}) may be a comment, or the word # with a tag "
+                                "that no other word has; remove that line, or write tabs between words and tags")  # fmt: skip
         if len(cells) != width or not all(cells):
             empty = "has an empty column" if len(cells) == width else f"has {len(cells)} of {width} columns"
             raise DataError(f"{path} line {number} {empty} ({' '.join(cells)[:60]!r}); write a word and its tag a line, and "
@@ -38,6 +47,14 @@ def tagged_sentences(path: Path, columns: tuple[str, ...] = ()) -> Iterator[tupl
         sentence.append(cells)
     if sentence:
         yield _columns(sentence, columns), f"{path} line {begin}"
+
+
+def _cells(line: str) -> list[str]:
+    """The columns of a line; none of a blank one."""
+    if "\t" in line:
+        return [cell.strip(BLANK) for cell in line.split("\t")] if line.strip(BLANK) else []
+    line = line.strip(BLANK)
+    return re.split(" +", line) if line else []
 
 
 def _columns(sentence: list[list[str]], columns: tuple[str, ...]) -> dict[str, Any]:

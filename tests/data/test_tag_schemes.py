@@ -233,3 +233,25 @@ def test_tags_in_words_of_the_user(tmp_path):
     path = conll(tmp_path / "a.conll", [["B-Person", "I-Person", "O"]])
     task = Tagging(labels=("O", "B-PER", "I-PER"), spelt=("O", "B-person", "I-person"))
     assert opened(path, path, task)[0].train.examples[0]["tags"] == ["B-PER", "I-PER", "O"]
+
+
+def test_what_nobody_sees_makes_no_tag_of_its_own(tmp_path):
+    path = conll(tmp_path / "a.conll", [["B-X", "I-\u200bX", "O\u200b"], ["\ufeffO", "B-X\u200d"]])
+    assert [e["tags"] for e in opened(path, path)[0].train.examples] == [["B-X", "I-X", "O"], ["O", "B-X"]]
+
+
+@pytest.mark.parametrize("mark", [" ", "\t"])
+@pytest.mark.parametrize("comment", ["# id 5", "# text = a b", "#begin document (a)"])
+def test_comments_before_a_sentence_are_no_words(comment, mark, tmp_path):
+    path = tmp_path / "a.conll"
+    path.write_text(
+        f"{comment}\na B-X\n# O\n\n{comment}\n# O\nb B-X\n".replace(" B", f"{mark}B").replace("# O", f"#{mark}O")
+    )
+    part = opened(path, path)[0].train
+    assert [e["words"] for e in part.examples] == [["a", "#"], ["#", "b"]]
+    assert [e.place for e in part.examples] == [f"{path} line 2", f"{path} line 6"]
+    path.write_text("# newdoc\na B-X\n# O\nb O\n")
+    with pytest.raises(DataError, match=r"a.conll line 1 .*may be a comment.*; remove that line"):
+        opened(path, path)
+    path.write_text("#\tnewdoc\na B-X\n# O\nb O\n")
+    assert opened(path, path, Tagging(scheme=None, metrics=("accuracy",)))[0].train.examples[0]["tags"][0] == "newdoc"
