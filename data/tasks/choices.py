@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from data.errors import DataError
-from data.tasks.label_names import bare, numeral, plain, shown
+from data.tasks.label_names import bare, canonical, numeral, plain, shown
 from data.tasks.metric_names import check_metrics
 from data.tasks.missing import Policy
 from data.tasks.tag_schemes import GRAMMARS, NAMES, spelling_of
@@ -229,7 +229,7 @@ class Generation:
     source: Names = ("source", "document", "article", "dialogue", "text")
     target: Names = ("target", "summary", "highlights")
     references: Names = ()
-    """Further columns with references, which scores look at and training does not."""
+    """Further columns with references, which scores look at and training does not; "summary2?" may be in no file."""
     template: str = "{source}"
     message: str = "{role}: {content}\n"
     sides: Literal["two", "one"] = "two"
@@ -291,8 +291,10 @@ def check_spelt(spelt: Names) -> None:
 
 
 def _check_labels(labels: Names | None, spelt: Names, answers: Names) -> None:
-    if labels is not None and (len(set(labels)) < len(labels) or len(labels) < 2):
-        raise DataError(f"labels {', '.join(labels) or '()'} are too few or repeat one; name at least two, each once")
+    forms = [name.strip() if numeral(name) is None else plain(name) for name in map(canonical, labels or ())]
+    if labels is not None and (len(set(forms)) < len(forms) or len(forms) < 2 or not all(forms)):
+        raise DataError(f"labels {shown(labels) or '()'} are too few, or one is empty or named twice (but for spaces, the form "
+                        "of its letters or 1.0 for 1); name at least two, each once")  # fmt: skip
     for name, given in (("spelt", spelt), ("answers", answers)):
         if given and (labels is None or len(given) != len(labels)):
             raise DataError(f"{name} has {len(given)} words for {'no' if labels is None else len(labels)} labels; name "

@@ -157,7 +157,8 @@ def _fill_generation(task: Generation, record: Record) -> dict[str, Any]:
         source, target = parts.conversation(record, source, task.message)
     else:
         source, target = parts.text(record, task.source, "source"), parts.text(record, task.target, "target")
-    more = [parts.text(record, (name,), "references") for name in task.references if name in record.columns]
+    names = [name if name in record.columns else name.removesuffix("?") for name in task.references]
+    more = [parts.text(record, (name,), "references") for name in names if name in record.columns]
     return fields | {"source": source, "target": target, "references": [target, *more]}
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from data.errors import DataError
 from data.held_out import read_lines
 from data.tasks.choices import Classification, Generation, MultiLabel, Similarity, Tagging, Task
+from data.tasks.column_checks import check_columns
 from data.tasks.config import TaskData
 from data.tasks.examples import Example, examples_of
 from data.tasks.generation import gather_references
@@ -85,6 +86,7 @@ def open_scored(data: TaskData, tokenizer: Tokenizer, say: Say = print, known: K
     """
     train_table, valid_table = read_source(data.source, data.task, say=say)
     table = train_table if valid_table is None else valid_table
+    check_columns(data.task, (table,))
     dropped = Dropped(getattr(data.task, "missing", None))
     examples = examples_of(data.task, table, dropped)
     if isinstance(data.task, Tagging):

@@ -83,7 +83,7 @@ OTHERS: dict[str, tuple[Task, TaskSource]] = {
     "cnn_dailymail": (Generation(template="summarize: {source}"), TaskTFDS("cnn_dailymail")),  # arXiv:1704.04368
     "xsum": (Generation(template="summarize: {source}"), TaskTFDS("xsum")),
     "dialogsum": (  # Chen et al., arXiv:2105.06762
-        Generation(target=("summary", "summary1"), references=("summary2", "summary3")),
+        Generation(target=("summary", "summary1"), references=("summary2?", "summary3?")),
         TaskFiles("dialogsum.train.jsonl", "dialogsum.dev.jsonl"),
     ),
     "wmt14_de_en": (

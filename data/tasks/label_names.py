@@ -170,6 +170,15 @@ def exact(name: str) -> str:
     return name
 
 
+def canonical(name: str) -> str:
+    r"""The name in Unicode's composed form: an accent is part of its letter, however it was typed.
+
+    >>> len("e\u0301"), len(canonical("e\u0301"))
+    (2, 1)
+    """
+    return unicodedata.normalize("NFC", name)
+
+
 def label_order(name: str) -> tuple[int, Decimal, str]:
     """The key that sorts labels: numbers count up, sign and decimals included; words follow by their letters.
 

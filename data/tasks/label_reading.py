@@ -12,7 +12,17 @@ from dataclasses import dataclass
 from typing import Literal
 
 from data.errors import DataError
-from data.tasks.label_names import bare, is_nameless, look_alikes, number_inside, numeral, plain, row_of, shown
+from data.tasks.label_names import (
+    bare,
+    canonical,
+    is_nameless,
+    look_alikes,
+    number_inside,
+    numeral,
+    plain,
+    row_of,
+    shown,
+)
 from data.tasks.missing import MissingValue
 
 Known = Literal[
@@ -103,8 +113,8 @@ def read_labels(
 
 
 def discovered(values: Iterable[str]) -> tuple[dict[str, str], list[str]]:
-    """From each spelling of training labels to one name for those of equal value (1 and 1.0; 1 and true beside 0 and false), and
-    what is to be said: values that were put together, and names that look alike and are not.
+    """From each spelling of training labels to one name for those of equal value (1 and 1.0; 1 and true beside 0 and false; the
+    same letters in two forms of Unicode), and what is to be said: values that were put together, and names that look alike.
 
     >>> discovered(["1.0", "1", "2"])[0], discovered(["true", "0", "1"])[0]
     ({'1.0': '1', '1': '1', '2': '2'}, {'true': '1', '0': '0', '1': '1'})
@@ -115,7 +125,8 @@ def discovered(values: Iterable[str]) -> tuple[dict[str, str], list[str]]:
         from_word = {v: str(TRUTH[plain(v)]) for v in there if plain(v) in TRUTH}
     else:
         from_word = {}
-    names = {v: from_word.get(v, v) for v in there}
+    forms: dict[str, str] = {}
+    names = {v: from_word.get(v, forms.setdefault(canonical(v), v)) for v in there}
     for value, number in numbers.items():
         if number is not None:
             same = [other for other, its in numbers.items() if its == number]
@@ -124,7 +135,9 @@ def discovered(values: Iterable[str]) -> tuple[dict[str, str], list[str]]:
     if joined := {v: name for v, name in names.items() if v != name and v not in from_word}:
         notes.append("labels are read as " + _pairs(joined) + ", being of equal value")
     for one, other in look_alikes(list(dict.fromkeys(names.values())))[:3]:
-        notes.append(f"the labels {one} and {other} look alike and are two classes; spell them alike if they are one")
+        notes.append(
+            f"the labels {shown([one])} and {shown([other])} look alike and are two classes; spell them alike if they are one"
+        )
     return names, notes
 
 
@@ -280,5 +293,5 @@ def _some(numbers: set[int]) -> str:
 
 
 def _pairs(read: Mapping, most: int = 6) -> str:
-    pairs = [f"{str(spelling)[:60]} is {name}" for spelling, name in list(read.items())[:most]]
+    pairs = [f"{str(spelling)[:60]} is {shown([name])}" for spelling, name in list(read.items())[:most]]
     return ", ".join(pairs) + (", ..." if len(read) > most else "")

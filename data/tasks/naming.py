@@ -29,7 +29,7 @@ def resolve_labels(task: Task, train: Sequence[Example], classes: Mapping[str, N
             say(note)
         labels = tuple(sorted(set(names.values()), key=label_order))
         if len(labels) < 2:
-            raise DataError(f"the training examples have one label only ({', '.join(labels) or 'none'}); there is nothing to "
+            raise DataError(f"the training examples have one label only ({shown(labels) or 'none'}); there is nothing to "
                             "tell apart: name another file, or another --data.task.label")  # fmt: skip
         if {"-1", "0"} <= set(labels):
             say(f"the label -1 is a class here (classes: {shown(labels)}); where it marks what is not labelled, name the others "

@@ -25,9 +25,11 @@ from data.tasks.choices import (
     Tagging,
     Task,
 )
+from data.tasks.column_checks import check_columns
 from data.tasks.config import TaskData
 from data.tasks.examples import Example, examples_of
 from data.tasks.generation import gather_references, generation_rows
+from data.tasks.label_names import shown
 from data.tasks.label_reading import Known
 from data.tasks.many_segments import check_pairs, choice_rows, similar_rows
 from data.tasks.missing import Dropped
@@ -170,6 +172,7 @@ def open_task(data: TaskData, tokenizer: Tokenizer, say: Say = print, *, fetch: 
         say(line)
 
     train_table, valid_table = read_source(data.source, data.task, fetch=fetch, say=say)
+    check_columns(data.task, (train_table, valid_table))
     dropped = [Dropped(getattr(data.task, "missing", None), named) for named in ("training", "held-out")]
     train = examples_of(data.task, train_table, dropped[0])
     if valid_table is None:
@@ -269,7 +272,7 @@ def _tell_of_labels(opened: OpenedTask, say: Say) -> None:
     for label, count in held_out.items():
         if count and not trained[label]:
             place = next(e.place for e in opened.valid.examples if label in _labels_of(e))
-            say(f"no training example has the label {label}, which {count} held-out ones have (the first: {place}); it "
+            say(f"no training example has the label {shown([label])}, which {count} held-out ones have (the first: {place}); it "
                 "cannot be learnt from them")  # fmt: skip
     if line := positive_class(opened.task):
         say(line)
@@ -277,8 +280,8 @@ def _tell_of_labels(opened: OpenedTask, say: Say) -> None:
     several = sum(count > 0 for count in trained.values()) > 1
     if isinstance(opened.task, Classification) and len(present) == 1 and len(opened.valid) > 1 and several:
         first = opened.valid.examples[0].place
-        say(f"all {len(opened.valid)} held-out examples have the label {present[0]} (the first: {first}): where those are the "
-            "placeholders of an unlabelled file, its scores mean nothing")  # fmt: skip
+        say(f"all {len(opened.valid)} held-out examples have the label {shown(present)} (the first: {first}): where those are "
+            "the placeholders of an unlabelled file, its scores mean nothing")  # fmt: skip
 
 
 def positive_class(task: Task) -> str:
@@ -290,7 +293,7 @@ def positive_class(task: Task) -> str:
     if not isinstance(task, Classification) or len(task.labels or ()) != 2:
         return ""
     first, second = task.labels or ("", "")
-    return f"of the classes {first} and {second}, f1 is that of {second}, the second"
+    return f"of the classes {shown([first])} and {shown([second])}, f1 is that of {shown([second])}, the second"
 
 
 def _labels_of(example: Example) -> list[str]:

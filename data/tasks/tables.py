@@ -3,6 +3,7 @@
 import csv
 import os
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
@@ -78,10 +79,8 @@ def _rows(path: Path, lines: Iterator[tuple[int, list[str]]], columns: tuple[str
                 raise DataError(f"{path} line {number} names a column twice ({', '.join(header)}); if it is no header, name "
                                 f"the columns: files:{path}#label,text")  # fmt: skip
             continue
-        if index == 0 and len(cells) == len(columns):
-            named = [(cell.strip(), name) for cell, name in zip(cells, columns, strict=True) if name != "_"]
-            if all(cell == name for cell, name in named):
-                continue  # a header after all
+        if index == 0 and _is_header(cells, columns):
+            continue
         place, lacking = f"{path} line {number}", ""
         if len(cells) != len(header):
             lacking = (f"{place} has {_count(len(cells), 'column')}, not {len(header)} ({', '.join(header)}); mend that line, or "
@@ -89,6 +88,18 @@ def _rows(path: Path, lines: Iterator[tuple[int, list[str]]], columns: tuple[str
             if len(cells) > len(header):
                 raise DataError(lacking)
         yield {name: cell for name, cell in zip(header, cells, strict=False) if name != "_"}, place, lacking
+
+
+def _is_header(cells: list[str], columns: Sequence[str]) -> bool:
+    """Whether a first line is a header after all, although the source names the columns."""
+    if len(cells) != len(columns):
+        return False
+    return all(name in ("_", cell) or _folded(cell) == _folded(name) for cell, name in zip(cells, columns, strict=True))
+
+
+def _folded(name: str) -> str:
+    """The name of a column without case, Unicode's form and spaces around it."""
+    return unicodedata.normalize("NFC", name.strip()).casefold()
 
 
 def _tab_separated(path: Path) -> Iterator[tuple[int, list[str]]]:
