@@ -9,6 +9,7 @@ names (data/tasks/reading.py).
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Literal
 
 from data.errors import DataError
@@ -127,10 +128,10 @@ def discovered(values: Iterable[str]) -> tuple[dict[str, str], list[str]]:
         from_word = {}
     forms: dict[str, str] = {}
     names = {v: from_word.get(v, forms.setdefault(canonical(v), v)) for v in there}
-    for value, number in numbers.items():
+    shortest: dict[Decimal, str] = {}  # spelling of each value
+    for value, number in sorted(numbers.items(), key=lambda item: (len(item[0]), item[0])):
         if number is not None:
-            same = [other for other, its in numbers.items() if its == number]
-            names[value] = min(same, key=lambda other: (len(other), other))
+            names[value] = shortest.setdefault(number, value)
     notes = []
     if joined := {v: name for v, name in names.items() if v != name and v not in from_word}:
         notes.append("labels are read as " + _pairs(joined) + ", being of equal value")

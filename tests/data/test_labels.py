@@ -14,6 +14,7 @@ from data.tasks.config import TaskData
 from data.tasks.held_out import open_held_out_task, open_scored, write_held_out_task
 from data.tasks.known import GLUE
 from data.tasks.label_names import label_order, match_labels, plain
+from data.tasks.label_reading import discovered
 from data.tasks.opened import open_task
 from data.tasks.printed_lists import is_listed, read_list
 from data.tasks.sources import TaskFiles
@@ -519,11 +520,12 @@ def test_printed_lists_that_cannot_be_read_are_refused(files, cell, reason):
         (is_listed, "array((" + "),a=" * 2_000 + "[)"),
         (is_listed, "[" + "a," * 20_000 + "[]"),
         (read_list, "[" + "'a' " * 60_000 + "]"),
+        (discovered, [f"{number}.5" for number in range(8_000)]),
         (plain, "a-" * 160_000),
     ],
 )
-def test_reading_a_cell_takes_time_in_proportion_to_it(read_cell, cell):
-    """Powers of its length take seconds here, and powers of two for ever."""
+def test_reading_labels_takes_time_in_proportion_to_them(read_cell, cell):
+    """Powers of their length take seconds here, and powers of two for ever."""
     before = time.process_time()
     read_cell(cell)
     assert time.process_time() - before < 1
