@@ -75,8 +75,8 @@ class Material(Protocol):
         """Batches to train on, from a position that was saved or from the beginning."""
         ...
 
-    def evaluator(self, built: Built, experiment: Experiment, folder: RunFolder) -> Scorer:
-        """What scores parameters on the held-out part that the run folder keeps."""
+    def evaluator(self, built: Built, experiment: Experiment, folder: RunFolder | None) -> Scorer:
+        """What scores parameters on the held-out part that the run folder keeps; None: on that in memory, before one is kept."""
         ...
 
 
@@ -194,8 +194,9 @@ class TextMaterial:
             workers=workers,
         )
 
-    def evaluator(self, built: Built, experiment: Experiment, folder: RunFolder) -> Evaluator:
-        return Evaluator(built, experiment, self.tokenizer, open_held_out(folder.path, self.tokenizer))
+    def evaluator(self, built: Built, experiment: Experiment, folder: RunFolder | None) -> Evaluator:
+        held_out = self.prepared.valid if folder is None else open_held_out(folder.path, self.tokenizer)
+        return Evaluator(built, experiment, self.tokenizer, held_out)
 
 
 @dataclass(frozen=True)
@@ -269,7 +270,9 @@ class TaskMaterial:
             TaskBatches(self.opened.train, experiment.task_data, seed=experiment.seed, start=start), start, workers
         )
 
-    def evaluator(self, built: Built, experiment: Experiment, folder: RunFolder) -> TaskEvaluator:
+    def evaluator(self, built: Built, experiment: Experiment, folder: RunFolder | None) -> TaskEvaluator:
+        if folder is None:
+            return TaskEvaluator(built, experiment, self.opened.valid, self.tokenizer)
         held_out = open_held_out_task(folder.path, experiment.task_data, self.tokenizer, say=lambda line: None)
         return TaskEvaluator(built, experiment, held_out, self.tokenizer)
 

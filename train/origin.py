@@ -87,6 +87,27 @@ class Origin:
         return cls(init, load_tokenizer(folder), architecture.config, stack, weights, head)
 
 
+def check_init(init: str, *, fresh: bool = False) -> None:
+    """RunError or HubError, before any data is read, where --init names nothing that a run can start from; `fresh` needs no
+    weights."""
+    if is_published(init):
+        find_folder(init)
+        return
+    folder = RunFolder(init)
+    if not folder.path.is_dir():
+        raise RunError(
+            f"--init {init} is not a run folder: there is none of this name; give a run folder, a published folder, or "
+            "OWNER/NAME of one on the Hugging Face hub"
+        )
+    if not folder.exists() and not (folder / "adapter_config.json").is_file():
+        raise RunError(
+            f"--init {init} is not a run folder, nor a published one (it has no config.json); give the folder of one"
+        )
+    folder.experiment()
+    if not fresh and not any((folder / "checkpoints").glob("[0-9]*")):
+        raise RunError(f"--init {init} has no checkpoint yet; train it further first, or name another")
+
+
 def stack_of(init: str, kind: Any) -> StackKind:
     """What a class of models is made of; RunError for one that reads no text."""
     if issubclass(kind, Encoder):

@@ -33,6 +33,7 @@ from train.lines import is_marked
 from train.loop import Loop
 from train.material import Material, open_material
 from train.options import FinetuneOptions, RunOptions
+from train.origin import check_init
 from train.report import LiveReport, write_report
 from train.room import check_room, check_rows
 from train.run import Run
@@ -63,6 +64,8 @@ def train_run(request, started: float) -> int:
         raise RunError("--watch-every is of --watch, which is not given; give both, or leave it out")
     mesh = make_mesh(MeshShape.parse(options.mesh))
     check_rows(experiment, mesh)
+    if options.init is not None and not folder.exists():
+        check_init(options.init, fresh=isinstance(options, FinetuneOptions) and options.fresh)
     folder.create()
     with contextlib.ExitStack() as stack:
         stack.enter_context(folder.locked())
@@ -109,6 +112,10 @@ def train_run(request, started: float) -> int:
             state, base = first.state if state is None else state._replace(frozen=first.state.frozen), first.base
         elif start.asked is not None:
             base, _ = base_of(experiment, built, start, tokenizer, console.say)  # the same weights under another name
+        if restored is None:
+            if (short := short_of_peak(experiment.optimizer.schedule, experiment.steps)) is not None:
+                console.say(f"note: {short}")
+            check_asked(folder, experiment, built, state, material, options)
         remember(folder, experiment, request, material, remembered(start, base, first, keep_all=options.keep_base))
         lost = check_record(folder, experiment, restored, console)
         write_environment(
@@ -137,12 +144,6 @@ def train_run(request, started: float) -> int:
             console.say(f"changed since it diverged: {'; '.join(changes)}")
         stop = Stop(console.say)
         evaluator = material.evaluator(built, experiment, folder)
-        if restored is None:
-            if (short := short_of_peak(experiment.optimizer.schedule, experiment.steps)) is not None:
-                console.say(f"note: {short}")
-            if experiment.selection.metric is not None:  # before anything is trained by it
-                remedy = f"; nothing was trained: name one of them, and another folder than {folder.path}"
-                Selector(experiment.selection).check(evaluator.quick(state.weights), remedy)
         watch = open_watch(
             folder, experiment, built, evaluator, tokenizer, options
         )  # fails before anything is compiled
@@ -211,6 +212,25 @@ def train(experiment: Experiment, run_dir: str | Path, **options: Any) -> Run:
     if train_run(request, time.perf_counter()):
         raise KeyboardInterrupt(f"{run_dir} was stopped and saved; call again to go on")
     return Run.open(run_dir, mesh=request.options.mesh)
+
+
+def check_asked(
+    folder: RunFolder,
+    experiment: Experiment,
+    built: Built,
+    state: TrainState,
+    material: Material,
+    options: RunOptions,
+) -> None:
+    """An error, before a folder is written, for a score to select by and modules to watch that are not there."""
+    if experiment.selection.metric is None and not options.watch:
+        return
+    evaluator = material.evaluator(built, experiment, folder if folder.exists() else None)
+    open_watch(folder, experiment, built, evaluator, material.tokenizer, options)
+    if experiment.selection.metric is not None:
+        other = f", and another folder than {folder.path}" if folder.exists() else ""
+        remedy = f"; nothing was trained: name one of them{other}"
+        Selector(experiment.selection).check(evaluator.quick(state.weights), remedy)
 
 
 def open_watch(

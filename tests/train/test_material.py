@@ -23,7 +23,8 @@ from train.fine_tuning import fine_tuning
 from train.folder import RunError, RunFolder, digest_of_file
 from train.material import MADE, TaskMaterial, mend, with_notes
 from train.objectives import NextToken, SequenceToSequence
-from train.origin import Origin, check_sides
+from train.origin import Origin, check_init, check_sides
+from train.registry import load
 
 TAGS = "Anna I-PER\nwent O\n\nAnna I-PER\nBoris B-PER\nran O\n\n" * 3
 CLASSES = [{"text": f"{word} {n}", "label": word} for n in range(6) for word in ("sunny", "rainy")]
@@ -117,3 +118,14 @@ def test_a_task_that_writes_fits_its_objective_and_the_model_that_learns_it():
             check_sides(Origin("X", ByteTokenizer(), model, stack, lambda mesh: ({}, None)), task)
     check_sides(Origin("X", ByteTokenizer(), model, "decoder", lambda mesh: ({}, None)), one)
     check_sides(Origin("X", ByteTokenizer(), model, "encoder", lambda mesh: ({}, None)), Classification())
+
+
+def test_what_init_names_is_looked_at_before_any_data(tmp_path):
+    with pytest.raises(RunError, match=r"none is not a run folder: there is none of this name; .* published folder"):
+        check_init(str(tmp_path / "none"))
+    with pytest.raises(RunError, match="is not a run folder, nor a published one"):
+        check_init(str(tmp_path))
+    (tmp_path / "config.json").write_text(json.dumps(to_json(load("bert_tiny").experiment)))
+    with pytest.raises(RunError, match="has no checkpoint yet"):
+        check_init(str(tmp_path))
+    check_init(str(tmp_path), fresh=True)

@@ -128,4 +128,9 @@ def test_a_run_says_both_before_it_trains(here, tmp_path):
     assert ended.code == 2 and "selection.metric=acuracy is none of the scores of this run: valid_loss" in ended.errors
     assert "nothing was trained" in ended.errors and ended.errors.count("\n") == 1
     assert "is longer than the run of 4: its rate ends at" in ended.output
-    assert not list((tmp_path / "run").glob("checkpoints/[0-9]*"))
+    assert not (tmp_path / "run" / "config.json").exists()
+    ended = here("--run-dir", tmp_path / "run", *words, "--watch", "layerz.*")
+    assert ended.code == 2 and "--watch: " in ended.errors
+    assert not (
+        tmp_path / "run" / "config.json"
+    ).exists()  # so the corrected command can begin in it, whatever it changes
