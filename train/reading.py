@@ -1,6 +1,6 @@
 """Text as what a model reads, and metrics in words as metrics in ids."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -107,7 +107,25 @@ def listed(text: Any) -> list[Any]:
     """One text, or several, or none, as a list."""
     if text is None:
         return []
+    if not is_one(text) and not isinstance(text, Iterable):
+        raise ReadingError(no_text(text))
     return [text] if is_one(text) else list(text)
+
+
+def no_text(value: Any) -> str:
+    """What is said of a value that is none."""
+    return f"{str(value)[:40]!r} is no text; give text, a pair of texts, ids as np.array([...]), or several in a list"
+
+
+def whole(text: str) -> str:
+    """A text itself; ReadingError where it has half of a surrogate pair, which no tokenizer can read."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ReadingError(
+            f"the text has half of a surrogate pair at character {error.start}, which is no character; leave it out"
+        ) from None
+    return text
 
 
 def said(text: Text) -> str:
@@ -151,7 +169,9 @@ def log_probability(word: str, *, position: int | None = None) -> TextMetric:
 
 
 def _one(tokenizer: Tokenizer, word: str) -> int:
-    ids = tokenizer.encode(word)
+    if not isinstance(word, str):
+        raise ReadingError(f"{str(word)[:40]!r} is no word; give the text of one token")
+    ids = tokenizer.encode(whole(word))
     if len(ids) != 1:
         pieces = ", ".join(map(repr, words_of(tokenizer, ids)))
         raise ReadingError(
@@ -170,15 +190,13 @@ def _ids(
     elif isinstance(text, tuple):
         if len(text) != 2 or not all(isinstance(part, str) for part in text):
             raise ReadingError("a tuple is a pair of texts; give several texts in a list, ids as an array")
-        ids, types = needed(tokenizer).encode_pair(*text)
+        ids, types = needed(tokenizer).encode_pair(*map(whole, text))
     else:
         if not isinstance(text, str):
-            raise ReadingError(
-                f"{str(text)[:40]!r} is no text; give text, a pair of texts, ids as np.array([...]), or several in a list"
-            )
+            raise ReadingError(no_text(text))
         if not text.strip():
             raise ReadingError("the text is empty; give at least one word")
-        ids = needed(tokenizer).encode_marked(text, special_tokens=isinstance(model, Encoder))
+        ids = needed(tokenizer).encode_marked(whole(text), special_tokens=isinstance(model, Encoder))
         ids = np.concatenate([around.opening, ids, around.closing]).astype(np.int32)
         types = np.zeros(len(ids), np.int32)
     config = model.config

@@ -18,6 +18,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
+import numpy as np
 from flax import nnx
 
 from data.config import TextData
@@ -98,6 +99,8 @@ class Run(Inspectable):
             from train.pretrained import open_any  # which knows of runs itself
 
             return typing.cast(Run, open_any(path, step=step, mesh=mesh, base=base))
+        if step is not None and (isinstance(step, bool) or not isinstance(step, int | np.integer)):
+            raise RunError(f"step={step!r} is no step; give a whole number, as Run.steps() lists them")
         folder = RunFolder(path)
         experiment = folder.experiment()
         if not os.path.lexists(folder / BEGUN):
@@ -143,7 +146,7 @@ class Run(Inspectable):
             checkpoints.close()
 
     def at(self, step: int) -> "Run":
-        """The same run at another of its checkpoints."""
+        """The same run at another of its checkpoints. RunError for a step that is none, or has no checkpoint."""
         return Run.open(self.folder.path, step, self.mesh, base=self.base)
 
     @cached_property

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from model.inspection.named import NamedArray
+from model.inspection.per_text import how_many
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +40,7 @@ class PatchGrid:
     def top(self, number: int = 5) -> list[tuple[int, int, float]]:
         """The cells whose patch changes the metric most: (layer, position or head, change)."""
         change = np.asarray(self.values) - self.corrupted
-        order = np.argsort(-np.abs(change), axis=None)[:number]
+        order = np.argsort(-np.abs(change), axis=None)[: how_many(number)]
         cells = zip(*np.unravel_index(order, change.shape), strict=True)
         return [(int(layer), int(other), float(change[layer, other])) for layer, other in cells]
 

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from model.inspection.markup import pages
 from model.inspection.named import NamedArray
-from model.inspection.per_text import numbered
+from model.inspection.per_text import how_many, numbered
 
 fill = pages(Path(__file__).parent / "viewer")
 TOP = 3  # how many heads a line of the printed table names
@@ -89,7 +89,7 @@ class HeadScores:
         order = np.argsort(values if lowest else -values, axis=None, kind="stable")
         found = [(int(place // len(self.heads)), int(place % len(self.heads))) for place in order]
         kept = [(layer, head, float(values[layer, head])) for layer, head in found if not np.isnan(values[layer, head])]
-        return [(self.layers[layer], self.heads[head], value) for layer, head, value in kept[:count]]
+        return [(self.layers[layer], self.heads[head], value) for layer, head, value in kept[: how_many(count)]]
 
     def rows(self, by: str | None = None) -> list[dict[str, int | float]]:
         """One dict a head, with its layer, head and all scores, as pandas takes it; sorted by a score, highest first."""

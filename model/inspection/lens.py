@@ -20,6 +20,7 @@ from jaxtyping import Float, Int
 from model.decoder import LanguageModel
 from model.encoder import MaskedLanguageModel
 from model.encoder_decoder import EncoderDecoder
+from model.inspection.per_text import how_many
 from model.linear import Embedding
 from model.transformer import Transformer
 
@@ -67,7 +68,7 @@ class LogitLens:
     def top(self, count: int = 5) -> tuple[Int[np.ndarray, "E B T K"], Float[np.ndarray, "E B T K"]]:
         """The `count` likeliest tokens at each place and their probabilities, likeliest first."""
         probabilities = np.asarray(jax.nn.softmax(jnp.asarray(self.logits), axis=-1))
-        order = np.argsort(-probabilities, axis=-1, kind="stable")[..., :count]
+        order = np.argsort(-probabilities, axis=-1, kind="stable")[..., : how_many(count)]
         return order, np.take_along_axis(probabilities, order, -1)
 
     def rank(self, tokens: Int[np.ndarray, "B T"]) -> Int[np.ndarray, "E B T"]:

@@ -24,6 +24,7 @@ from jaxtyping import Float, Int
 
 from model.encoder_decoder import EncoderDecoder
 from model.inspection.lens import Scoring, output_table, scored_stack, site_of
+from model.inspection.per_text import how_many
 from model.linear import Linear
 from model.norms import LayerNorm, Norm, RMSNorm
 from model.transformer import Transformer
@@ -59,7 +60,7 @@ class LogitAttribution:
     def top(self, example: int, place: int, count: int = 5) -> list[tuple[str, float]]:
         """The parts that gave most at one place, by size, whatever the sign."""
         given = self.values[:, example, place]
-        order = np.argsort(-np.abs(given), kind="stable")[:count]
+        order = np.argsort(-np.abs(given), kind="stable")[: how_many(count)]
         return [(self.names[part], float(given[part])) for part in order]
 
 

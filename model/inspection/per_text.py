@@ -58,6 +58,17 @@ class PerText(tuple):
         return pages(FOLDER)("tables", "texts", [(text, *one) for text, one in zip(self.texts, shown, strict=True)])
 
 
+def how_many(count: Any) -> int:
+    """A count of what is shown; ValueError for one that is none.
+
+    >>> how_many(3)
+    3
+    """
+    if not isinstance(count, int | np.integer) or isinstance(count, bool) or count < 0:
+        raise ValueError(f"count={count!r} is no number of entries; give a whole number, 0 or more")
+    return int(count)
+
+
 def numbered(number: int, count: int) -> int:
     """The place of a text, negative ones counted from the end; ValueError for one that is not there.
 

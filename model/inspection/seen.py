@@ -183,7 +183,11 @@ class Seen(Mapping[str, NamedArray]):
         def one(number: int) -> LensTable:
             seen = self.of(number)
             words = seen.words[0]
-            if wrong := [place for place in places or () if not -len(words) <= place < len(words)]:
+            if places is not None and not len(places):
+                raise ValueError("places names none; give some, such as [0, -1], or leave it out for all")
+            if wrong := [
+                place for place in (() if places is None else places) if not -len(words) <= place < len(words)
+            ]:
                 raise ValueError(f"there is no place {wrong[0]} in text {number}; it has {len(words)} tokens")
             lens = logit_lens(self.model, seen.raw, places)
             ids, probabilities = lens.top(1)

@@ -202,3 +202,21 @@ def test_what_cannot_be_looked_at_is_told(ask, error, run):
     with pytest.raises((SiteError, ReadingError), match=r".") as raised:
         ask(run)
     assert error in str(raised.value) and "\n" not in str(raised.value)
+
+
+def test_calls_that_ask_for_nothing_are_one_line(run):
+    seen = run.inspect(TEXT)
+    for call, said in (
+        (lambda: seen.head_scores().top("entropy", -1), "count=-1 is no number of entries"),
+        (lambda: seen.logit_lens([]), "places names none"),
+        (lambda: run.inspect(5), "'5' is no text"),
+        (lambda: run.inspect("a \ud800 b"), "half of a surrogate pair at character 2"),
+        (lambda: run.inspect(("a", "\ud800")), "half of a surrogate pair"),
+        (lambda: log_probability("\ud800").resolve(run.tokenizer, np.arange(3)), "half of a surrogate pair"),
+        (lambda: log_probability(5).resolve(run.tokenizer, np.arange(3)), "'5' is no word"),
+        (lambda: run.at(step="4"), "step='4' is no step"),
+        (lambda: run.at(step=4.0), "step=4.0 is no step"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            call()
+    assert seen.head_scores().top("entropy", 0) == []
