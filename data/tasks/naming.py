@@ -8,7 +8,7 @@ from data.tasks import example_parts as parts
 from data.tasks.choice_reading import Asked, read_choices
 from data.tasks.choices import Classification, MultiLabel, MultipleChoice, Names, Tagging, Task
 from data.tasks.examples import Example
-from data.tasks.label_names import label_order, numeral, plain, shown
+from data.tasks.label_names import label_order, numeral, plain, row_of, shown
 from data.tasks.label_reading import Known, discovered, read_labels
 from data.tasks.label_vectors import bits, check_length, names_of, vectors
 from data.tasks.missing import Dropped, MissingValue
@@ -110,6 +110,8 @@ def read_tags(
     }
     if not odd:
         return [list(part) for part in parts_of]
+    if not task.spelt:
+        _refuse_mixed(parts_of, labels)
     reading = read_labels(labels, sorted(odd, key=label_order), spelt=task.spelt, known=known, where=tagged[0].place)
     for note in reading.notes:
         say(note)
@@ -122,6 +124,19 @@ def read_tags(
         return Example(example.fields | {"tags": tags}, example.place)
 
     return [[names(example) for example in part] for part in parts_of]
+
+
+def _refuse_mixed(parts_of: Sequence[Sequence[Example]], labels: Sequence[str]) -> None:
+    """DataError for a number among tags that are names: it may be the letter O written wrongly, and no place of a tag."""
+    for part in parts_of:
+        if not any(tag in labels and numeral(tag) is None for example in part for tag in example["tags"]):
+            continue
+        for example in part:
+            for at, tag in enumerate(example["tags"]):
+                if tag not in labels and numeral(tag) is not None and row_of(tag) is not None:
+                    place = parts.line_of_word(example.place, at)
+                    raise DataError(f"{place} has the tag {tag[:60]}, a number, where other tags are names; write the name of "
+                                    "that tag, such as the letter O")  # fmt: skip
 
 
 def spellings_of(task: Classification | MultiLabel | Tagging, example: Example) -> list[str]:
