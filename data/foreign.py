@@ -53,13 +53,13 @@ class NotJSON(JSONProblem):
         self.at, self.said, self.extra = error.pos, error.msg, error.msg == "Extra data"
 
 
-def decode_json(content: bytes | str, *, lenient: bool = False) -> Any:
+def decode_json(content: bytes | str, *, lenient: bool = False, unique: bool = False) -> Any:
     """The value of a JSON text. JSONProblem, in a few words, for what no honest file holds.
 
     Refused, besides what is no JSON: lists and objects that lie more than 100 deep in each other, numbers of more than 100
     characters, a name that an object has twice, and halves of surrogate pairs. With `lenient`, for the lines of large files, the
-    last of equal names counts, halves become question marks, and fractions may be long. NaN and Infinity are numbers, as Python
-    writes them.
+    last of equal names counts, unless names are to be `unique`, halves become question marks, and fractions may be long. NaN and
+    Infinity are numbers, as Python writes them.
 
     >>> decode_json('{"a": 1, "a": [2, "\\\\ud800"]}', lenient=True)
     {'a': [2, '?']}
@@ -70,7 +70,7 @@ def decode_json(content: bytes | str, *, lenient: bool = False) -> Any:
         nested = text.find("{", 1) >= 0 or text.find("[", 1) >= 0
         if nested and text.count("[") + text.count("{") > DEPTH and _depth(text) > DEPTH:
             raise JSONProblem(f"lists or objects lie more than {DEPTH} deep in each other", _too_deep(text))
-        value = _value(text, _LENIENT if lenient else _DECODER)
+        value = _value(text, (_UNIQUE if unique else _LENIENT) if lenient else _DECODER)
         if "\\" in text and ("\\ud" in text or "\\uD" in text):
             written = json.dumps(value, ensure_ascii=False)
             whole = written.encode("utf-8", "replace" if lenient else "strict").decode()
@@ -202,6 +202,7 @@ def _without_strings(text: str) -> str:
 
 _DECODER = json.JSONDecoder(parse_int=_integer, parse_float=_fraction, object_pairs_hook=_object)
 _LENIENT = json.JSONDecoder(parse_int=_integer)
+_UNIQUE = json.JSONDecoder(parse_int=_integer, object_pairs_hook=_object)
 
 
 def _printable(word: str) -> str:

@@ -50,13 +50,15 @@ def lines(path: Path, ends: bool = False) -> Iterator[tuple[int, str]]:
         raise DataError(f"{path} may not be read; change its permissions with chmod") from error
 
 
-def parse_json(text: str, place: str, form: str, *, numbered: bool = False) -> Any:
+def parse_json(text: str, place: str, form: str, *, numbered: bool = False, unique: bool = False) -> Any:
     """The value of a JSON text at a place; DataError with that place, or in a text of many lines with the `numbered` line.
+
+    With `unique` an object that has a name twice is such an error; that takes a tenth longer.
 
     NotJSON, as it is, for what stands behind a value in a text of many lines, which callers may know what to do with.
     """
     try:
-        return decode_json(text, lenient=True)
+        return decode_json(text, lenient=True, unique=unique)
     except JSONProblem as problem:
         at = place if problem.at is None or not numbered else f"{place} line {1 + text.count(chr(10), 0, problem.at)}"
         if not isinstance(problem, NotJSON):

@@ -114,7 +114,11 @@ def listed(record: "Record", found: Any, separator: str) -> list[str]:
     if _is_printed(found):
         found = _printed(record, found, "labels")
     elif isinstance(found, str):
-        return [bounded(record, item) for part in found.split(separator) if (item := visible(part.strip()))]
+        items = [bounded(record, item) for part in found.split(separator) if (item := visible(part.strip()))]
+        if found.strip() and not items:
+            raise MissingValue(f"{record.place} has nothing but {separator!r} as its labels; leave the cell empty for none of "
+                               "them, or remove that line", "no labels")  # fmt: skip
+        return items
     if is_missing(found):
         raise MissingValue(f"{record.place} has no labels but {found!r}; write [] for none of them, or remove that line",
                            "no labels")  # fmt: skip

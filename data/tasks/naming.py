@@ -1,5 +1,6 @@
 """Examples with the names of their labels: which labels a task has, and each label of an example under its name."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
@@ -28,6 +29,8 @@ def resolve_labels(task: Task, train: Sequence[Example], classes: Mapping[str, N
         for note in notes:
             say(note)
         labels = tuple(sorted(set(names.values()), key=label_order))
+        if isinstance(task, MultiLabel):
+            _refuse_joined(task, train, labels)
         if len(labels) < 2:
             raise DataError(f"the training examples have one label only ({shown(labels) or 'none'}); there is nothing to "
                             "tell apart: name another file, or another --data.task.label")  # fmt: skip
@@ -35,6 +38,21 @@ def resolve_labels(task: Task, train: Sequence[Example], classes: Mapping[str, N
             say(f"the label -1 is a class here (classes: {shown(labels)}); where it marks what is not labelled, name the others "
                 "with --data.task.labels and leave such examples out with --data.task.missing drop")  # fmt: skip
     return replace(task, labels=labels)
+
+
+def _refuse_joined(task: MultiLabel, train: Sequence[Example], labels: Sequence[str]) -> None:
+    """DataError for a label that other labels make up, or share parts with: the cells have another separator."""
+    for mark in [mark for mark in (";", "|", "/", ",", " ") if mark not in task.separator]:
+        parts = {name: [part.strip() for part in name.split(mark) if part.strip()] for name in labels}
+        joined = [name for name in labels if len(parts[name]) > 1]
+        in_names = Counter(part for several in parts.values() for part in set(several))
+        often = [name for name in joined if mark in ";|" and any(in_names[part] > 1 for part in parts[name])]
+        made = [name for name in joined if all(part in parts for part in parts[name])]
+        for name in (often or made)[:1]:
+            place = next((example.place for example in train if name in example["labels"]), "a training example")
+            raise DataError(f"{place} has the label {shown([name])!r}, of whose parts other labels are made: if {mark!r} is "
+                            f"between labels, say --data.task.separator {mark!r}; if that is one label, name all with "
+                            "--data.task.labels")  # fmt: skip
 
 
 def with_names(

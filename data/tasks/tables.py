@@ -135,7 +135,7 @@ def _objects(path: Path) -> Iterator[tuple[dict[str, Any], str]]:
     for number, line in lines(path):
         if not line.strip():
             continue
-        content = parse_json(line, f"{path} line {number}", "a .jsonl file has one object a line")
+        content = parse_json(line, f"{path} line {number}", "a .jsonl file has one object a line", unique=True)
         if not isinstance(content, dict):
             raise DataError(f"{path} line {number} is no object; a .jsonl file has one object a line")
         yield content, f"{path} line {number}"
@@ -145,7 +145,7 @@ def _document(path: Path) -> Iterator[tuple[dict[str, Any], str]]:
     """One JSON document: articles of SQuAD's form, or a list of objects."""
     text = "".join(line for _, line in lines(path, ends=True))
     try:
-        content = parse_json(text, str(path), "mend it there", numbered=True)
+        content = parse_json(text, str(path), "mend it there", numbered=True, unique=True)
     except NotJSON:  # extra data: an object a line, under the name of the whole
         return _objects(path)
     listed = content.get("data") if isinstance(content, dict) else content
