@@ -31,6 +31,7 @@ from train.state import TrainState
 MANIFEST = "loupe_manifest.json"
 ITEMS = ("state", "position")
 RECORD, STEP = "record", "checkpoint_step"  # beside the position
+OTHER_STEP = "it is that of step {}, under another name"
 
 # Orbax reports each phase of each save at WARNING or INFO level; a run's console is no place for that.
 logging.getLogger("absl").setLevel(logging.CRITICAL)
@@ -193,7 +194,10 @@ class Checkpoints:
         for candidate in reversed(steps):
             reason = check_manifest(self.folder / str(candidate))
             if reason is None:
-                return self._read(candidate, target, damaged)
+                found = self._read(candidate, target, damaged)
+                if step_written(self.folder / str(candidate)) is not None or int(found.state.step) == candidate:
+                    return found
+                reason = OTHER_STEP.format(int(found.state.step))  # of before, which only its state tells
             damaged.append((candidate, reason))
         if damaged:
             named = "; ".join(f"{self.folder / str(number)}: {reason}" for number, reason in damaged)
@@ -274,7 +278,7 @@ def check_manifest(folder: Path) -> str | None:
         except (OSError, ValueError) as error:
             return f"{name} cannot be read ({getattr(error, 'strerror', None) or error})"
     written = step_written(folder)
-    return None if written in (None, folder.name) else f"it is that of step {written}, under another name"
+    return None if written in (None, folder.name) else OTHER_STEP.format(written)
 
 
 def step_written(folder: Path) -> str | None:

@@ -184,3 +184,13 @@ def test_a_checkpoint_under_another_name_is_not_taken_for_that_step(trained, wri
     assert restored.damaged == [(5, "it is that of step 2, under another name")]
     with pytest.raises(CheckpointError, match=r"of step 2, under another name\); restore it from a copy$"):
         checkpoints.restore(trained.target, 5)
+
+
+def test_a_checkpoint_of_before_is_told_by_its_state(trained, written, monkeypatch):
+    monkeypatch.setattr("train.checkpoint.step_written", lambda folder: None)  # it did not say
+    (written / "checkpoints" / "2").rename(written / "checkpoints" / "5")
+    assert trained.state.step == 2
+    with pytest.raises(
+        CheckpointError, match=r"5: it is that of step 2, under another name; .*1: it is that of step 2"
+    ):
+        Checkpoints(written, read_only=True).restore(trained.target)
