@@ -146,8 +146,11 @@ def test_checkpoints_without_a_config_are_not_begun_again(here, half):
     assert ended.code == 2 and "config.json is gone" in ended.errors
 
 
-def test_weights_of_a_run_that_has_diverged_are_named(half, capsys):
+def test_weights_of_a_run_that_has_diverged_are_named(half, capsys, monkeypatch):
     """The last good checkpoint is used instead of newer ones, or none; only --step opens another, and none is the result."""
+    monkeypatch.setattr(
+        "train.checkpoint.step_written", lambda folder: folder.name
+    )  # the copy passes for a checkpoint of step 4
     shutil.copytree(half / "checkpoints" / "2", half / "checkpoints" / "4")
     assert Run.open(half).step == 4 and place_of(Run.open(half)).name == "scores.json"
 
