@@ -55,7 +55,7 @@ def tokenizer(request):
 
 def fold(text: str) -> str:
     """A text without case, accents, white space and what is not printed: what no tokenizer changes."""
-    text = text.replace("\u2581", " ")
+    text = text.replace("\u2581", " ").replace("\ufffd", " ")  # what stands for no character is cleaned away
     for _ in range(2):
         text = unicodedata.normalize("NFKD", text).casefold()
     return "".join(c for c in text if not c.isspace() and unicodedata.category(c) not in ("Mn", "Cf", "Cc", "Mc", "Me"))
