@@ -232,7 +232,9 @@ def test_a_published_classifier_is_scored_as_its_run_is(tuned, tmp_path, monkeyp
     source = ("--data.source", f"files:{tmp_path / 'other.tsv'}")
     found = {}
     for folder in (tmp_path / "published", run.folder.path):
-        code, said, error = scored(folder, *source, "--out", tmp_path / f"{folder.name}.json")
+        code, said, error = scored(
+            folder, *source, "--data.task.spelt", "0,1,2", "--out", tmp_path / f"{folder.name}.json"
+        )
         assert code == 0, error
         found[folder.name] = json.loads((tmp_path / f"{folder.name}.json").read_text())
     assert found["run"].pop("step") == 2
