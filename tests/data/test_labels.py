@@ -1,9 +1,7 @@
 """Labels under their names, whichever way a file spells them: one reading for all examples, or one line that says why not."""
 
 import dataclasses
-import json
 import re
-import time
 from typing import Any
 
 import pytest
@@ -13,10 +11,8 @@ from data.tasks.choices import Classification, MultiLabel, MultipleChoice, Regre
 from data.tasks.config import TaskData
 from data.tasks.held_out import open_held_out_task, open_scored, write_held_out_task
 from data.tasks.known import GLUE
-from data.tasks.label_names import label_order, match_labels, plain
-from data.tasks.label_reading import discovered
+from data.tasks.label_names import label_order, match_labels
 from data.tasks.opened import open_task
-from data.tasks.printed_lists import is_listed, read_list
 from data.tasks.sources import TaskFiles
 from data.tokenizers import Bytes, open_tokenizer
 
@@ -24,46 +20,6 @@ TOKENIZER: Any = open_tokenizer(Bytes())
 STARS = ("1 star", "2 stars", "3 stars", "4 stars", "5 stars")
 NEWS = ("World", "Sports", "Business", "Sci/Tech")
 LACKING = ["", "nan", "NaN", "null", "None", "N/A", "<NA>", "-", "?"]
-
-
-@pytest.fixture
-def files(tmp_path):
-    """Writes examples with these labels, one part or two; JSON values as .jsonl, `cells` as .tsv. Gives the source."""
-
-    def write(*parts, cells=False, **more):
-        paths = []
-        for number, labels in enumerate(parts):
-            path = tmp_path / f"{number}.{'tsv' if cells else 'jsonl'}"
-            texts = [f"text {at} of {number}" for at in range(len(labels))]
-            if cells:
-                rows = ["text\tlabel", *(f"{text}\t{label}" for text, label in zip(texts, labels, strict=True))]
-            else:
-                objects = [{"text": t, "label": label} | more for t, label in zip(texts, labels, strict=True)]
-                rows = [json.dumps(one) for one in objects]
-            path.write_text("\n".join(rows) + "\n")
-            paths.append(str(path))
-        return TaskFiles(paths[0], paths[-1])
-
-    return write
-
-
-def read(task, source):
-    """Labels of the training and of the held-out part, the task's labels, and what was said."""
-    said: list[str] = []
-    found = open_task(TaskData(task, source), TOKENIZER, said.append)
-    role = "labels" if isinstance(task, MultiLabel) else "label"
-    return (
-        *([example[role] for example in part.examples] for part in (found.train, found.valid)),
-        found.valid.labels,
-        said,
-    )
-
-
-def refused(task, source, *words):
-    with pytest.raises(DataError) as caught:
-        read(task, source)
-    line = str(caught.value)
-    assert "\n" not in line and all(word in line for word in words), line
 
 
 @pytest.mark.parametrize(
@@ -107,14 +63,14 @@ def test_tags_are_matched_without_their_letters_where_none_is_lost():
     assert match_labels(("B-cell", "other"), ("cell", "other")).rows is None
 
 
-def test_numbers_count_up_sign_and_decimals_included(files):
+def test_numbers_count_up_sign_and_decimals_included(files, read):
     names = ["10", "b", "1", "-1", "0.5", "a", "-2.5", "9"]
     assert sorted(names, key=label_order) == ["-2.5", "-1", "0.5", "1", "9", "10", "a", "b"]
     _, _, labels, said = read(Classification(), files(["1", "-1"], cells=True))
     assert labels == ("-1", "1") and "of the classes -1 and 1, f1 is that of 1, the second" in said
 
 
-def test_a_number_is_no_place_where_labels_are_numbers(files):
+def test_a_number_is_no_place_where_labels_are_numbers(files, read, refused):
     refused(
         Classification(),
         files(["1", "2", "3"], ["1", "0"], cells=True),
@@ -133,13 +89,13 @@ def test_a_number_is_no_place_where_labels_are_numbers(files):
 
 
 @pytest.mark.parametrize("spelt", ["1", "1.0", "1 ", "+1", "\uff11"])
-def test_equal_numbers_are_one_class(files, spelt):
+def test_equal_numbers_are_one_class(files, spelt, read):
     train, valid, labels, _ = read(Classification(), files(["1", "2", spelt], [spelt, "2.00"], cells=True))
     assert train == ["1", "2", "1"] and valid == ["1", "2"] and labels == ("1", "2")
     assert read(Classification(), files([1, 2.0, "2"]))[0] == ["1", "2", "2"]
 
 
-def test_what_stands_at_an_end_of_a_name_is_part_of_it(files):
+def test_what_stands_at_an_end_of_a_name_is_part_of_it(files, read, refused):
     for other in ("A-", "A+", "A#", "-A", "A*"):
         refused(
             Classification(), files(["A", "B"], [other], cells=True), f"line 2 has the label '{other}'", "no training"
@@ -147,7 +103,7 @@ def test_what_stands_at_an_end_of_a_name_is_part_of_it(files):
     assert read(Classification(), files(["A-", "A"], ["a\u2212", "a"], cells=True))[1] == ["A-", "A"]
 
 
-def test_true_and_false_mean_what_they_say(files):
+def test_true_and_false_mean_what_they_say(files, read):
     source = files([True, False], [0, 1])
     assert read(Classification(), source)[1:3] == (["false", "true"], ("false", "true"))
     assert read(Classification(labels=("True", "False")), source)[0] == ["True", "False"]
@@ -166,14 +122,16 @@ def test_true_and_false_mean_what_they_say(files):
         (("bad", "good"), ["1", "0", "TRUE"], "false,true", "good"),
     ],
 )
-def test_what_may_be_true_of_either_label_is_refused_with_a_remedy_that_works(files, labels, cells, spelt, first):
+def test_what_may_be_true_of_either_label_is_refused_with_a_remedy_that_works(
+    files, labels, cells, spelt, first, read, refused
+):
     refused(Classification(labels=labels), files(cells), "0.jsonl line 1", f"'{labels[0]}' or '{labels[1]}'", spelt)
     task = Classification(labels=labels, spelt=tuple(spelt.split(",")))
     written = [cell for cell in cells if str(cell).lower() in task.spelt]
     assert read(task, files(written))[0][0] == first
 
 
-def test_numbers_that_can_be_read_in_two_ways_are_refused_with_remedies_that_work(files):
+def test_numbers_that_can_be_read_in_two_ways_are_refused_with_remedies_that_work(files, read, refused):
     source = files(["1", "2", "3", "4"], cells=True)
     refused(
         Classification(labels=STARS),
@@ -200,7 +158,7 @@ def test_numbers_that_can_be_read_in_two_ways_are_refused_with_remedies_that_wor
     assert read(Classification(labels=("x", "y")), files(["1", "0"], ["1"], cells=True))[1] == ["y"]
 
 
-def test_a_label_that_differs_in_case_is_the_same_and_said(files):
+def test_a_label_that_differs_in_case_is_the_same_and_said(files, read, refused):
     _, valid, labels, said = read(Classification(), files(["World", "Sci/Tech"], ["world ", "sci-tech"], cells=True))
     assert valid == ["World", "Sci/Tech"] and labels == ("Sci/Tech", "World")
     assert "labels are read as world is World, sci-tech is Sci/Tech: the same but for case, form or punctuation" in said
@@ -211,7 +169,7 @@ def test_a_label_that_differs_in_case_is_the_same_and_said(files):
 
 @pytest.mark.parametrize("word", LACKING)
 @pytest.mark.parametrize("task", [Classification(), Regression()], ids=["classes", "numbers"])
-def test_a_missing_label_is_refused_by_line_or_dropped_and_counted(files, task, word):
+def test_a_missing_label_is_refused_by_line_or_dropped_and_counted(files, task, word, refused):
     source = files(["1", word, "0"], ["1", "0"], cells=True)
     refused(task, source, "0.tsv line 3 has", "--data.task.missing drop")
     found = open_task(TaskData(dataclasses.replace(task, missing="drop"), source), TOKENIZER, (said := []).append)
@@ -220,7 +178,7 @@ def test_a_missing_label_is_refused_by_line_or_dropped_and_counted(files, task, 
     )
 
 
-def test_missing_labels_in_json(files):
+def test_missing_labels_in_json(files, read, refused):
     for value in (None, float("nan"), "", "nan"):
         refused(Classification(), files(["a", value, "b"]), "0.jsonl line 2 has", "--data.task.missing drop")
         assert read(Classification(missing="drop"), files(["a", value, "b"]))[0] == ["a", "b"]
@@ -234,14 +192,14 @@ def test_missing_labels_in_json(files):
     refused(Classification(missing="drop"), files([None, None]), "leaves no training example", "line 1")
 
 
-def test_a_word_for_none_is_a_class_where_somebody_says_so(files):
+def test_a_word_for_none_is_a_class_where_somebody_says_so(files, read, refused):
     source = files(["NA", "DE", "none"], cells=True)
     refused(Classification(), source, "line 2 has the label 'NA'", "--data.task.labels", "--data.task.missing class")
     assert read(Classification(missing="class"), source)[2] == ("DE", "NA", "none")
     assert read(Classification(labels=("none", "NA", "DE")), source)[0] == ["NA", "DE", "none"]
 
 
-def test_minus_one_is_no_label_unless_a_class_is_called_so(files):
+def test_minus_one_is_no_label_unless_a_class_is_called_so(files, read, refused):
     source = files(["-1", "0", "1", "0"], cells=True)
     refused(Classification(labels=("no", "yes")), source, "line 2 has the label -1, which marks parts")
     assert read(Classification(labels=("no", "yes"), missing="drop"), source)[0] == ["no", "yes", "no"]
@@ -249,7 +207,7 @@ def test_minus_one_is_no_label_unless_a_class_is_called_so(files):
     assert labels == ("-1", "0", "1") and any("the label -1 is a class here" in line for line in said)
 
 
-def test_minus_one_may_be_the_first_of_three(files):
+def test_minus_one_may_be_the_first_of_three(files, read, refused):
     source, task = files(["-1", "0", "1"], cells=True), Classification(labels=("neg", "neu", "pos"), missing="drop")
     refused(task, source, "-1 may be 'neg', or mark what is not", "spelt -1,0,1 or --data.task.spelt 0,1,2")
     assert read(dataclasses.replace(task, spelt=("-1", "0", "1")), source)[0] == ["neg", "neu", "pos"]
@@ -257,7 +215,7 @@ def test_minus_one_may_be_the_first_of_three(files):
     assert read(task, files(["-1", "0", "2"], cells=True))[0] == ["neg", "pos"]
 
 
-def test_short_rows_and_empty_questions_are_dropped_and_counted(tmp_path):
+def test_short_rows_and_empty_questions_are_dropped_and_counted(tmp_path, read, refused):
     path = tmp_path / "qqp.tsv"
     path.write_text("question1\tquestion2\tis_duplicate\na b\tc d\t0\ne f\n\tg\t1\nh i\tj\t1\n")
     task, source = GLUE["qqp"], TaskFiles(str(path), str(path))
@@ -272,43 +230,6 @@ def test_short_rows_and_empty_questions_are_dropped_and_counted(tmp_path):
     assert len(open_task(TaskData(similar, source), TOKENIZER, [].append).train) == 1
 
 
-VECTORS = [[1, 1, 1], [0, 0, 1], [0, 0, 0]]
-
-
-@pytest.mark.parametrize(
-    "cells",
-    [
-        VECTORS,
-        [[float(bit) for bit in one] for one in VECTORS],
-        [[bool(bit) for bit in one] for one in VECTORS],
-        [",".join(map(str, one)) for one in VECTORS],
-        [str(one) for one in VECTORS],
-        [str(one).replace(",", "") for one in VECTORS],
-        ["".join(map(str, one)) for one in VECTORS],
-    ],
-    ids=["numbers", "floats", "bools", "commas", "a list", "NumPy", "digits"],
-)
-def test_zeros_and_ones_are_places_in_every_form(files, cells):
-    source = files(cells)
-    refused(
-        MultiLabel(),
-        source,
-        "0.jsonl line 1 and all others have 3 zeros and ones",
-        "--data.task.labels NAME1,NAME2,NAME3",
-    )
-    refused(MultiLabel(labels=("r", "g")), source, "the task names 2 labels")
-    assert read(MultiLabel(labels=("r", "g", "b")), source)[0] == [["r", "g", "b"], ["b"], []]
-
-
-def test_lists_that_are_no_vectors_are_names_or_refused(files):
-    assert read(MultiLabel(labels=("r", "g", "b")), files([[0, 2], [1], []]))[0] == [["r", "b"], ["g"], []]
-    assert read(MultiLabel(), files([["0"], ["1"], ["0", "1"]]))[0] == [["0"], ["1"], ["0", "1"]]
-    assert read(MultiLabel(), files(["['a', 'b']", "[]", '["b"]']))[0] == [["a", "b"], [], ["b"]]
-    refused(MultiLabel(labels=("r", "g", "b")), files([[1, 0, 1], [1, 0], [0, 0, 0]]), "line 2 has a vector of 2")
-    refused(MultiLabel(), files([[0.2, 0.8], [1, 0]]), "line 1 has the labels 0.2, 0.8, which are shares")
-    refused(MultiLabel(), files([[["a"]], ["b"]]), "line 1 has a list inside")
-
-
 @pytest.mark.parametrize(
     ("labels", "choices", "numbers", "said"),
     [
@@ -319,12 +240,12 @@ def test_lists_that_are_no_vectors_are_names_or_refused(files):
         ([1, 1], ["x", "y", "z"], [1, 1], "as places from 0"),
     ],
 )
-def test_the_right_choice_is_named_in_any_way(files, labels, choices, numbers, said):
+def test_the_right_choice_is_named_in_any_way(files, labels, choices, numbers, said, read):
     train, _, _, lines = read(MultipleChoice(), files(labels, choices=choices))
     assert train == numbers and any(said in line for line in lines)
 
 
-def test_choices_counted_from_one_are_never_shifted(files):
+def test_choices_counted_from_one_are_never_shifted(files, read, refused):
     source = files([1, 2, 1], choices=["x", "y", "z"])
     refused(
         MultipleChoice(), source, "line 1 has the label '1'", "'y'", "'x'", "spelt 0,1,2 or --data.task.spelt 1,2,3"
@@ -336,25 +257,6 @@ def test_choices_counted_from_one_are_never_shifted(files):
     )
     refused(MultipleChoice(), files(["A", "E"], choices=["x", "y"]), "line 2 has the label 'E'", "--data.task.spelt")
     refused(MultipleChoice(), files([1, 2], choices=["1", "2", "3"]), "by their text", "as places from 0")
-
-
-def test_printed_lists_of_tags_and_of_choices(tmp_path):
-    path = tmp_path / "a.csv"
-    cells = ("\"['a', 'b c']\",\"['O', 'B-X']\"", "\"['a' 'b c']\",\"['O' 'B-X']\"", "[ a,O B-X", "[ a,['O' 'B-X']")
-    path.write_text("\n".join(["tokens,tags", *cells]) + "\n")
-    task = Tagging(labels=("O", "B-X"))
-    found = open_task(TaskData(task, TaskFiles(str(path), str(path))), TOKENIZER, [].append)
-    assert [e["tags"] for e in found.train.examples] == [["O", "B-X"]] * 4
-    assert [e["words"] for e in found.train.examples] == [["a", "b c"], ["a", "b c"], ["[", "a"], ["[", "a"]]
-    path.write_text("tokens,tags\na b,['O' ... 'O']\n")
-    with pytest.raises(DataError, match=r"line 2 has tags that begin as a list .*: it was cut short"):
-        open_task(TaskData(task, TaskFiles(str(path), str(path))), TOKENIZER, [].append)
-    path.write_text("text,choices,label\nt,['x' 'y'],1\nt,\"['x', 'y']\",0\n")
-    assert read(MultipleChoice(), TaskFiles(str(path), str(path)))[0] == [1, 0]
-    path.write_text("text,gold_label\nt,x\n")
-    refused(
-        Classification(), TaskFiles(str(path), str(path)), "no column label", "--data.task.label \"('gold_label',)\""
-    )
 
 
 def test_tags_by_number_and_in_another_case(tmp_path):
@@ -396,12 +298,12 @@ def test_what_a_model_does_not_know_has_a_remedy_that_fits_it(files):
         (("LABEL_0", "LABEL_1", "LABEL_2"), "123", "13", ("LABEL_0", "LABEL_2")),
     ],
 )
-def test_where_labels_are_spelt_that_is_what_is_read(files, labels, spelt, cells, names):
+def test_where_labels_are_spelt_that_is_what_is_read(files, labels, spelt, cells, names, read):
     task = Classification(labels=tuple(labels), spelt=tuple(spelt))
     assert read(task, files(list(cells), cells=True))[0] == list(names)
 
 
-def test_words_that_spell_the_name_of_another_class_leave_nothing_to_guess(files):
+def test_words_that_spell_the_name_of_another_class_leave_nothing_to_guess(files, read, refused):
     task = Classification(labels=("1", "2", "3"), spelt=("0", "1", "2"))
     said = read(task, files(["0", "1"], cells=True))[3]
     assert "labels are read as --data.task.spelt says: 0 is 1, 1 is 2" in said
@@ -454,87 +356,8 @@ def test_numbers_are_no_places_of_labels_that_were_sorted(files, tmp_path):
     assert [e["label"] for e in found.examples] == ["entailment", "contradiction"]
 
 
-def test_numbers_for_rows_without_names_are_not_shifted(files):
+def test_numbers_for_rows_without_names_are_not_shifted(files, read, refused):
     rows = Classification(labels=("LABEL_0", "LABEL_1", "LABEL_2"))
     train, _, _, said = read(rows, files(["2", "0"], cells=True))
     assert train == ["LABEL_2", "LABEL_0"] and any("0 is LABEL_0" in line for line in said)
     refused(rows, files(["1", "2"], cells=True), "'LABEL_0', counted from 1", "--data.task.spelt 1,2,3")
-
-
-PRINTED = [
-    "['red' 'blue']",
-    "['red', 'blue']",
-    '["red" \n "blue"]',
-    "('red', 'blue')",
-    "{'red', 'blue'}",
-    "[red, blue]",
-    "array(['red', 'blue'], dtype=object)",
-    "Index(['red', 'blue'], dtype='object')",
-    "[np.str_('red'), np.str_('blue')]",
-    "[b'red' b'blue']",
-]
-
-
-@pytest.mark.parametrize("cell", PRINTED)
-def test_printed_lists_are_lists(files, cell):
-    assert read(MultiLabel(), files([cell, "[]", '["it\'s"]']))[0] == [["red", "blue"], [], ["it's"]]
-
-
-@pytest.mark.parametrize(
-    "cells",
-    [
-        ["[ True False  True]", "[False False  True]"],
-        ["[True, False, True]", "[False, False, True]"],
-        ["[np.True_, np.False_, np.True_]", "[np.False_, np.False_, np.True_]"],
-        ["0.0 1.0 0.0", "0.0 0.0 1.0"],
-        ["1. 0. 1.", "0. 0. 1."],
-        ["True False True", "False False True"],
-        ["[1.e+00 0.e+00 1.e+00]", "[0.e+00 0.e+00 1.e+00]"],
-        ["tensor([1, 0, 1])", "tensor([0, 0, 1])"],
-    ],
-)
-def test_printed_vectors_are_places(files, cells):
-    refused(MultiLabel(), files(cells), "line 1 and all others have 3 zeros and ones", "NAME1,NAME2,NAME3")
-    assert read(MultiLabel(labels=("r", "g", "b")), files(cells))[0][1] == ["b"]
-
-
-@pytest.mark.parametrize(
-    ("cell", "reason"),
-    [
-        ("['red' 'blue', 'green']", "commas between some"),
-        ("['red' ... 'blue']", "cut short"),
-        ("{'red': 1, 'blue': 0}", "names with values"),
-        ("['red', 'blue'", "does not end"),
-        ("[['red'], ['blue']]", "a list in"),
-        ("[[1 0]\n [0 1]]", "a list in"),
-    ],
-)
-def test_printed_lists_that_cannot_be_read_are_refused(files, cell, reason):
-    refused(MultiLabel(), files(["a", cell]), "line 2 has", reason)
-
-
-@pytest.mark.parametrize(
-    ("read_cell", "cell"),
-    [
-        (is_listed, "array([1]" + ",a=" * 2_000 + "]"),
-        (is_listed, "array((" + "),a=" * 2_000 + "[)"),
-        (is_listed, "[" + "a," * 20_000 + "[]"),
-        (read_list, "[" + "'a' " * 60_000 + "]"),
-        (discovered, [f"{number}.5" for number in range(8_000)]),
-        (plain, "a-" * 160_000),
-    ],
-)
-def test_reading_labels_takes_time_in_proportion_to_them(read_cell, cell):
-    """Powers of their length take seconds here, and powers of two for ever."""
-    before = time.process_time()
-    read_cell(cell)
-    assert time.process_time() - before < 1
-
-
-def test_a_label_that_is_a_book_is_refused_with_its_place(files):
-    book = "word " * 3_000
-    refused(Classification(), files(["a", book]), "line 2 has a label of 14,999 characters", "name the column")
-    refused(MultiLabel(), files([["a"], [book]]), "line 2 has a label of 14,999 characters")
-    refused(MultiLabel(), files(["a", "[" + "'a' " * 300_000 + "]"]), "line 2 has a label of 1,200,002 characters")
-    wide = "[" + "0, " * 4_000 + "1]"
-    assert read(MultiLabel(labels=tuple(map(str, range(4_001)))), files([wide]))[0] == [["4000"]]
