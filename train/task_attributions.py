@@ -1,5 +1,6 @@
 """What a classifier's surest mistakes owe to each token, for the report of a fine-tuned run."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -34,35 +35,46 @@ def attributions(
     if not isinstance(model, Encoder):
         return {}
     probabilities = np.exp(log_softmax(logits))
-    found = {}
+    groups: dict[int, list[int]] = {}
     for number in surest_mistakes(logits.argmax(1), targets, probabilities, SHOWN):
-        row = held_out.rows[number]
-        if len(row.tokens) <= LONGEST:
-            found[number] = attribute(model, tokenizer, row, int(logits[number].argmax()))
+        if (length := len(held_out.rows[number].tokens)) <= LONGEST:
+            groups.setdefault(1 << max(4, (length - 1).bit_length()), []).append(number)
+    found = {}
+    for (
+        numbers
+    ) in groups.values():  # rows of about the same length: few shapes are compiled, and little padding is read
+        rows, named = [held_out.rows[number] for number in numbers], logits[numbers].argmax(1).tolist()
+        found |= zip(numbers, attribute(model, tokenizer, rows, named), strict=True)
     return found
 
 
-def attribute(model: Any, tokenizer: Tokenizer, row: Row, named: int, *, steps: int = STEPS) -> Attributions:
-    """Integrated gradients of the log-probability of class `named` (arXiv:1703.01365), by token.
+def attribute(
+    model: Any, tokenizer: Tokenizer, rows: Sequence[Row], named: Sequence[int], *, steps: int = STEPS
+) -> list[Attributions]:
+    """Integrated gradients of the log-probability of the class named for each row (arXiv:1703.01365), by token.
 
     The baseline is the row with every word masked, its marks kept; zeros would not do: the norm behind the embeddings takes
     the length out of what it reads, so that nearly all of the way from zeros lies next to them, between two steps (16 of
     them find a twelfth of it on MiniLM). What tokens owe adds up to the log-probability less that of the baseline, up to the
     error of so many steps.
     """
-    length = -(-len(row.tokens) // 16) * 16  # few shapes are compiled
+    length = -(-max(len(row.tokens) for row in rows) // 16) * 16
 
-    def padded(values: np.ndarray) -> np.ndarray:
-        return np.pad(values, (0, length - len(values)))[None]
+    def padded(values: Sequence[Any]) -> np.ndarray:
+        return np.stack([np.pad(one, (0, length - len(one))) for one in values])
 
-    types = None if row.token_types is None or model.config.num_token_types < 2 else padded(row.token_types)
-    inputs = Inputs(padded(row.tokens), padded(row.positions), padded(row.segments), types)
-    metric, site = LogProbability(named), embeddings_site(model)
-    masked = inputs._replace(tokens=padded(hide(tokenizer, row.tokens)))
-    baseline = np.asarray(gradients(model, masked, metric, [site])[1][site])
-    scores = integrated_gradients(model, inputs, metric, baseline=baseline, steps=steps)[0, : len(row.tokens)]
-    words = tuple(tokenizer.token(int(index)) for index in row.tokens)
-    return Attributions(words, tuple(map(float, scores)))
+    tokens, positions, segments = (
+        padded([getattr(row, name) for row in rows]) for name in ("tokens", "positions", "segments")
+    )
+    typed = rows[0].token_types is not None and model.config.num_token_types > 1
+    types = padded([row.token_types for row in rows]) if typed else None
+    inputs = Inputs(tokens, positions, segments, types)
+    masked = inputs._replace(tokens=padded([hide(tokenizer, row.tokens) for row in rows]))
+    metrics, site = tuple(map(LogProbability, named)), embeddings_site(model)
+    baseline = np.asarray(gradients(model, masked, metrics, [site])[1][site])
+    scores = integrated_gradients(model, inputs, metrics, baseline=baseline, steps=steps)
+    words = [tuple(tokenizer.token(int(index)) for index in row.tokens) for row in rows]
+    return [Attributions(said, tuple(map(float, one[: len(said)]))) for said, one in zip(words, scores, strict=True)]
 
 
 def hide(tokenizer: Tokenizer, tokens: Int[np.ndarray, " T"]) -> Int[np.ndarray, " T"]:

@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from model.capture import Change
 from model.encoder_decoder import EncoderDecoder
-from model.inspection.calls import Inputs, Metric, gradients
+from model.inspection.calls import Inputs, Metrics, gradients
 
 
 def embeddings_site(model: nnx.Module) -> str:
@@ -17,7 +17,7 @@ def embeddings_site(model: nnx.Module) -> str:
     return "encoder.embeddings.output" if isinstance(model, EncoderDecoder) else "embeddings.output"
 
 
-def input_gradients(model: nnx.Module, inputs: Inputs, metric: Metric) -> Float[np.ndarray, "B T"]:
+def input_gradients(model: nnx.Module, inputs: Inputs, metric: Metrics) -> Float[np.ndarray, "B T"]:
     """gradient * input: sum over features of x d metric / d x, x what enters the first layer (arXiv:1605.01713)."""
     site = embeddings_site(model)
     _, here, slopes = gradients(model, inputs, metric, [site])
@@ -27,7 +27,7 @@ def input_gradients(model: nnx.Module, inputs: Inputs, metric: Metric) -> Float[
 def integrated_gradients(
     model: nnx.Module,
     inputs: Inputs,
-    metric: Metric,
+    metric: Metrics,
     *,
     baseline: Float[np.ndarray, "B T D"] | None = None,
     steps: int = 64,
@@ -50,7 +50,7 @@ def integrated_gradients(
 
 
 def head_importance(
-    model: nnx.Module, inputs: Inputs, metric: Metric, *, side: str = "", per_layer_norm: bool = False
+    model: nnx.Module, inputs: Inputs, metric: Metrics, *, side: str = "", per_layer_norm: bool = False
 ) -> Float[np.ndarray, "L N"]:
     """Mean over examples of |d metric / d gate|, for a gate on each head that is 1 (Michel et al., arXiv:1905.10650, eq. 2-3).
 

@@ -51,7 +51,7 @@ def log_probability(model, one, named):
 def test_the_planted_word_owes_most_and_speaks_for_its_class(classifier):
     model, tokenizer = classifier
     rows = [row([2, 5, 6, PLANTED, 7, 3]), row([2, 5, 6, PLANTED, 7, 3]), row([2, 9, PLANTED, 3])]
-    one, other, third = (attribute(model, tokenizer, *pair, steps=8) for pair in zip(rows, (1, 0, 1), strict=True))
+    one, other, third = attribute(model, tokenizer, rows, (1, 0, 1), steps=8)
     assert np.argmax(one.scores) == 3 and np.argmin(other.scores) == 3 and np.argmax(third.scores) == 2
     assert one.tokens == ("[CLS]", *(tokenizer.token(t) for t in (5, 6, PLANTED, 7)), "[SEP]")
     assert one.scores[0] == one.scores[-1] == 0.0 and len(third.scores) == 4  # marks stay in the baseline
@@ -61,7 +61,7 @@ def test_they_add_up_to_what_the_model_says(classifier):
     """Completeness: log p(class | x) less that of x with every word masked."""
     model, tokenizer = classifier
     one, masked = row([2, 5, 6, PLANTED, 7, 3]), row([2, 4, 4, 4, 4, 3])
-    found = attribute(model, tokenizer, one, 1, steps=16)
+    found, _ = attribute(model, tokenizer, [one, row([2, *range(5, 30), 3])], (1, 0), steps=16)  # padded for the other
     difference = log_probability(model, one, 1) - log_probability(model, masked, 1)
     assert sum(found.scores) == pytest.approx(difference, abs=0.01) and abs(difference) > 0.3
     assert hide(tokenizer, one.tokens).tolist() == masked.tokens.tolist()
