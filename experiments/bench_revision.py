@@ -2,7 +2,9 @@
 
 A change that is meant to alter nothing must not cost speed either. Each bench runs as two processes, one with the packages of
 this checkout and one with those of `--against FOLDER`, with the same interpreter and therefore the same libraries; they
-take turns, and medians are compared. A ratio above 1 means that this checkout is the faster one.
+take turns, and medians are compared. The same program was seen to write text up to 7% slower for all its life in the process that
+was started first; so every few turns two new ones are started, in the other order. A ratio above 1 means that this checkout
+is the faster one.
 
     git worktree add ../before REVISION
     python -m experiments.bench revision --against ../before
@@ -16,6 +18,7 @@ from typing import Any
 
 from experiments.contest import ROOT, Contestant
 
+LIFE = 3  # turns of a process
 RACES = {  # name: (module, words after "loupe", steps in a turn)
     "bert_step": ("experiments.bench_bert_step", ("unroll",), 3),
     "gpt2_step": ("experiments.bench_gpt2_step", (), 40),
@@ -24,7 +27,7 @@ RACES = {  # name: (module, words after "loupe", steps in a turn)
 }
 
 
-def bench_revision(against: str, rounds: int = 10) -> dict[str, Any]:
+def bench_revision(against: str, rounds: int = 12) -> dict[str, Any]:
     """Seconds of both sides at each race and their ratio; medians over `rounds` turns.
 
     Raises:
@@ -48,18 +51,19 @@ def run_race(
     module: str, words: tuple[str, ...], steps: int, rounds: int, roots: dict[str, Path]
 ) -> dict[str, list[float]]:
     """Seconds of each step of one bench's own side, by the checkout whose packages it ran with."""
-    contestants: dict[str, Contestant] = {}
-    try:
-        for name, root in roots.items():
-            contestants[name] = Contestant(sys.executable, module, "loupe", *words, root=root)
-        seconds: dict[str, list[float]] = {name: [] for name in contestants}
-        for number in range(rounds):
-            for name in list(contestants)[:: 1 if number % 2 else -1]:  # neither is always the one that goes first
-                seconds[name] += contestants[name].ask("steps", steps)
-        return seconds
-    finally:
-        for contestant in contestants.values():
-            contestant.close()
+    seconds: dict[str, list[float]] = {name: [] for name in roots}
+    for first in range(0, rounds, LIFE):
+        contestants: dict[str, Contestant] = {}
+        try:
+            for name in list(roots)[:: 1 if first // LIFE % 2 else -1]:
+                contestants[name] = Contestant(sys.executable, module, "loupe", *words, root=roots[name])
+            for number in range(first, min(first + LIFE, rounds)):
+                for name in list(contestants)[:: 1 if number % 2 else -1]:  # neither is always the one that goes first
+                    seconds[name] += contestants[name].ask("steps", steps)
+        finally:
+            for contestant in contestants.values():
+                contestant.close()
+    return seconds
 
 
 def ratios(race: str, seconds: dict[str, list[float]]) -> dict[str, Any]:
