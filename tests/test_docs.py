@@ -57,7 +57,11 @@ USING = {  # commands that use a run: what is appended to keep them short, and w
     "train.export": ((), "where transformers is installed it opens with"),
     "train.compare": ((), ""),
     "train.inspect": ((), "2 layers x 2 heads"),
-    "experiments.reproduce": (("--seeds", "0", "--runs", "claims", "--out", "claims"), "reproduced"),
+    "experiments.reproduce": (("--seeds", "0", "--variants", "no_positions", "--runs", "claims"), "no_positions"),
+}
+SHORT_RUN = {  # two steps, and few documents to evaluate on: the README's model is a large one for a test
+    "train.pretrain": ("--steps", "2", "--data.valid-documents", "4"),
+    "train.finetune": ("--steps", "2"),
 }
 FOREIGN_FLAGS = {
     "--xla_force_host_platform_device_count": "XLA",
@@ -186,9 +190,9 @@ def test_command_lines_are_understood(command, workspace, monkeypatch):
 def test_own_experiment_is_trained_repeated_scored_and_opened(workspace):
     """The commands of one section in their order; those that score another run score this one."""
     train = next(command for command in TRAIN if command.words[3:] == ("--exp=mine.py",))
-    assert "runs/mine: held-out loss" in run(train, workspace, "--steps", "2")
+    assert "runs/mine: held-out loss" in run(train, workspace, *SHORT_RUN["train.pretrain"])
     assert (workspace / "runs/mine/report.html").is_file()
-    assert "(finished before)" in run(train, workspace, "--steps", "2")
+    assert "(finished before)" in run(train, workspace, *SHORT_RUN["train.pretrain"])
     for words in {
         tuple("runs/mine" if word.startswith("runs/") else word for word in command.words) for command in SCORE
     }:
@@ -203,7 +207,7 @@ def test_every_training_command_trains_and_what_uses_its_run_works(workspace):
     """In the order of the README, for later commands start from the runs of earlier ones."""
     for command in (command for command in [*TRAIN, *USE] if not command.reason_not_to(NOT_TRAINED)):
         if command in TRAIN:
-            printed = run(command, workspace, "--steps", "2")
+            printed = run(command, workspace, *SHORT_RUN[command.module])
             assert "held-out loss" in printed or "bit for bit equal" in printed, printed
         else:
             more, expected = USING[command.module]
