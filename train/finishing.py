@@ -1,7 +1,7 @@
 """The end of a training: the weights that are the result, their scores, and the files that say so."""
 
 from train.config import Experiment
-from train.lines import read_metrics
+from train.lines import COVERS, read_metrics
 from train.loop import Loop
 from train.progress import SCORES
 from train.report import FINISHED, MADE_OF, REPORT_FILE, write_report
@@ -45,7 +45,8 @@ def finish(folder: RunFolder, loop: Loop, evaluator: Scorer) -> dict[str, float]
         loop.console.say(f"{name}: {signature}")
     folder.write(evaluator.samples_file, evaluator.samples(params))
     early = {"early": True} if loop.selector.exhausted else {}
-    loop.tracker.event("done", step=step, valid_loss=scores["valid_loss"], **early)
+    loop.tracker.flush()
+    loop.tracker.event("done", step=step, valid_loss=scores["valid_loss"], **early, **{COVERS: loop.tracker.mark()})
     loop.tracker.flush()
     close_report(folder)
     return scores

@@ -27,7 +27,8 @@ from data.foreign import decode_json
 METRICS_FILE = "metrics.jsonl"
 WRITE_OUT_SECONDS = 1.0  # lines wait in memory at most so long: `tail -f` stays alive, a step costs no system call
 LONGEST_LINE = 16 << 20  # bytes; what is longer is none of ours
-TIMING_FIELDS = frozenset({"time", "seconds", "mfu"})
+COVERS = "covers"  # in the line that ends a run: the mark of all lines before it
+TIMING_FIELDS = frozenset({"time", "seconds", "mfu", COVERS})
 TIMING_SUFFIXES = ("_seconds", "_per_second")
 HOUSEKEEPING_EVENTS = frozenset({"resume", "checkpoint", "stop"})
 
@@ -115,6 +116,16 @@ def is_marked(path: Path, mark: Mapping[str, Any]) -> bool:
     return not left and digest.hexdigest() == mark["sha256"]
 
 
+def is_whole(path: Path) -> bool:
+    """Whether the lines of a run that came to an end are still those that it ended with, as far as its last line tells."""
+    ends = [line[COVERS] for line in read_lines(path) if line.get("event") == "done" and COVERS in line]
+    mark = ends[-1] if ends else None
+    if mark is None:
+        return True
+    sound = isinstance(mark, dict) and type(mark.get("bytes")) is int and isinstance(mark.get("sha256"), str)
+    return sound and is_marked(path, mark)
+
+
 def read_metrics(run_dir: str | Path) -> list[dict[str, Any]]:
     """All lines of a run, in order; a truncated or strange line is left out, a missing file has none."""
     return list(read_lines(Path(run_dir) / METRICS_FILE))
@@ -123,7 +134,7 @@ def read_metrics(run_dir: str | Path) -> list[dict[str, Any]]:
 def comparable_lines(run_dir: str | Path) -> list[dict[str, Any]]:
     """The lines of a run without what may differ between an undisturbed run and one that was killed and resumed.
 
-    Left out: the events resume, checkpoint and stop, and the fields time, seconds, mfu, *_seconds and *_per_second.
+    Left out: the events resume, checkpoint and stop, and the fields time, seconds, mfu, covers, *_seconds and *_per_second.
     """
     return [
         {name: value for name, value in line.items() if not is_timing(name)}
@@ -133,7 +144,7 @@ def comparable_lines(run_dir: str | Path) -> list[dict[str, Any]]:
 
 
 def is_timing(name: str) -> bool:
-    """Whether a field says how long something took.
+    """Whether a field says how long something took, or hangs on what does.
 
     >>> is_timing("tokens_per_second"), is_timing("loss")
     (True, False)

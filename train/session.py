@@ -29,7 +29,7 @@ from train.diverging import Diverged, last_good
 from train.environment import write_environment
 from train.finishing import closing_line, finish, mend_report, settle
 from train.folder import RunError, RunFolder, digest_of_text
-from train.lines import is_marked
+from train.lines import is_marked, is_whole
 from train.loop import Loop
 from train.material import Material, open_material
 from train.options import FinetuneOptions, RunOptions
@@ -298,9 +298,14 @@ def remember(
 def check_record(folder: RunFolder, experiment: Experiment, restored: Restored | None, console: Console) -> bool:
     """Whether lines of the record are gone, or others, that the checkpoint covers; it is said, and refused where they decide."""
     path = folder / METRICS_FILE
-    if restored is None or restored.record is None or is_marked(path, restored.record):
+    if restored is None or restored.record is None:
         return False
-    wrong = f"{path} does not hold the lines that checkpoint {restored.step} covers: it is damaged or gone"
+    if not is_marked(path, restored.record):
+        wrong = f"{path} does not hold the lines that checkpoint {restored.step} covers: it is damaged or gone"
+    elif not is_whole(path):
+        wrong = f"{path} does not hold the lines that the run ended with: it is damaged"
+    else:
+        return False
     if experiment.selection.metric is not None:
         raise RunError(
             f"{wrong}, and selection.metric={experiment.selection.metric} chooses by them; restore it from a copy"

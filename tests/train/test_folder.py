@@ -1,6 +1,7 @@
 """The files of a run folder: what is not as it was written is made again and said, or refused in one line."""
 
 import json
+import re
 import shutil
 
 import pytest
@@ -110,6 +111,15 @@ def test_lines_that_are_gone_are_said(damage, here, half):
     ended = here("--run-dir", half, "--steps", "4", *EVERY)
     assert ended.code == 0 and "does not hold the lines that checkpoint 2 covers" in ended.output, ended
     assert [line["damaged"] for line in read_metrics(half) if line.get("event") == "resume"] == ["metrics.jsonl"]
+
+
+def test_another_closing_score_than_the_run_ended_with_is_said(here, half):
+    path = half / "metrics.jsonl"
+    *_, closing, done = path.read_text().splitlines(keepends=True)
+    assert "unigram_entropy" in closing and '"done"' in done
+    path.write_text(path.read_text().replace(closing, re.sub(r'("valid_loss": \d)', r"\g<1>0", closing)))
+    ended = here("--run-dir", half, "--steps", "4", *EVERY)
+    assert ended.code == 0 and "does not hold the lines that the run ended with" in ended.output, ended
 
 
 @pytest.mark.slow
