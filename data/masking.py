@@ -51,7 +51,8 @@ class Masking:
 
     `rate` of the ordinary tokens of a row become targets. Of those `mask_share` are replaced by [MASK],
     `random_share` by a random token, and the rest stay visible. `dynamic` draws anew in every epoch
-    (arXiv:1907.11692); `static` plans and masks the rows once and repeats them, as data masked beforehand does.
+    (arXiv:1907.11692); `static` plans and masks the rows once and repeats them, as data masked beforehand does. Where a run is
+    to be compared with others that hide less or more, held-out text is scored with `scored_rate` of its tokens hidden.
     """
 
     rate: float = 0.15
@@ -59,21 +60,27 @@ class Masking:
     unit: Unit = Tokens()
     mask_share: float = 0.8
     random_share: float = 0.1
+    scored_rate: float | None = None
 
     def __post_init__(self):
-        if not 0.0 < self.rate < 1.0:
-            raise DataError(f"masking rate={self.rate} is out of range; use a share between 0 and 1, such as 0.15")
+        for name, rate in (("rate", self.rate), ("scored_rate", self.scored_rate)):
+            if rate is not None and not 0.0 < rate < 1.0:
+                raise DataError(f"masking {name}={rate} is out of range; use a share between 0 and 1, such as 0.15")
         if min(self.mask_share, self.random_share) < 0 or self.mask_share + self.random_share > 1 + 1e-9:
             raise DataError(f"mask_share={self.mask_share} and random_share={self.random_share} must be shares "
                             "whose sum is at most 1, such as 0.8 and 0.1")  # fmt: skip
 
-    def places(self, row_length: int) -> int:
+    def rate_in(self, mode: Mode) -> float:
+        """Which share of a row is hidden in training, or where held-out text is scored."""
+        return self.rate if mode == "train" or self.scored_rate is None else self.scored_rate
+
+    def places(self, row_length: int, mode: Mode = "train") -> int:
         """K, the places of a row that can be predicted: the static size of the labels.
 
-        >>> Masking().places(128)
-        19
+        >>> Masking(rate=0.3, scored_rate=0.15).places(128), Masking(rate=0.3, scored_rate=0.15).places(128, "all_masked")
+        (38, 19)
         """
-        return max(1, round(self.rate * row_length))
+        return max(1, round(self.rate_in(mode) * row_length))
 
 
 class MaskRows:
@@ -89,7 +96,8 @@ class MaskRows:
 
     def __init__(self, masking: Masking, tokenizer: Tokenizer, mode: Mode = "train"):
         check_mode(mode, self.modes)
-        self.masking, self.mode = masking, mode
+        self.masking = masking
+        self.mode: Mode = mode
         (self.mask,) = tokenizer.special.need("mask", purpose="masked-language modelling")
         self.ordinary: np.ndarray = tokenizer.ordinary  # int32[m], ids that stand for text
         self.maskable = np.zeros(tokenizer.vocab_size, bool)  # [V]; special, unknown and unused ids are never hidden
@@ -107,9 +115,9 @@ class MaskRows:
         Adds masked_places int32[K], in rising order, masked_targets int32[K] and masked_weights float32[K]: 1 for a
         target, 0 for a slot that is not used.
         """
-        most = self.masking.places(len(row.tokens))
+        most = self.masking.places(len(row.tokens), self.mode)
         candidates = np.flatnonzero(self.maskable[row.tokens] & (row.segments > 0))
-        budget = min(most, max(1, round(self.masking.rate * len(candidates)))) if len(candidates) else 0
+        budget = min(most, max(1, round(self.masking.rate_in(self.mode) * len(candidates)))) if len(candidates) else 0
         places, units = self._choose(row.tokens, candidates, budget, rng)
         count = len(places)
         masked_places, masked_targets = np.zeros(most, np.int32), np.zeros(most, np.int32)

@@ -76,6 +76,18 @@ def test_the_stated_share_is_hidden(rows, prepared, unit, rate):
     assert were / could == pytest.approx(rate, rel=0.06)
 
 
+@pytest.mark.parametrize("mode", ["train", "as_trained", "all_masked", "shuffled"])
+def test_scores_hide_what_they_are_to_hide_whatever_training_hides(rows, prepared, mode):
+    mixed, plain = (
+        MaskRows(masking, prepared.tokenizer, mode)
+        for masking in (Masking(rate=0.4, scored_rate=0.15), Masking(rate=0.4 if mode == "train" else 0.15))
+    )
+    for number, row in enumerate(rows[:20]):
+        one, other = (corrupt(row, generator(0, "corrupt", 0, number)) for corrupt in (mixed, plain))
+        assert np.array_equal(one.tokens, other.tokens)
+        assert all(np.array_equal(one.labels[name], other.labels[name]) for name in other.labels)
+
+
 @pytest.mark.parametrize(("mask_share", "random_share"), [(0.8, 0.1), (0.5, 0.5), (1.0, 0.0), (0.0, 0.0)])
 def test_the_three_fates_have_their_shares(rows, prepared, mask_share, random_share):
     corrupt = MaskRows(Masking(mask_share=mask_share, random_share=random_share), prepared.tokenizer)
@@ -194,6 +206,8 @@ def test_it_travels_to_workers_without_the_tokenizer(prepared, rows):
 def test_wrong_choices_are_told(prepared):
     with pytest.raises(DataError, match=r"masking rate=1.5"):
         Masking(rate=1.5)
+    with pytest.raises(DataError, match=r"masking scored_rate=0"):
+        Masking(scored_rate=0.0)
     with pytest.raises(DataError, match=r"mask_share=0.8 and random_share=0.3"):
         Masking(random_share=0.3)
     with pytest.raises(DataError, match="spans need"):
