@@ -106,6 +106,8 @@ def largest(name: str) -> int:
 def to_json(value: Any) -> Any:
     """Turn a tree of frozen dataclasses into what `json.dumps` takes; each nested choice says its "name".
 
+    A value whose class has `__from_word__` is written as its `str`, and read again by that.
+
     >>> to_json(Stack(loop="unroll"))
     {'loop': 'unroll', 'remat': None}
     >>> to_json((1, LayerNorm(epsilon=1e-6)))
@@ -190,7 +192,7 @@ def _tagged_json(value: Any) -> Any:
         return {str(key): _tagged_json(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_tagged_json(item) for item in value]
-    if isinstance(value, pathlib.PurePath):
+    if isinstance(value, pathlib.PurePath) or hasattr(type(value), "__from_word__"):
         return str(value)
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)  # "inf", "nan": JSON has no word for them
@@ -247,6 +249,8 @@ def _read_scalar(kind: Any, value: Any, at: str) -> Any:
         return value
     if isinstance(kind, type) and issubclass(kind, pathlib.PurePath) and isinstance(value, str):
         return kind(value)
+    if (reader := getattr(kind, "__from_word__", None)) is not None and isinstance(value, str):
+        return reader(value)
     raise ValueError(f"{at}expected {getattr(kind, '__name__', kind)}, found {value!r}")
 
 

@@ -183,7 +183,7 @@ class Checkpoints:
 
         Args:
             target: shapes, dtypes and shardings, from `train.state.state_shapes`: whatever devices wrote the checkpoint, it
-                is read straight into these.
+                is read straight into these. Where its `optimizer` is None, that of the checkpoint is taken as it is.
 
         Raises:
             CheckpointError: the asked step is missing or damaged, or every checkpoint is.
@@ -226,13 +226,22 @@ class Checkpoints:
                 self._manager.close()
 
     def _read(self, step: int, target: TrainState, damaged) -> Restored:
-        arguments = ocp.args.Composite(state=ocp.args.StandardRestore(kept(target)), position=ocp.args.JsonRestore())
         with self._explained(f"checkpoint {self.folder / str(step)} does not fit this experiment"):
+            wanted = kept(target)
+            if target.optimizer is None:
+                wanted["optimizer"] = self._stored(step, "optimizer", target.step.sharding)
+            arguments = ocp.args.Composite(state=ocp.args.StandardRestore(wanted), position=ocp.args.JsonRestore())
             items = self._manager.restore(step, args=arguments)
         position = dict(items["position"])
         record = position.pop(RECORD, None)
         position.pop(STEP, None)
         return Restored(step, TrainState(**items["state"]), position, damaged, record)
+
+    def _stored(self, step: int, name: str, where: Any) -> Any:
+        """The shapes of a part of the state as a checkpoint has them, each whole on every device."""
+        handler: Any = ocp.PyTreeCheckpointHandler()
+        found = handler.metadata(self.folder / str(step) / "state").tree
+        return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where), found[name])
 
     @contextlib.contextmanager
     def _explained(self, what: str):

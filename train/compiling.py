@@ -12,6 +12,7 @@ from model.peft import AdaLoRA
 from model.peft.ada_lora import penalty
 from train.config import Experiment
 from train.console import Console
+from train.optimizers import eval_params_of
 from train.sharding import batch_sharding, place_batch, replicated
 from train.state import Built, Params, TrainState, parameter_count
 from train.step import StepOptions, make_step
@@ -54,7 +55,14 @@ def compile_step(experiment: Experiment, built: Built, example: Batch, console: 
     options = StepOptions(experiment.seed, experiment.accumulate, experiment.compute_dtype, average_from, mixout)
     schedule = experiment.optimizer.schedule.build(experiment.steps)
     step = make_step(
-        built.parts, experiment.objective, built.optimizer, schedule, options, built.rates, penalty_of(experiment)
+        built.parts,
+        experiment.objective,
+        built.optimizer,
+        schedule,
+        options,
+        built.rates,
+        penalty_of(experiment),
+        eval_params_of(experiment.optimizer),
     )
     where = jax.tree.map(lambda leaf: leaf.sharding, built.target)
     jitted = jax.jit(step, donate_argnums=0, out_shardings=(where, replicated(built.mesh)))

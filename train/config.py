@@ -22,7 +22,7 @@ from train.objectives import MaskedLM, NextToken, Objective, PrefixLM, SequenceT
 from train.objectives.segments import Choose, Contrast
 from train.objectives.tasks import Classify, ClassifyMany, FindAnswers, Regress, TagTokens
 from train.objectives.with_head import TaskObjective
-from train.optimizers import LAMB, SGD, AdamW, Lion
+from train.optimizers import Optimizer, eval_params_of
 from train.rates import Tuning
 from train.selection import Selection
 from train.tree import Leaf, fields_of, put, put_together, take_apart
@@ -89,7 +89,7 @@ class Experiment:
         | Contrast
     )
     """What is hidden and what is asked."""
-    optimizer: AdamW | Lion | LAMB | SGD
+    optimizer: Optimizer
     """How a gradient becomes an update, and the learning rate over the run."""
     steps: int
     """Updates of the parameters, on a CPU."""
@@ -133,6 +133,8 @@ class Experiment:
             raise ValueError(
                 "selection.average would fill up the ranks that peft=ada_lora takes away; leave one of them out"
             )
+        if eval_params_of(self.optimizer) is not None:
+            self._check_average()
         if self.tuning.mixout and self.peft is not None:
             raise ValueError("tuning.mixout mixes weights that learn, and with peft they do not; leave one of them out")
         self._check_task()
@@ -190,6 +192,20 @@ class Experiment:
         if not isinstance(self.objective, TaskObjective):
             raise TypeError("the objective of this experiment predicts tokens, and has no head")
         return self.objective
+
+    def _check_average(self) -> None:
+        """ValueError where something else would come between what the optimizer trains and what it is scored at."""
+        word = choice_name(type(self.optimizer))
+        if isinstance(self.peft, AdaLoRA):
+            raise ValueError(f"peft=ada_lora takes ranks away beside optimizer={word}, whose average would keep them")
+        for name in ("average", "mixout", "layer_decay", "freeze", "unfreeze_every"):
+            part = "selection" if name == "average" else "tuning"
+            holder = getattr(self, part)
+            if getattr(holder, name) != getattr(type(holder)(), name):
+                raise ValueError(
+                    f"{part}.{name} does not go with optimizer={word}, whose result is an average that it keeps itself; "
+                    f"leave it out, or use optimizer=adam_w"
+                )
 
     def _check_sizes(self) -> None:
         """ValueError where a whole number is larger than an axis of an array, or the count of steps, can be."""

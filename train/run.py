@@ -107,7 +107,7 @@ class Run(Inspectable):
             warn(f"warning: {folder / BEGUN} is gone; nothing tells whether the files of the run are what was written")
         folder.check("tokenizer")
         tokenizer = load_tokenizer(folder / "tokenizer")
-        built = build(experiment, make_mesh(MeshShape.parse(mesh)))
+        built = build(experiment, make_mesh(MeshShape.parse(mesh)), to_train=False)
         check_room(built)
         checkpoints = Checkpoints(folder.path, Keep(), read_only=True)
         if step is not None and step not in (there := checkpoints.steps()):

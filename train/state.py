@@ -10,12 +10,16 @@ from flax import nnx
 from jax.sharding import Mesh
 from jaxtyping import Array, Int
 
+from model.config import choice_name
 from model.peft import AdaLoRA, attach, is_added, rate_of
 from train.config import Experiment
 from train.mixout import Params, matrices_of_layers
+from train.optimizers import Optax, eval_params_of
+from train.optimizers.custom import check_step
+from train.optimizers.parts import OptimizerError
 from train.rank_budget import with_rank_budget
 from train.rates import Rates, Tuning
-from train.sharding import dotted, shardings
+from train.sharding import dotted, replicated, shardings
 
 TASK_HEADS = ("classifier.", "ends.", "choices.", "pooler.")  # parameters of a task's own
 
@@ -31,7 +35,8 @@ class TrainState(NamedTuple):
         skips_in_a_row: how many of those were the latest steps, int32.
         frozen: parameters that are never trained, beside `params`; not checkpointed, for they are
             where they came from; None where there are none.
-        mean: of `params` over the last steps, where `Selection.average` asks for it; before those, `params` as they are.
+        mean: of `params` over the last steps, where `Selection.average` asks for it; before those, `params` as they are. Or
+            what the optimizer is scored at, where that is not what it trains.
         origin: the matrices of layers as they began, where `Tuning.mixout` asks for them.
     """
 
@@ -136,10 +141,30 @@ def state_shapes(
     """The state as ShapeDtypeStructs that carry their shardings: the target of a restore and of `init_state`."""
     trained, frozen = parts.divide(parts.params)
     shapes = jax.eval_shape(lambda params: fresh_state(params, optimizer, frozen, beside), trained)
-    placed = shardings(shapes, mesh)
-    return jax.tree.map(
-        lambda shape, where: jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=where), shapes, placed
-    )
+    return laid_out(shapes, mesh)
+
+
+def laid_out(state: TrainState, mesh: Mesh) -> TrainState:
+    """The shapes of a state with where each array lies: parameters by train/sharding.py, and what mirrors one, found by the end
+    of its path and by its shape, with it; everything else on every device."""
+    trees = (state.params, state.frozen or {})
+    placed = {
+        dotted(path): (leaf.shape, where)
+        for tree in trees
+        for (path, leaf), where in zip(
+            jax.tree_util.tree_leaves_with_path(tree), jax.tree.leaves(shardings(tree, mesh)), strict=True
+        )
+    }
+
+    def place(path, leaf):
+        words = dotted(path).split(".")
+        ends = (".".join(words[first:]) for first in range(len(words)))
+        shape, where = next((placed[end] for end in ends if end in placed), (None, None))
+        if shape != leaf.shape:
+            where = replicated(mesh)
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where)
+
+    return jax.tree_util.tree_map_with_path(place, state)
 
 
 def fresh_state(
@@ -215,23 +240,39 @@ def trained_paths(experiment: Experiment, params: Params) -> frozenset[str] | No
     return frozenset(path for path in paths if is_added(path) or path.startswith(TASK_HEADS))
 
 
-def build(experiment: Experiment, mesh: Mesh) -> Built:
+def build(experiment: Experiment, mesh: Mesh, *, to_train: bool = True) -> Built:
     """The model's structure, the optimizer, and the shapes and shardings of the state of an experiment.
 
-    SiteError where a pattern of what is frozen meets nothing.
+    What is not `to_train` needs no optimizer: one that is known by name only then leaves `target.optimizer` None, and a
+    checkpoint's is restored as it lies there.
+
+    Raises:
+        SiteError: a pattern of what is frozen meets nothing.
+        OptimizerError: the optimizer cannot train this model.
     """
     made = abstract_model(lambda rngs: build_model(experiment, rngs), experiment.seed)
     parts = made._replace(trained=trained_paths(experiment, made.params))
     peft = experiment.peft
     ratio = None if peft is None else lambda path: rate_of(path, peft)
     rates = experiment.tuning.rates(parts.divide(parts.params)[0], ratio)
-    optimizer = experiment.optimizer.build(experiment.steps)
+    chosen = experiment.optimizer
+    known = to_train or not isinstance(chosen, Optax) or chosen.is_known
+    optimizer = chosen.build(experiment.steps) if known else optax.with_extra_args_support(optax.identity())
     if isinstance(peft, AdaLoRA):
         optimizer = with_rank_budget(optimizer, peft, experiment.steps)
     if rates is not None:
         optimizer = optax.masked(optimizer, learning(experiment.tuning))
-    beside = Beside(experiment.selection.average is not None, experiment.tuning.mixout > 0)
-    return Built(parts, optimizer, state_shapes(parts, optimizer, mesh, beside), mesh, rates)
+    scored_elsewhere = eval_params_of(experiment.optimizer) is not None
+    if scored_elsewhere and rates is not None:
+        raise OptimizerError(
+            f"peft.rate_ratio does not go with optimizer={choice_name(type(experiment.optimizer))}; leave it out"
+        )
+    averaged = experiment.selection.average is not None or scored_elsewhere
+    beside = Beside(averaged, experiment.tuning.mixout > 0)
+    if isinstance(chosen, Optax) and known:
+        check_step(optimizer, parts.divide(parts.params)[0])
+    target = state_shapes(parts, optimizer, mesh, beside)
+    return Built(parts, optimizer, target if known else target._replace(optimizer=None), mesh, rates)
 
 
 def learning(tuning: Tuning) -> Callable[[Params], Any]:

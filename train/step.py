@@ -52,10 +52,12 @@ def make_step(
     options: StepOptions,
     rates: Callable[[Array], Rates] | None = None,
     penalty: Callable[[Params], Array] | None = None,
+    eval_params: Callable[[optax.OptState, Params], Params] | None = None,
 ) -> StepFunction:
     """The training step as a pure function (state, batch) -> (state, scalars); jit it with the state donated.
 
-    `rates` are multiples of the learning rate by parameter (train/rates.py); `penalty` is added to the loss.
+    `rates` are multiples of the learning rate by parameter (train/rates.py); `penalty` is added to the loss; `eval_params` is
+    that of an optimizer whose result is not what it trains.
     A loss or gradient that is not finite leaves parameters and optimizer as they were, and `skipped` is 1. The scalars are
     float32: `loss`, the mean of each term and metric, `grad_norm`, `learning_rate`, `skipped`, `skips_in_a_row`.
     """
@@ -101,7 +103,9 @@ def make_step(
             skips_in_a_row=(state.skips_in_a_row + 1) * skipped,
             frozen=state.frozen,
             origin=state.origin,
-            mean=running_mean(state.mean, params, state.step + 1 - options.average_from),
+            mean=running_mean(state.mean, params, state.step + 1 - options.average_from)
+            if eval_params is None
+            else eval_params(moved, params),
         )
         scalars = means({**seen.terms, **seen.metrics}) | {
             "loss": loss,

@@ -23,7 +23,8 @@ def read(flag: str, text: str | None, kind: Any, default: Any) -> Any:
     try:
         with value_rules(), contextlib.redirect_stderr(silence), contextlib.redirect_stdout(silence):
             holder = dataclasses.make_dataclass("Value", [("value", kind)])
-            return tyro.cli(holder, args=[f"--value={word}"], config=markers()).value
+            value = tyro.cli(holder, args=[f"--value={word}"], config=markers()).value
+            return default if value == default and type(value) is type(default) else value
     except (SystemExit, tyro.constructors.UnsupportedTypeAnnotationError):
         present = "''" if default == "" else default
         raise ValueError(f"{flag} {text or repr(text)}: expected {in_words(kind)} (default {present})") from None
@@ -81,7 +82,22 @@ def value_rules() -> Any:
 
     rule(int, "INT", whole_number)
     rule(bool, "{True,False}", truth)
+    rules.primitive_rule(named)
     return rules
+
+
+def named(info: Any) -> Any:
+    """A value that is written as one word, and read by its class."""
+    from tyro.constructors import PrimitiveConstructorSpec
+
+    reader = getattr(info.type, "__from_word__", None)
+    return reader and PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=info.type.__name__.upper(),
+        instance_from_str=lambda words: reader(words[0]),
+        is_instance=lambda item: isinstance(item, info.type),
+        str_from_instance=lambda item: [str(item)],
+    )
 
 
 def whole_number(text: str) -> int:

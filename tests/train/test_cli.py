@@ -41,9 +41,12 @@ WRONG = [
     (["--run_dri", "x"], "did you mean --run-dir?"),
     (["--dataset", "c4"], "did you mean --data.source?"),
     (["--qqqqqq", "1"], "there is no field --qqqqqq; --help shows them all"),
-    (["--optimizer.momentum", "0.9"], "--optimizer.momentum is a field of sgd (optimizer is adam_w); add --optim"),
+    (
+        ["--optimizer.momentum", "0.9"],
+        "--optimizer.momentum is a field of muon and sgd (optimizer is adam_w); add --optim",
+    ),
     (["--optimizer.name", "lionn"], "--optimizer.name lionn: there is no such choice; did you mean lion?"),
-    (["--optimizer.name"], "--optimizer.name needs one of adam_w, lion, lamb, sgd"),
+    (["--optimizer.name"], "--optimizer.name needs one of adam_w, muon, lion, lamb, "),
     (["--model.norm", "batch"], "there are layer_norm, rms_norm"),
     (["--data", "5"], "--data 5: there is no such choice; there are text_data, task_data"),
     (["--steps", "ten"], "--steps ten: expected a whole number (default 175)"),
@@ -197,7 +200,7 @@ def test_help_shows_every_field_and_the_swapped_choice(capsys):
     text = printed(capsys, "--exp=bert_small", "--optimizer.name", "sgd", "--help")
     for word in ("--optimizer.momentum", "--optimizer.schedule.peak", "--data.source WORD", "--run-dir", "Departs:"):
         assert word in text
-    assert "--optimizer.name {adam_w,lion,lamb,sgd}" in text and "--optimizer.b1" not in text
+    assert "--optimizer.name {adam_w,muon,lion,lamb," in text and "--optimizer.b1" not in text
 
 
 OWN = "from train.registry import load\nimport dataclasses\nbase = load('bert_tiny').experiment\n"

@@ -1,0 +1,221 @@
+"""Runs with every optimizer: they go on bit for bit, lie on devices as their parameters do, and are scored at what they mean."""
+
+import dataclasses
+import json
+import re
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from train.optimizers import Adafactor, AdamW, AdEMAMix, Muon, Optax, Prodigy, ScheduleFree
+from train.registry import load
+from train.run import Run
+from train.schedules import Constant
+from train.sharding import MeshShape, dotted, make_mesh
+from train.starting import flat
+from train.state import build
+from train.verify import compare_runs
+
+EVERY = ("--steps", "4", "--checkpoint-every", "2", "--evaluate-every", "4")
+LATER = ("schedule_free", "adafactor", "ad_ema_mix", "prodigy")
+NAMES = ["muon", *(pytest.param(name, marks=pytest.mark.slow) for name in LATER)]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_stopped_run_goes_on_to_the_same_bits_and_is_opened_as_it_was_scored(here, interrupt, tmp_path, name):
+    words = (*EVERY, "--optimizer.name", name)
+    assert here("--run-dir", tmp_path / "whole", *words).code == 0
+    with interrupt(3):
+        assert here("--run-dir", tmp_path / "parts", *words).code == 130
+    ended = here("--run-dir", tmp_path / "parts", *words)
+    assert ended.code == 0 and "resuming after step" in ended.output
+    assert compare_runs(tmp_path / "whole", tmp_path / "parts") == []
+    run = Run.open(tmp_path / "whole")
+    scores = json.loads((tmp_path / "whole" / "scores.json").read_text())
+    assert run.evaluate()["valid_loss"] == scores["valid_loss"]
+    changed = here("--run-dir", tmp_path / "whole", *EVERY)
+    assert changed.code == 2 and "differs in" in changed.errors and "optimizer" in changed.errors
+
+
+def test_what_is_scored_and_opened_is_the_average(here, tmp_path):
+    words = (*EVERY, "--optimizer.name", "schedule_free", "--run-dir", tmp_path / "run")
+    assert here(*words).code == 0
+    state = Run.open(tmp_path / "run").restored.state
+    assert state.mean is not None
+    moved, mean = flat(state.params), flat(state.mean)
+    (z,) = [
+        part.z
+        for part in jax.tree.leaves(state.optimizer, is_leaf=lambda node: hasattr(node, "z"))
+        if hasattr(part, "z")
+    ]
+    for path, leaf in flat(z).items():
+        np.testing.assert_allclose(mean[path], (moved[path] - 0.1 * leaf) / 0.9, rtol=1e-5, atol=1e-7)
+    assert any((mean[path] != moved[path]).any() for path in mean)
+
+
+OWN = """
+import dataclasses
+
+import jax
+import optax
+
+from {stem} import experiment as base
+from train.optimizers import Optax, matrix_axes
+
+
+def chain(rate):
+    plain = optax.contrib.muon(rate, muon_weight_dimension_numbers=matrix_axes)
+    return optax.chain(plain, optax.ema(0.5))
+
+
+def average(state, params):
+    return jax.tree.map(lambda mean, param: param - 0.1 * mean, state[1].ema, params)
+
+
+experiment = dataclasses.replace(base, optimizer=Optax(chain, eval_params=average))
+"""
+
+
+@pytest.mark.slow
+def test_a_chain_of_a_users_own_is_trained_gone_on_with_and_opened_without_its_file(
+    here, interrupt, tmp_path, tiny_experiment
+):
+    shutil.copy(tiny_experiment, tmp_path)
+    path = tmp_path / "own.py"
+    path.write_text(OWN.format(stem=tiny_experiment.stem))
+    assert here("--exp", path, "--run-dir", tmp_path / "whole", *EVERY).code == 0
+    with interrupt(3):
+        assert here("--exp", path, "--run-dir", tmp_path / "parts", *EVERY).code == 130
+    path.rename(tmp_path / "moved.py")
+    (tmp_path / "own").mkdir()
+    kept = shutil.copy(tmp_path / "parts" / "config.json", tmp_path / "own")
+    alone = here("--exp", kept, "--run-dir", tmp_path / "parts")
+    assert alone.code == 2 and "experiment_own.chain is known by name only; go on with --exp=FILE" in alone.errors
+    (tmp_path / "moved.py").rename(path)
+    assert here("--exp", path, "--run-dir", tmp_path / "parts", *EVERY).code == 0
+    assert compare_runs(tmp_path / "whole", tmp_path / "parts") == []
+    path.unlink()
+    run = Run.open(tmp_path / "whole")
+    scores = json.loads((tmp_path / "whole" / "scores.json").read_text())
+    assert run.evaluate()["valid_loss"] == scores["valid_loss"]
+    assert any((leaf != flat(run.restored.state.params)[name]).any() for name, leaf in flat(run.params).items())
+
+
+def grows(rate):
+    def update(updates, state, params=None):
+        return updates, jax.tree.map(lambda leaf: jnp.concatenate([leaf, leaf]), state)
+
+    return optax.GradientTransformation(lambda params: {"count": jnp.zeros(3)}, update)
+
+
+def no_transformation(rate):
+    return rate
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "words"),
+    [
+        (Optax(grows), r"changes count of its state from float32\[3\] to float32\[6\]"),
+        (Optax(no_transformation), "no_transformation gives function, which is no transformation of optax"),
+    ],
+    ids=["grows", "no transformation"],
+)
+def test_what_cannot_be_trained_with_is_told_before_anything_is_written(tiny_experiment, optimizer, words):
+    experiment = dataclasses.replace(load(str(tiny_experiment)).experiment, optimizer=optimizer)
+    with pytest.raises(ValueError, match=words):
+        build(experiment, make_mesh(MeshShape(), jax.devices()[:1]))
+
+
+def test_functions_without_a_name_are_refused():
+    with pytest.raises(ValueError, match="has no name by which a run could be gone on with"):
+        Optax(lambda rate: optax.identity())
+    with pytest.raises(TypeError, match="'adam' is no function"):
+        Optax("adam")
+
+
+def test_an_average_goes_with_nothing_that_moves_weights_beside_it(tiny_experiment):
+    from model.peft import AdaLoRA
+    from train.rates import Tuning
+    from train.selection import Selection
+
+    experiment = dataclasses.replace(load(str(tiny_experiment)).experiment, optimizer=ScheduleFree())
+    for change in (
+        {"selection": Selection(average=0.5)},
+        {"tuning": Tuning(layer_decay=0.9)},
+        {"tuning": Tuning(freeze="embeddings")},
+        {"peft": AdaLoRA()},
+    ):
+        with pytest.raises(ValueError, match="schedule_free"):
+            dataclasses.replace(experiment, **change)
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [AdamW(), Muon(), Adafactor(least_factored=8), AdEMAMix(), Prodigy(), ScheduleFree()],
+    ids=lambda one: type(one).__name__,
+)
+def test_state_that_mirrors_a_parameter_lies_where_it_lies(tiny_experiment, optimizer):
+    experiment = dataclasses.replace(load(str(tiny_experiment)).experiment, optimizer=optimizer)
+    target = build(experiment, make_mesh(MeshShape.parse("data=2,fsdp=2,tensor=2"))).target
+    where = {dotted(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(target.params)}
+    mirrors = 0
+    for path, leaf in jax.tree_util.tree_leaves_with_path(target.optimizer):
+        name = dotted(path)
+        own = next((one for end, one in where.items() if name.endswith(f".{end}")), None)
+        if own is not None and own.shape == leaf.shape:
+            assert leaf.sharding == own.sharding, name
+            mirrors += 1
+        else:
+            assert leaf.sharding.is_fully_replicated, name
+    assert mirrors >= len(where) or isinstance(optimizer, Adafactor)
+    assert any(not leaf.sharding.is_fully_replicated for leaf in where.values())
+
+
+@pytest.mark.parametrize("layers", [3, 8])
+@pytest.mark.parametrize("mesh", ["fsdp=8", "data=2,fsdp=2,tensor=2"])
+def test_muon_on_eight_devices_is_muon_on_one(tiny_experiment, mesh, layers):
+    """And matrices are sent before the iterations and after them, never between: each goes once there and once back."""
+    declared = load(str(tiny_experiment)).experiment
+    model = dataclasses.replace(declared.model, num_layers=layers)
+    experiment = dataclasses.replace(declared, model=model, optimizer=Muon(schedule=Constant(peak=0.01)))
+    rng = np.random.default_rng(0)
+    found, sent = {}, {}
+    for shape, devices in ((mesh, jax.devices()), ("", jax.devices()[:1])):
+        placed = make_mesh(MeshShape.parse(shape), devices)
+        target = build(experiment, placed).target
+        transformation = experiment.optimizer.build(10)
+        rng = np.random.default_rng(0)
+        gradients = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32), target.params)  # noqa: B023
+        params = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32), target.params)  # noqa: B023
+        params, gradients = (
+            jax.tree.map(lambda value, leaf: jax.device_put(value, leaf.sharding), tree, target.params)
+            for tree in (params, gradients)
+        )
+        with jax.set_mesh(placed):
+            place = jax.tree.map(lambda leaf: leaf.sharding, target.optimizer)
+            state = jax.jit(transformation.init, out_shardings=place)(params)
+            compiled = jax.jit(transformation.update).lower(gradients, state, params).compile()
+            updates, _ = compiled(gradients, state, params)
+        found[shape] = flat(jax.device_get(updates))
+        sent[shape] = compiled.as_text()
+    for path, leaf in found[""].items():
+        np.testing.assert_allclose(found[mesh][path], leaf, rtol=1e-4, atol=1e-5, err_msg=path)
+    reduced = re.findall(r"= \(?(\S+?)[{,].* all-reduce(?:-start)?\(", sent[mesh])
+    assert set(reduced) <= {"f32[]"}, "only norms are summed over devices"
+    kinds = {"all-gather", "all-to-all", "collective-permute"}
+    count = sum(len(re.findall(rf" {kind}(?:-start)?\(", sent[mesh])) for kind in kinds)
+    axes = 1 if mesh == "fsdp=8" else 2
+    assert count <= 2 * 3 * 6 * axes, count  # six stacks of matrices, there and back, along each axis that splits them
+
+
+def test_muon_finds_its_matrices_in_what_is_trained_only(tiny_experiment):
+    experiment = load(str(tiny_experiment)).experiment
+    from model.peft import LoRA
+
+    tuned = dataclasses.replace(experiment, optimizer=Muon(), peft=LoRA())
+    with pytest.raises(ValueError, match="no matrix of a layer"):
+        build(tuned, make_mesh(MeshShape(), jax.devices()[:1]))
