@@ -61,7 +61,7 @@ def test_what_is_scored_and_opened_is_the_average(here, tmp_path):
     assert any((mean[path] != moved[path]).any() for path in mean)
 
 
-@pytest.mark.parametrize("name", ["schedule_free", "prodigy"])
+@pytest.mark.parametrize("name", ["schedule_free", pytest.param("prodigy", marks=pytest.mark.slow)])
 def test_what_an_optimizer_keeps_of_the_beginning_is_of_the_weights_that_were_given(here, tmp_path, name):
     assert here(*EVERY, "--run-dir", tmp_path / "first").code == 0
     words = ("--optimizer.name", name, "--optimizer.schedule.peak", "1e-9", "--steps", "1", "--seed", "5")
@@ -216,8 +216,15 @@ def test_state_that_mirrors_a_parameter_lies_where_it_lies(tiny_experiment, opti
     assert any(not leaf.sharding.is_fully_replicated for leaf in where.values())
 
 
-@pytest.mark.parametrize("layers", [3, 8])
-@pytest.mark.parametrize("mesh", ["fsdp=8", "data=2,fsdp=2,tensor=2"])
+@pytest.mark.parametrize(
+    ("mesh", "layers"),
+    [
+        ("fsdp=8", 8),
+        ("data=2,fsdp=2,tensor=2", 3),
+        pytest.param("fsdp=8", 3, marks=pytest.mark.slow),
+        pytest.param("data=2,fsdp=2,tensor=2", 8, marks=pytest.mark.slow),
+    ],
+)
 def test_muon_on_eight_devices_is_muon_on_one(tiny_experiment, mesh, layers):
     """And matrices are sent before the iterations and after them, never between: each goes once there and once back."""
     declared = load(str(tiny_experiment)).experiment
