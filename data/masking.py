@@ -61,6 +61,7 @@ class Masking:
     mask_share: float = 0.8
     random_share: float = 0.1
     scored_rate: float | None = None
+    """Share that is hidden where held-out text is scored; None: `rate`."""
 
     def __post_init__(self):
         for name, rate in (("rate", self.rate), ("scored_rate", self.scored_rate)):

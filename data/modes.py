@@ -1,12 +1,12 @@
 """Ways of showing a row to a model: one to train on, the others to score held-out rows by.
 
     train         as the objective says
-    as_trained    the same, under the name that a report gives it
+    as_trained    the same, under the name that a report gives it; at the share that scores hide, where that is another
     all_masked    masked rows: every target becomes [MASK], so that none can be copied from the input
     second_half   next-token rows: as they are, but only the second half of each segment is scored
     shuffled      the tokens that a model may use as context change places: what their order is worth
 
-For one generator the targets are the same in every mode.
+For one generator the targets are the same in every mode that scores, and in training too where it hides the same share.
 """
 
 from typing import Literal, TypeAlias

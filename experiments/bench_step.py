@@ -24,6 +24,7 @@ def prepare(experiment: Any, batch: Any) -> Prepared:
     """The training step of `experiment` compiled for a host batch, and a state with weights drawn from its seed."""
     import jax
 
+    from train.optimizers import eval_params_of
     from train.sharding import MeshShape, batch_sharding, make_mesh, place_batch, replicated
     from train.state import build, build_model, init_state
     from train.step import StepOptions, make_step
@@ -32,7 +33,15 @@ def prepare(experiment: Any, batch: Any) -> Prepared:
     state = init_state(lambda rngs: build_model(experiment, rngs), experiment.seed, built.optimizer, built.target)
     options = StepOptions(experiment.seed, experiment.accumulate, experiment.compute_dtype)
     schedule = experiment.optimizer.schedule.build(experiment.steps)
-    function = make_step(built.parts, experiment.objective, built.optimizer, schedule, options, built.rates)
+    function = make_step(
+        built.parts,
+        experiment.objective,
+        built.optimizer,
+        schedule,
+        options,
+        built.rates,
+        eval_params=eval_params_of(experiment.optimizer),
+    )
     where = jax.tree.map(lambda leaf: leaf.sharding, built.target)
     jitted = jax.jit(function, donate_argnums=0, out_shardings=(where, replicated(built.mesh)))
     placed = place_batch(batch, batch_sharding(built.mesh))

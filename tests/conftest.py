@@ -51,7 +51,7 @@ BUDGET = {
     "tests/fuzz": 40,
     "tests/kernels": 30,
     "tests/model": 300,
-    "tests/train": 340,
+    "tests/train": 360,
 }
 SPENT = pytest.StashKey[float]()
 spent: Counter[str] = Counter()  # by the path of the file

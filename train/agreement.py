@@ -7,6 +7,7 @@ from typing import Any
 
 from data.cache import user_path
 from model.config import choice_name
+from model.peft import AdaLoRA
 from train.base import Start
 from train.config import Experiment
 from train.diverging import REMEDIES, last_good
@@ -63,6 +64,10 @@ def resume_refusals(old: Experiment, new: Experiment, may_change: Collection[str
         lines.append(f"steps: was {old.steps}, now {new.steps} (the {schedule} schedule is drawn over all steps)")
     elif old.steps != new.steps and new.selection.average is not None:
         lines.append(f"steps: was {old.steps}, now {new.steps} (selection.average is a share of all steps)")
+    elif old.steps != new.steps and getattr(new.optimizer, "depends_on_steps", False):
+        lines.append(f"steps: was {old.steps}, now {new.steps} (optimizer.rise is a share of all steps)")
+    elif old.steps != new.steps and isinstance(new.peft, AdaLoRA):
+        lines.append(f"steps: was {old.steps}, now {new.steps} (peft=ada_lora takes its ranks away over all steps)")
     return lines
 
 

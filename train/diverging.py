@@ -14,6 +14,7 @@ REMEDIES = (
     "optimizer.schedule.warmup_steps",
     "optimizer.schedule.warmup_fraction",
     "optimizer.schedule.rise",
+    "optimizer.matrix_peak",
     "guard.max_skips",
 )
 EVENT = "diverged"

@@ -12,6 +12,7 @@ import time
 from train import cli
 from train.command import InputError, configure_jax, start
 from train.memory import keep_freed_memory
+from train.optimizers import Prodigy
 from train.options import FinetuneOptions
 
 SHORT = {"freeze": "tuning.freeze", "layer_decay": "tuning.layer_decay"}  # fields with a shorter name
@@ -72,6 +73,7 @@ def settled(request: cli.Request) -> cli.Request:
     if (
         experiment.peft is not None
         and PEAK not in given
+        and not isinstance(experiment.optimizer, Prodigy)  # which finds its rate
         and not any(name.startswith("optimizer.name") for name in given)
     ):
         schedule = dataclasses.replace(

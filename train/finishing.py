@@ -28,6 +28,8 @@ def settle(loop: Loop, target: TrainState) -> None:
         restored = loop.checkpoints.restore(target, best)
         assert restored is not None
         loop.state = loop.state._replace(params=restored.state.params, mean=restored.state.mean)
+        if restored.state.mean is not None and loop.selector.selection.average is None:
+            loop.state = loop.state._replace(optimizer=restored.state.optimizer)  # whose average it is
     loop.save(step)
     loop.checkpoints.wait()
 

@@ -196,8 +196,8 @@ class Loop:
             raise Diverged(
                 f"{skips_in_a_row} steps in a row were not finite, the last is step {sent.step} with examples "
                 f"{ids[0]}..{ids[-1]} of epoch {epochs[0]} (all in metrics.jsonl); last good state: {where}; "
-                "lower optimizer.schedule.peak, lengthen its warm-up, or raise guard.max_skips, and repeat the command to go on "
-                "from there"
+                "lower optimizer.schedule.peak (with muon optimizer.matrix_peak too), lengthen its warm-up, or raise "
+                "guard.max_skips, and repeat the command to go on from there"
             )
 
     def _last_good(self, step: int) -> str:

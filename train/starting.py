@@ -103,24 +103,29 @@ def first_state(
 
     params = jax.tree_util.tree_map_with_path(place, state.params, plain.target.params)
     beside = Beside(built.target.mean is not None, built.target.origin is not None)
+    where = jax.tree.map(lambda leaf: leaf.sharding, built.target)
+
+    def begin(trained: Params, frozen: Params | None) -> TrainState:
+        return fresh_state(trained, built.optimizer, frozen, beside)
+
     if experiment.peft is None:
-        return First(begun(state, params, beside), base, given, {})
+        if not given:
+            return First(begun(state, params, beside), base, given, {})
+        # An optimizer may keep a copy of where it began, which must be of these weights.
+        return First(jax.jit(begin, out_shardings=where, static_argnums=1)(params, None), base, given, {})
     left = {path: leaf for path, leaf in flat(params).items() if path not in given}
     drawn = {path: leaf for path, leaf in left.items() if path not in (built.parts.trained or ())}
     # What is added may be made of the weights, so it comes after them.
     tuned = split_model(attach(plain.parts.merge(params), experiment.peft, nnx.Rngs(experiment.seed))).params
     trained, frozen = built.parts.divide(tuned)
-    where = jax.tree.map(lambda leaf: leaf.sharding, built.target)
-
-    def begin(trained: Params, frozen: Params) -> TrainState:
-        return fresh_state(trained, built.optimizer, frozen, beside)
-
     return First(jax.jit(begin, out_shardings=where)(trained, frozen), base, given, drawn)
 
 
 def plainly(experiment: Experiment, built: Built) -> Built:
     """The same without the few parameters that are added."""
-    return built if experiment.peft is None else build(dataclasses.replace(experiment, peft=None), built.mesh)
+    if experiment.peft is None:
+        return built
+    return build(dataclasses.replace(experiment, peft=None), built.mesh, to_train=built.target.optimizer is not None)
 
 
 def base_of(

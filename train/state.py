@@ -270,7 +270,7 @@ def build(experiment: Experiment, mesh: Mesh, *, to_train: bool = True) -> Built
     averaged = experiment.selection.average is not None or scored_elsewhere
     beside = Beside(averaged, experiment.tuning.mixout > 0)
     if isinstance(chosen, Optax) and known:
-        check_step(optimizer, parts.divide(parts.params)[0])
+        check_step(optimizer, parts.divide(parts.params)[0], chosen.eval_params)
     target = state_shapes(parts, optimizer, mesh, beside)
     return Built(parts, optimizer, target if known else target._replace(optimizer=None), mesh, rates)
 

@@ -87,7 +87,7 @@ def make_step(
         finite = jnp.isfinite(loss) & jnp.isfinite(norm)
 
         def update() -> tuple[Any, optax.OptState]:
-            updates, moved = optimizer.update(gradients, state.optimizer, state.params, gradient_norm=norm)
+            updates, moved = optimizer.update(gradients, state.optimizer, state.params, gradient_norm=norm, value=loss)
             if rates is not None:
                 updates = scaled(updates, rates(taken))
             return optax.apply_updates(state.params, updates), moved

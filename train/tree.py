@@ -105,14 +105,16 @@ def put(node: Node, path: str, value: Any) -> None:
 
 
 def swap(old: Node | None, kind: type) -> Node:
-    """A node of another dataclass: fields that both have keep a value that fits, the others take their default."""
+    """A node of another dataclass: fields that both have keep a value that fits, the others take their default, and so do those
+    that one of the two names as `apart`: they mean something else in it."""
     if old is not None and old.kind is kind:
         return old
     kinds, fields = typing.get_type_hints(kind, include_extras=True), {}
+    apart = {name for one in (kind, old and old.kind) for name in getattr(one, "apart", ())}
     for field in dataclasses.fields(kind):
         if not field.init:
             continue
-        item = old.fields.get(field.name, REQUIRED) if old is not None else REQUIRED
+        item = old.fields.get(field.name, REQUIRED) if old is not None and field.name not in apart else REQUIRED
         if item is not REQUIRED and not fits(item, kinds[field.name]):
             item = REQUIRED
         if item is REQUIRED:

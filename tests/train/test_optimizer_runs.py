@@ -11,7 +11,9 @@ import numpy as np
 import optax
 import pytest
 
+from train.agreement import resume_refusals
 from train.optimizers import Adafactor, AdamW, AdEMAMix, Muon, Optax, Prodigy, ScheduleFree
+from train.overrides import overridden
 from train.registry import load
 from train.run import Run
 from train.schedules import Constant
@@ -44,9 +46,11 @@ def test_a_stopped_run_goes_on_to_the_same_bits_and_is_opened_as_it_was_scored(h
 def test_what_is_scored_and_opened_is_the_average(here, tmp_path):
     words = (*EVERY, "--optimizer.name", "schedule_free", "--run-dir", tmp_path / "run")
     assert here(*words).code == 0
-    state = Run.open(tmp_path / "run").restored.state
+    run = Run.open(tmp_path / "run")
+    state = run.restored.state
     assert state.mean is not None
     moved, mean = flat(state.params), flat(state.mean)
+    assert all((leaf == mean[path]).all() for path, leaf in flat(run.params).items())
     (z,) = [
         part.z
         for part in jax.tree.leaves(state.optimizer, is_leaf=lambda node: hasattr(node, "z"))
@@ -55,6 +59,21 @@ def test_what_is_scored_and_opened_is_the_average(here, tmp_path):
     for path, leaf in flat(z).items():
         np.testing.assert_allclose(mean[path], (moved[path] - 0.1 * leaf) / 0.9, rtol=1e-5, atol=1e-7)
     assert any((mean[path] != moved[path]).any() for path in mean)
+
+
+@pytest.mark.parametrize("name", ["schedule_free", pytest.param("prodigy", marks=pytest.mark.slow)])
+def test_what_an_optimizer_keeps_of_the_beginning_is_of_the_weights_that_were_given(here, tmp_path, name):
+    assert here(*EVERY, "--run-dir", tmp_path / "first").code == 0
+    words = ("--optimizer.name", name, "--optimizer.schedule.peak", "1e-9", "--steps", "1", "--seed", "5")
+    ended = here(*words, "--run-dir", tmp_path / "second", "--init", tmp_path / "first")
+    assert ended.code == 0, ended.errors
+    given, state = flat(Run.open(tmp_path / "first").params), Run.open(tmp_path / "second").restored.state
+    for path, leaf in flat(Run.open(tmp_path / "second").params).items():
+        np.testing.assert_allclose(leaf, given[path], atol=1e-6, err_msg=path)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(state.optimizer):
+        kept = dotted(path).partition(".z." if name == "schedule_free" else ".params0.")[2]
+        if kept:
+            np.testing.assert_allclose(leaf, given[kept], atol=1e-6, err_msg=kept)
 
 
 OWN = """
@@ -76,7 +95,7 @@ def average(state, params):
     return jax.tree.map(lambda mean, param: param - 0.1 * mean, state[1].ema, params)
 
 
-experiment = dataclasses.replace(base, optimizer=Optax(chain, eval_params=average))
+experiment = dataclasses.replace(base, optimizer=Optax(chain, eval_params=average, clip_norm=1.0))
 """
 
 
@@ -94,8 +113,13 @@ def test_a_chain_of_a_users_own_is_trained_gone_on_with_and_opened_without_its_f
     (tmp_path / "own").mkdir()
     kept = shutil.copy(tmp_path / "parts" / "config.json", tmp_path / "own")
     alone = here("--exp", kept, "--run-dir", tmp_path / "parts")
-    assert alone.code == 2 and "experiment_own.chain is known by name only; go on with --exp=FILE" in alone.errors
-    (tmp_path / "moved.py").rename(path)
+    assert alone.code == 2 and "is known by name only; go on with --exp=FILE" in alone.errors
+    assert "experiment_own.chain#" in alone.errors
+    text = (tmp_path / "moved.py").read_text()
+    path.write_text(text.replace("optax.ema(0.5)", "optax.ema(0.4)"))
+    other = here("--exp", path, "--run-dir", tmp_path / "parts", *EVERY)
+    assert other.code == 2 and "differs in optimizer.function: was experiment_own.chain#" in other.errors
+    path.write_text(text)
     assert here("--exp", path, "--run-dir", tmp_path / "parts", *EVERY).code == 0
     assert compare_runs(tmp_path / "whole", tmp_path / "parts") == []
     path.unlink()
@@ -116,13 +140,30 @@ def no_transformation(rate):
     return rate
 
 
+def wants_more(rate):
+    def update(updates, state, params=None, *, grad_fn, **more):
+        return updates, state
+
+    return optax.GradientTransformationExtraArgs(lambda params: {}, update)
+
+
+def plain(rate):
+    return optax.sgd(rate)
+
+
+def half(state, params):
+    return jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), params)
+
+
 @pytest.mark.parametrize(
     ("optimizer", "words"),
     [
         (Optax(grows), r"changes count of its state from float32\[3\] to float32\[6\]"),
-        (Optax(no_transformation), "no_transformation gives function, which is no transformation of optax"),
+        (Optax(no_transformation), r"no_transformation\S+ gives function, which is no transformation of optax"),
+        (Optax(wants_more), "a step of optimizer.function or its eval_params fails: TypeError: .*grad_fn"),
+        (Optax(plain, eval_params=half), r"of its scored parameters from float32\[.*\] to bfloat16"),
     ],
-    ids=["grows", "no transformation"],
+    ids=["grows", "no transformation", "wants more", "scored in other types"],
 )
 def test_what_cannot_be_trained_with_is_told_before_anything_is_written(tiny_experiment, optimizer, words):
     experiment = dataclasses.replace(load(str(tiny_experiment)).experiment, optimizer=optimizer)
@@ -175,8 +216,15 @@ def test_state_that_mirrors_a_parameter_lies_where_it_lies(tiny_experiment, opti
     assert any(not leaf.sharding.is_fully_replicated for leaf in where.values())
 
 
-@pytest.mark.parametrize("layers", [3, 8])
-@pytest.mark.parametrize("mesh", ["fsdp=8", "data=2,fsdp=2,tensor=2"])
+@pytest.mark.parametrize(
+    ("mesh", "layers"),
+    [
+        ("fsdp=8", 8),
+        ("data=2,fsdp=2,tensor=2", 3),
+        pytest.param("fsdp=8", 3, marks=pytest.mark.slow),
+        pytest.param("data=2,fsdp=2,tensor=2", 8, marks=pytest.mark.slow),
+    ],
+)
 def test_muon_on_eight_devices_is_muon_on_one(tiny_experiment, mesh, layers):
     """And matrices are sent before the iterations and after them, never between: each goes once there and once back."""
     declared = load(str(tiny_experiment)).experiment
@@ -209,7 +257,31 @@ def test_muon_on_eight_devices_is_muon_on_one(tiny_experiment, mesh, layers):
     kinds = {"all-gather", "all-to-all", "collective-permute"}
     count = sum(len(re.findall(rf" {kind}(?:-start)?\(", sent[mesh])) for kind in kinds)
     axes = 1 if mesh == "fsdp=8" else 2
-    assert count <= 2 * 3 * 6 * axes, count  # six stacks of matrices, there and back, along each axis that splits them
+    assert 0 < count <= 2 * 6 * axes, count  # six stacks of matrices, there and back, along each axis that splits them
+
+
+def test_a_swap_keeps_no_field_that_means_something_else(tiny_experiment):
+    declared = load(str(tiny_experiment)).experiment
+    for name, optimizer in (("prodigy", Prodigy()), ("schedule_free", ScheduleFree()), ("adafactor", Adafactor())):
+        swapped = overridden(declared, {"optimizer.name": name}, known=())
+        assert swapped.optimizer.schedule == optimizer.schedule
+        back = overridden(swapped, {"optimizer.name": "adam_w"}, known=())
+        assert back.optimizer.schedule == AdamW().schedule
+    muon = overridden(declared, {"optimizer.name": "muon"}, known=()).optimizer
+    assert muon.schedule == declared.optimizer.schedule and muon.matrix_peak is None
+
+
+def test_what_rises_over_all_steps_wants_their_number_to_stay(tiny_experiment):
+    declared = dataclasses.replace(
+        load(str(tiny_experiment)).experiment, optimizer=AdEMAMix(schedule=Constant(peak=1e-3))
+    )
+    longer = dataclasses.replace(declared, steps=declared.steps + 1)
+    assert resume_refusals(declared, longer) == ["steps: was 16, now 17 (optimizer.rise is a share of all steps)"]
+    at_once = (
+        dataclasses.replace(one, optimizer=AdEMAMix(schedule=Constant(peak=1e-3), rise=0.0))
+        for one in (declared, longer)
+    )
+    assert resume_refusals(*at_once) == []
 
 
 def test_muon_finds_its_matrices_in_what_is_trained_only(tiny_experiment):

@@ -19,6 +19,7 @@ from train.sharding import dotted
 from train.state import abstract_model
 
 RATE, DECAY, EPSILON = 0.1, 0.2, 1e-3
+WARM = Constant(peak=RATE, warmup_steps=2)  # of two steps: rates of 0.05 and 0.1
 rng = np.random.default_rng(0)
 WEIGHTS = {name: rng.normal(size=shape) for name, shape in (("kernel", (2, 3, 5)), ("bias", (2, 5)))}
 GRADIENTS = [{name: rng.normal(size=weight.shape) for name, weight in WEIGHTS.items()} for _ in range(2)]
@@ -41,6 +42,11 @@ def taken(optimizer, params=None):
     return params, state
 
 
+def rate(step: int) -> float:
+    """Of the first step or the second."""
+    return RATE * step / 2
+
+
 def adam(g, m, v, step, b1=0.9, b2=0.99):
     m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g**2
     return m / (1 - b1**step) / (np.sqrt(v / (1 - b2**step)) + EPSILON), m, v
@@ -50,40 +56,44 @@ def by_adam(name, w, decay):
     m = v = 0.0
     for step, g in enumerate((one[name] for one in GRADIENTS), 1):
         u, m, v = adam(g, m, v, step)
-        w = w - RATE * (u + decay * w)
+        w = w - rate(step) * (u + decay * w)
     return w
 
 
 def by_lion(name, w, decay):
     m = 0.0
-    for g in (one[name] for one in GRADIENTS):
-        w = w - RATE * (np.sign(0.9 * m + 0.1 * g) + decay * w)
+    for step, g in enumerate((one[name] for one in GRADIENTS), 1):
+        w = w - rate(step) * (np.sign(0.9 * m + 0.1 * g) + decay * w)
         m = 0.99 * m + 0.01 * g
     return w
 
 
 def by_sgd(name, w, decay):
     m = 0.0
-    for g in (one[name] for one in GRADIENTS):
+    for step, g in enumerate((one[name] for one in GRADIENTS), 1):
         m = 0.9 * m + g + decay * w
-        w = w - RATE * m
+        w = w - rate(step) * m
     return w
 
 
-def by_muon(name, w, decay):
+def by_muon(name, w, decay, factor=math.sqrt(5 / 3), peak=0.02):
     if name != "kernel":
         return by_adam(name, w, decay)
     m = 0.0
-    for g in (one[name] for one in GRADIENTS):
+    for step, g in enumerate((one[name] for one in GRADIENTS), 1):
         m = 0.95 * m + 0.05 * g
         steps = []
         for u in 0.05 * g + 0.95 * m:  # a layer at a time
             left, s, right = np.linalg.svd(u / (np.linalg.norm(u) + 1e-7), full_matrices=False)
             for _ in range(5):
                 s = 3.4445 * s - 4.7750 * s**3 + 2.0315 * s**5
-            steps.append(math.sqrt(5 / 3) * (left * s) @ right)
-        w = w - 0.02 * (np.stack(steps) + decay * w)
+            steps.append(factor * (left * s) @ right)
+        w = w - peak * step / 2 * (np.stack(steps) + decay * w)
     return w
+
+
+def by_moonlight(name, w, decay):
+    return by_muon(name, w, decay, factor=0.2 * math.sqrt(5), peak=RATE)
 
 
 def by_adafactor(name, w, decay):
@@ -100,7 +110,7 @@ def by_adafactor(name, w, decay):
         u = g / np.sqrt(v)
         axes = tuple(range(1, w.ndim))  # each layer by itself
         u = u / np.maximum(1.0, np.sqrt((u**2).mean(axes, keepdims=True)))
-        w = w - RATE * (u * np.maximum(1e-3, np.sqrt((w**2).mean(axes, keepdims=True))) + decay * w)
+        w = w - rate(step) * (u * np.maximum(1e-3, np.sqrt((w**2).mean(axes, keepdims=True))) + decay * w)
     return w
 
 
@@ -112,17 +122,18 @@ def by_ademamix(name, w, decay):
         b3 = math.exp(math.log(0.9) * math.log(0.99) / ((1 - part) * math.log(0.99) + part * math.log(0.9)))
         slow = b3 * slow + (1 - b3) * g
         mixed = m / (1 - 0.9**step) + 3.0 * part * slow
-        w = w - RATE * (mixed / (np.sqrt(v / (1 - 0.99**step)) + EPSILON) + decay * w)
+        w = w - rate(step) * (mixed / (np.sqrt(v / (1 - 0.99**step)) + EPSILON) + decay * w)
     return w
 
 
 def by_schedule_free(name, w, decay):
     y = z = x = w
-    v = 0.0
+    v = weights = 0.0
     for step, g in enumerate((one[name] for one in GRADIENTS), 1):
         v = 0.99 * v + 0.01 * g**2
-        z = z - RATE * (g / (np.sqrt(v / (1 - 0.99**step)) + EPSILON) + decay * y)
-        x = x + (z - x) / step
+        z = z - rate(step) * (g / (np.sqrt(v / (1 - 0.99**step)) + EPSILON) + decay * y)
+        weights += rate(step) ** 2
+        x = x + (z - x) * rate(step) ** 2 / weights
         y = 0.1 * z + 0.9 * x
     return y
 
@@ -133,6 +144,7 @@ TABLE = [
     (Lion(weight_decay=DECAY), by_lion),
     (SGD(weight_decay=DECAY), by_sgd),
     (Muon(**ADAM, weight_decay=DECAY), by_muon),
+    (Muon(**ADAM, weight_decay=DECAY, scale="moonlight"), by_moonlight),
     (Adafactor(least_factored=2, weight_decay=DECAY), by_adafactor),
     (AdEMAMix(**ADAM, b3=0.99, mix=3.0, weight_decay=DECAY), by_ademamix),
     (ScheduleFree(**ADAM, weight_decay=DECAY), by_schedule_free),
@@ -141,21 +153,22 @@ TABLE = [
 
 @pytest.mark.parametrize(("optimizer", "written_out"), TABLE, ids=lambda one: type(one).__name__)
 def test_two_steps_are_those_of_the_paper(optimizer, written_out):
-    params, _ = taken(dataclasses.replace(optimizer, schedule=Constant(peak=RATE), clip_norm=None))
+    params, _ = taken(dataclasses.replace(optimizer, schedule=WARM, clip_norm=None))
     for name, weight in WEIGHTS.items():
         expected = written_out(name, weight, DECAY if name == "kernel" else 0.0)  # a bias does not decay
         np.testing.assert_allclose(params["layers"]["mlp"]["up"][name], expected, rtol=2e-4, atol=2e-5, err_msg=name)
 
 
 def test_prodigy_takes_its_rate_from_all_parameters_together():
-    optimizer = Prodigy(**ADAM, schedule=Constant(peak=1.0), weight_decay=DECAY, first=0.01, clip_norm=None)
+    schedule = Constant(peak=1.0, warmup_steps=2)
+    optimizer = Prodigy(**ADAM, schedule=schedule, weight_decay=DECAY, first=0.01, clip_norm=None)
     params, _ = taken(optimizer)
     first, w = WEIGHTS, dict(WEIGHTS)
     m, v, s, d, above = ({name: 0.0 for name in w} for _ in range(3)), None, None, 0.01, 0.0
     m, v, s = m
     memory = math.sqrt(0.99)
     for step, gradient in enumerate(GRADIENTS, 1):
-        long = d * math.sqrt(1 - 0.99**step) / (1 - 0.9**step)
+        long = step / 2 * d * math.sqrt(1 - 0.99**step) / (1 - 0.9**step)
         above = memory * above + d / 0.01 * long * sum((gradient[name] * (first[name] - w[name])).sum() for name in w)
         for name, g in gradient.items():
             m[name] = 0.9 * m[name] + 0.1 * d * g
@@ -228,3 +241,13 @@ def test_muon_without_a_matrix_says_so():
     params = {"embeddings": {"tokens": {"embedding": jnp.ones((4, 4))}}}
     with pytest.raises(ValueError, match=r"no matrix of a layer.*--optimizer.name adam_w"):
         Muon().build(4).init(params)
+
+
+def test_prodigy_waits_for_a_gradient():
+    params = as_params(WEIGHTS)
+    transformation = Prodigy(weight_decay=0.0).build(4)
+    nothing = jax.tree.map(jnp.zeros_like, params)
+    updates, state = transformation.update(nothing, transformation.init(params), params)
+    assert all((leaf == 0).all() for leaf in jax.tree.leaves(updates))
+    updates, _ = transformation.update(as_params(GRADIENTS[0]), state, params)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(updates))

@@ -1,8 +1,9 @@
 """Optimizers: small frozen values that build an optax transformation.
 
-Each clips the gradient by its global norm, leaves biases and norm scales out of the weight decay, and takes its rate
+Each of ours clips the gradient by its global norm, leaves biases and norm scales out of the weight decay, and takes its rate
 from a schedule. Fields that two of them share have one name, so that one can be put in the place of another and keep
-them. One with `eval_params` is scored, kept and exported at other weights than those that it trains.
+them; those that mean something else in it are named in `apart`, and are not kept. One with `eval_params` is scored, kept and
+exported at other weights than those that it trains.
 """
 
 from train.optimizers.adaptive import Adafactor, AdEMAMix, Prodigy

@@ -1,8 +1,8 @@
-"""Optimizers that say less or remember more than Adam: Adafactor, AdEMAMix, Prodigy."""
+"""Relatives of Adam: Adafactor keeps less, AdEMAMix remembers for longer, Prodigy finds its own rate."""
 
 import math
 from dataclasses import dataclass
-from typing import Any, NamedTuple, cast
+from typing import Any, ClassVar, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +28,8 @@ class Adafactor:
     Each layer is a parameter by itself. `rate` is relative to the size of a parameter, so it is larger than Adam's. Reference:
     Shazeer and Stern, arXiv:1804.04235, algorithms 4 and 5.
     """
+
+    apart: ClassVar = frozenset({"schedule"})
 
     schedule: Schedule = WarmupLinear(peak=1e-2, warmup_steps=100)
     """The learning rate over the run."""
@@ -96,12 +98,19 @@ class AdEMAMix:
 
     def __post_init__(self):
         check(self)
-        if not 0 < self.b1 <= self.b3 < 1:
+        if not self.b1 > 0:
+            raise ValueError(f"b1={self.b1} must be more than 0: the longer memory rises from it")
+        if not self.b1 <= self.b3 < 1:
             raise ValueError(f"b3={self.b3} is the longer memory, and must lie in [b1={self.b1}, 1)")
         if not 0 <= self.mix < float("inf"):
             raise ValueError(f"mix={self.mix} must be 0 or more")
         if not 0 <= self.rise <= 1:
             raise ValueError(f"rise={self.rise} is a share of the run and must lie in [0, 1]")
+
+    @property
+    def depends_on_steps(self) -> bool:
+        """Whether another number of steps would be another run."""
+        return self.rise > 0
 
     def build(self, steps: int) -> optax.GradientTransformationExtraArgs:
         """The transformation of a run of `steps` steps."""
@@ -131,6 +140,8 @@ class Prodigy:
 
     The schedule is a multiple of d: a peak of 1, and a shape. Reference: Mishchenko and Defazio, arXiv:2306.06101, algorithm 4.
     """
+
+    apart: ClassVar = frozenset({"schedule"})
 
     schedule: Schedule = WarmupLinear(peak=1.0)
     """What d is multiplied by over the run; its peak is 1 or near it."""
@@ -169,7 +180,11 @@ class Prodigy:
         def update(updates, state, params=None, **_):
             step = state.count + 1
             length = state.estim_lr * rate(state.count) * jnp.sqrt(1 - self.b2**step) / (1 - self.b1**step)
-            updates, after = plain.update(updates, state, params)
+            updates, found = plain.update(updates, state, params)
+            after = cast(Any, found)
+            none = jnp.isnan(after.estim_lr)  # every gradient so far was zero
+            updates = jax.tree.map(lambda leaf: jnp.where(none, 0.0, leaf), updates)
+            after = after._replace(estim_lr=jnp.where(none, state.estim_lr, after.estim_lr))
             pulls = jax.tree.map(lambda decays: length * self.weight_decay * decays, decay_mask(params))
             return jax.tree.map(lambda u, w, pull: u - pull * w, updates, params, pulls), after
 

@@ -1,7 +1,7 @@
 """AdamW without a falling rate, whose result is an average of the weights that it went through."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import optax
@@ -20,6 +20,8 @@ class ScheduleFree:
     x is weighted by the square of the highest rate so far, and is what is scored, kept and exported; y is what is trained.
     Reference: Defazio et al., arXiv:2405.15682, algorithm 1.
     """
+
+    apart: ClassVar = frozenset({"schedule"})
 
     schedule: Schedule = Constant(peak=1e-3, warmup_steps=100)
     """The learning rate: a warm-up, and no fall; about twice AdamW's or more."""

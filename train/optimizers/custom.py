@@ -1,5 +1,7 @@
 """Any optax transformation of a user's own in the place of an optimizer of ours."""
 
+import hashlib
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +17,9 @@ from train.schedules import Schedule, WarmupLinear
 class Function:
     """A function of a user's own by its name, which is what a run folder keeps of it.
 
-    It can be called where the experiment's file was read; anywhere else only its name is known. Two of one name are equal.
+    It can be called where the experiment's file was read; anywhere else only its name is known. Behind the name stands the
+    beginning of a digest of its source, so that a run does not go on with a function that was changed; what it calls is not
+    looked at.
     """
 
     def __init__(self, name: str, function: Callable[..., Any] | None = None):
@@ -33,7 +37,11 @@ class Function:
             raise ValueError(
                 f"{name} has no name by which a run could be gone on with; write it as a `def` of the file"
             )
-        return cls(name, function)
+        try:
+            source = inspect.getsource(function)
+        except (OSError, TypeError):
+            return cls(name, function)
+        return cls(f"{name}#{hashlib.sha256(source.encode()).hexdigest()[:8]}", function)
 
     @classmethod
     def __from_word__(cls, word: str) -> "Function":
@@ -65,6 +73,7 @@ class Optax:
 
         optimizer = Optax(mine)
 
+    It is given gradients, parameters, and as `value` the loss; what wants more, as a function to call again, cannot be used.
     `matrix_axes` of this package tells `optax.contrib.muon` and others which axes of a stack are its matrices. The state may be
     any tree of arrays whose shapes and types a step leaves as they are; arrays that mirror a parameter lie where it lies.
     """
@@ -95,26 +104,46 @@ class Optax:
         Raises:
             OptimizerError: the function is known by name only, or gives something else.
         """
-        made = self.function(self.schedule.build(steps))
+        try:
+            made = self.function(self.schedule.build(steps))
+        except OptimizerError:
+            raise
+        except Exception as error:
+            raise OptimizerError(f"optimizer.function {self.function} fails: {in_words(error)}") from error
         if not isinstance(made, optax.GradientTransformation):
             raise OptimizerError(
                 f"optimizer.function {self.function} gives {type(made).__name__}, which is no transformation of optax"
             )
-        if self.clip_norm is None:
-            return optax.with_extra_args_support(made)
-        return clipped(self.clip_norm, made)
+        own = optax.with_extra_args_support(made)
+        clip = clipped(self.clip_norm)
+
+        def update(updates: Any, state: Any, params: Any = None, **more: Any) -> Any:
+            updates, _ = clip.update(updates, clip.init(params), params, **more)
+            return own.update(updates, state, params, **more)
+
+        return optax.GradientTransformationExtraArgs(own.init, update)  # the state is the user's own
 
 
-def check_step(transformation: optax.GradientTransformationExtraArgs, params: Any) -> None:
-    """OptimizerError, with the path, where a step would change the shape or type of the state or of a parameter."""
+def check_step(transformation: optax.GradientTransformationExtraArgs, params: Any, scored_at: Any = None) -> None:
+    """OptimizerError, with the path, where a step fails, or would change the shape or type of the state or of a parameter, or
+    where what is scored is not shaped like the parameters."""
 
     def step(params):
         state = transformation.init(params)
-        updates, after = transformation.update(params, state, params, gradient_norm=jnp.float32(1))
-        return state, after, optax.apply_updates(params, updates)
+        one = jnp.float32(1)
+        updates, after = transformation.update(params, state, params, gradient_norm=one, value=one)
+        moved = optax.apply_updates(params, updates)
+        return state, after, moved, params if scored_at is None else scored_at(after, moved)
 
-    state, after, moved = jax.eval_shape(step, params)
-    for what, old, new in (("state", state, after), ("parameters", params, moved)):
+    try:
+        state, after, moved, scored = jax.eval_shape(step, params)
+    except Exception as error:
+        raise OptimizerError(f"a step of optimizer.function or its eval_params fails: {in_words(error)}") from error
+    for what, old, new in (
+        ("state", state, after),
+        ("parameters", params, moved),
+        ("scored parameters", params, scored),
+    ):
         if jax.tree.structure(old) != jax.tree.structure(new):
             raise OptimizerError(f"the {what} of optimizer.function have another structure after a step than before it")
         for (path, one), other in zip(jax.tree_util.tree_leaves_with_path(old), jax.tree.leaves(new), strict=True):
@@ -124,3 +153,8 @@ def check_step(transformation: optax.GradientTransformationExtraArgs, params: An
                     f"a step of optimizer.function changes {'.'.join(words(path))} of its {what} from {before} to {behind}; "
                     "it must leave shapes and types as they are"
                 )
+
+
+def in_words(error: Exception) -> str:
+    """The kind of an error and its first line."""
+    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0][:300]}"

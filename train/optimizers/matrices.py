@@ -16,7 +16,7 @@ from optax.contrib import MuonDimensionNumbers
 from train.optimizers.parts import STACKED, words
 from train.sharding import logical_axes, spec
 
-APART = ("layers",)  # logical axes along which every matrix counts by itself
+APART = ("layers", "experts")  # logical axes along which every matrix counts by itself
 
 
 def matrix_axes(params: Any) -> Any:

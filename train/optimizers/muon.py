@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -30,12 +30,14 @@ class Muon:
         m = momentum m + (1 - momentum) g;  u = (1 - momentum) g + momentum m;  U S V^T = u
         w = w - rate * (scale * U V^T + weight_decay * w)
 
-    U V^T is approximated by five iterations of Newton and Schulz, which bring the singular values near one. Each layer and each
-    expert is a matrix by itself: query, key and value D -> (N H), their output (N H) -> D, feed-forward kernels. `scale` is
+    U V^T is approximated by five iterations of Newton and Schulz, which bring the singular values near one. Each layer
+    is a matrix by itself: query, key and value D -> (N H), their output (N H) -> D, feed-forward kernels. `scale` is
     sqrt(max(1, outputs / inputs)) of Jordan, or Moonlight's 0.2 sqrt(max(inputs, outputs)), which gives a step the size of
     AdamW's, so that AdamW's rate and decay do for it. References: Jordan et al. 2024, https://kellerjordan.github.io/posts/muon;
     Liu et al., arXiv:2502.16982.
     """
+
+    apart: ClassVar = frozenset({"momentum", "nesterov"})
 
     schedule: Schedule = WarmupLinear(peak=1e-3, warmup_steps=100)
     """The learning rate over the run of what is no matrix of a layer; that of matrices rises and falls with it."""
