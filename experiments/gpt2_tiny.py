@@ -16,7 +16,7 @@ from model.families import gpt2
 from model.stack import Stack
 from train.config import Experiment
 from train.objectives import NextToken
-from train.optimizers import AdamW
+from train.optimizers import Muon
 from train.schedules import WarmupCosine
 
 experiment = Experiment(
@@ -30,8 +30,12 @@ experiment = Experiment(
         stack=Stack(loop="unroll"),
     ),
     objective=NextToken(opening="bos", closing="eos"),
-    optimizer=AdamW(
-        schedule=WarmupCosine(peak=3e-3, warmup_steps=100, final=0.05), b2=0.98, weight_decay=0.1, clip_norm=1.0
+    optimizer=Muon(
+        schedule=WarmupCosine(peak=3e-3, warmup_steps=100, final=0.05),
+        matrix_peak=0.02,
+        b2=0.98,
+        weight_decay=0.1,
+        clip_norm=1.0,
     ),
     steps=2_000,
     accelerator_steps=6_000,

@@ -16,7 +16,7 @@ from model.families import roberta
 from model.stack import Stack
 from train.config import Experiment
 from train.objectives import MaskedLM
-from train.optimizers import AdamW
+from train.optimizers import Muon
 from train.schedules import WarmupLinear
 
 experiment = Experiment(
@@ -32,7 +32,9 @@ experiment = Experiment(
         stack=Stack(loop="unroll"),
     ),
     objective=MaskedLM(next_sentence=False),
-    optimizer=AdamW(schedule=WarmupLinear(peak=2e-3, warmup_steps=100), b2=0.98, weight_decay=0.01, clip_norm=1.0),
+    optimizer=Muon(
+        schedule=WarmupLinear(peak=2e-3, warmup_steps=100), matrix_peak=0.02, b2=0.98, weight_decay=0.01, clip_norm=1.0
+    ),
     steps=1_500,
     accelerator_steps=6_000,
     evaluate_every=150,
