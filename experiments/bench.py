@@ -6,6 +6,7 @@
     generate    text from GPT-2's 124M shape against Hugging Face's generate, at batch 1 and 8
     lora        the memory and the step of LoRA against those of full fine-tuning, at the shapes of SST-2 and MiniLM
     loop        the loop's own time beside the step of bert_tiny
+    optimizers  the step of bert_small with each optimizer, times AdamW's; their memory, and what Muon sends between devices
     pipeline    tokens/s of the data pipeline against the step of bert_tiny
     patching    a grid of activation patches against a loop of single patched forwards
     revision    training steps and generation of this checkout against another one, named by --against
@@ -33,6 +34,7 @@ BENCHES = {  # name: (module, function); the function's keyword arguments are it
     "generate": ("experiments.bench_generate", "bench_generate"),
     "lora": ("experiments.bench_lora", "bench_lora"),
     "loop": ("experiments.bench_loop", "bench_loop"),
+    "optimizers": ("experiments.bench_optimizers", "bench_optimizers"),
     "pipeline": ("experiments.bench_loop", "bench_pipeline"),
     "patching": ("experiments.bench_patching", "bench_patching"),
     "revision": ("experiments.bench_revision", "bench_revision"),

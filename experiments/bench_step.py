@@ -20,17 +20,16 @@ class Prepared(NamedTuple):
     built: Any
 
 
-def prepare(experiment: Any, batch: Any) -> Prepared:
-    """The training step of `experiment` compiled for a host batch, and a state with weights drawn from its seed."""
+def compile_for(experiment: Any, batch: Any, mesh: str = "") -> tuple[Any, Any]:
+    """The training step of `experiment` compiled for a host batch, on one device or a mesh; and what it was built of."""
     import jax
 
     from train.optimizers import eval_params_of
-    from train.sharding import MeshShape, batch_sharding, make_mesh, place_batch, replicated
-    from train.state import build, build_model, init_state
+    from train.sharding import MeshShape, batch_sharding, make_mesh, replicated
+    from train.state import build
     from train.step import StepOptions, make_step
 
-    built = build(experiment, make_mesh(MeshShape()))
-    state = init_state(lambda rngs: build_model(experiment, rngs), experiment.seed, built.optimizer, built.target)
+    built = build(experiment, make_mesh(MeshShape.parse(mesh)))
     options = StepOptions(experiment.seed, experiment.accumulate, experiment.compute_dtype)
     schedule = experiment.optimizer.schedule.build(experiment.steps)
     function = make_step(
@@ -44,10 +43,21 @@ def prepare(experiment: Any, batch: Any) -> Prepared:
     )
     where = jax.tree.map(lambda leaf: leaf.sharding, built.target)
     jitted = jax.jit(function, donate_argnums=0, out_shardings=(where, replicated(built.mesh)))
-    placed = place_batch(batch, batch_sharding(built.mesh))
+    like = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=batch_sharding(built.mesh)), batch
+    )
     with jax.set_mesh(built.mesh):
-        compiled = jitted.lower(built.target, placed).compile()
-    return Prepared(compiled, state, placed, built)
+        return jitted.lower(built.target, like).compile(), built
+
+
+def prepare(experiment: Any, batch: Any) -> Prepared:
+    """The training step of `experiment` compiled for a host batch, and a state with weights drawn from its seed."""
+    from train.sharding import batch_sharding, place_batch
+    from train.state import build_model, init_state
+
+    compiled, built = compile_for(experiment, batch)
+    state = init_state(lambda rngs: build_model(experiment, rngs), experiment.seed, built.optimizer, built.target)
+    return Prepared(compiled, state, place_batch(batch, batch_sharding(built.mesh)), built)
 
 
 def stepper(experiment: Any, batch: Any) -> Callable[[], None]:

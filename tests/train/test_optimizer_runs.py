@@ -1,5 +1,6 @@
 """Runs with every optimizer: they go on bit for bit, lie on devices as their parameters do, and are scored at what they mean."""
 
+import contextlib
 import dataclasses
 import json
 import re
@@ -12,19 +13,27 @@ import optax
 import pytest
 
 from train.agreement import resume_refusals
+from train.checkpoint import Checkpoints, state_digest
 from train.optimizers import Adafactor, AdamW, AdEMAMix, Muon, Optax, Prodigy, ScheduleFree
 from train.overrides import overridden
+from train.pretrained import load as load_published
+from train.pretrained import save
 from train.registry import load
 from train.run import Run
 from train.schedules import Constant
 from train.sharding import MeshShape, dotted, make_mesh
 from train.starting import flat
-from train.state import build
+from train.state import build, split_model
 from train.verify import compare_runs
 
 EVERY = ("--steps", "4", "--checkpoint-every", "2", "--evaluate-every", "4")
 LATER = ("schedule_free", "adafactor", "ad_ema_mix", "prodigy")
 NAMES = ["muon", *(pytest.param(name, marks=pytest.mark.slow) for name in LATER)]
+OPTIMIZERS = [AdamW(), Muon(), Adafactor(least_factored=8), AdEMAMix(), Prodigy(), ScheduleFree()]
+
+
+def named(optimizer):
+    return type(optimizer).__name__
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -59,6 +68,8 @@ def test_what_is_scored_and_opened_is_the_average(here, tmp_path):
     for path, leaf in flat(z).items():
         np.testing.assert_allclose(mean[path], (moved[path] - 0.1 * leaf) / 0.9, rtol=1e-5, atol=1e-7)
     assert any((mean[path] != moved[path]).any() for path in mean)
+    published = load_published(save(run, tmp_path / "published"))
+    assert all((leaf == mean[path]).all() for path, leaf in flat(split_model(published.model).params).items())
 
 
 @pytest.mark.parametrize("name", ["schedule_free", pytest.param("prodigy", marks=pytest.mark.slow)])
@@ -194,11 +205,7 @@ def test_an_average_goes_with_nothing_that_moves_weights_beside_it(tiny_experime
             dataclasses.replace(experiment, **change)
 
 
-@pytest.mark.parametrize(
-    "optimizer",
-    [AdamW(), Muon(), Adafactor(least_factored=8), AdEMAMix(), Prodigy(), ScheduleFree()],
-    ids=lambda one: type(one).__name__,
-)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=named)
 def test_state_that_mirrors_a_parameter_lies_where_it_lies(tiny_experiment, optimizer):
     experiment = dataclasses.replace(load(str(tiny_experiment)).experiment, optimizer=optimizer)
     target = build(experiment, make_mesh(MeshShape.parse("data=2,fsdp=2,tensor=2"))).target
@@ -214,6 +221,25 @@ def test_state_that_mirrors_a_parameter_lies_where_it_lies(tiny_experiment, opti
             assert leaf.sharding.is_fully_replicated, name
     assert mirrors >= len(where) or isinstance(optimizer, Adafactor)
     assert any(not leaf.sharding.is_fully_replicated for leaf in where.values())
+
+
+@pytest.mark.parametrize(
+    "optimizer", [ScheduleFree(), *(pytest.param(one, marks=pytest.mark.slow) for one in OPTIMIZERS[:-1])], ids=named
+)
+def test_what_eight_devices_kept_one_reads(tiny_experiment, tmp_path, optimizer):
+    experiment = dataclasses.replace(load(str(tiny_experiment)).experiment, optimizer=optimizer)
+    eight = build(experiment, make_mesh(MeshShape.parse("data=2,fsdp=2,tensor=2"))).target
+    one = build(experiment, make_mesh(MeshShape(), jax.devices()[:1])).target
+    draw = np.random.default_rng(0)
+    state = jax.tree.map(
+        lambda leaf: jax.device_put(draw.integers(0, 99, leaf.shape).astype(leaf.dtype), leaf.sharding), eight
+    )
+    with contextlib.closing(Checkpoints(tmp_path)) as checkpoints:
+        checkpoints.save(1, state, {})
+        checkpoints.wait()
+        alone = checkpoints.restore(one).state
+    assert state_digest(alone) == state_digest(state)
+    assert all(len(leaf.devices()) == 1 for leaf in jax.tree.leaves(alone))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,141 @@
+"""What each optimizer costs: the step of bert_small, the memory of its state, and what Muon sends under FSDP.
+
+All take the same step, 32 x 128 tokens of the real data, in one process and in turn; medians are compared with AdamW's.
+Memory is the bytes of the optimizer's state over those of the parameters. What is sent is read from the step compiled for
+eight devices with --mesh fsdp=8: the bytes that each device has received when all exchanges are done.
+"""
+
+import dataclasses
+import json
+import math
+import os
+import re
+import statistics
+import subprocess
+import sys
+from typing import Any
+
+EXPERIMENT = "bert_small"
+DEVICES = 8
+EXCHANGE = re.compile(r"= (.*?) (all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter)(?:-start)?\(")
+ARRAY = re.compile(r"(f|bf|s|u)(\d+)\[([\d,]*)\]")
+
+
+def bench_optimizers(rounds: int = 6, steps: int = 2) -> dict[str, Any]:
+    """Times the step of AdamW by optimizer, sizes of their states, and exchanges of AdamW's and Muon's step on a mesh."""
+    import jax
+
+    from experiments.bench_step import prepare, steps_of
+    from experiments.contest import seconds_of
+    from train.memory import keep_freed_memory
+    from train.state import parameter_count
+
+    keep_freed_memory()
+    takers, states = {}, {}
+    batch = real_batch()
+    for name, experiment in contestants().items():
+        prepared = prepare(experiment, batch)
+        takers[name] = steps_of(prepared)
+        held = sum(leaf.nbytes for leaf in jax.tree.leaves(prepared.built.target.optimizer))
+        states[name] = held / (4 * parameter_count(prepared.built.target.params))
+        takers[name]()  # warm
+        print(f"{name} is compiled", flush=True)
+    seconds: dict[str, list[float]] = {name: [] for name in takers}
+    for number in range(rounds):
+        for name, take in takers.items():
+            seconds[name] += [seconds_of(take) for _ in range(steps)]
+        shown = "  ".join(f"{name} {statistics.median(taken):.2f}" for name, taken in seconds.items())
+        print(f"turn {number + 1} of {rounds}, seconds a step: {shown}", flush=True)
+    return summary(seconds, states, on_mesh()) | {"rounds": rounds, "steps_a_turn": steps}
+
+
+def summary(
+    seconds: dict[str, list[float]], states: dict[str, float], sent: dict[str, dict[str, int]]
+) -> dict[str, Any]:
+    """Ratios, sizes and exchanges as flat figures.
+
+    >>> found = summary({"adam_w": [1.0, 3.0], "muon": [3.0]}, {"adam_w": 2.0, "muon": 1.5}, {"adam_w": {"all-gather": 4},
+    ...                 "muon": {"all-gather": 4, "all-to-all": 2}})
+    >>> found["muon_over_adam_w"], found["muon_state_over_parameters"], found["muon_sent_over_adam_w"]
+    (1.5, 1.5, 1.5)
+    """
+    medians = {name: statistics.median(taken) for name, taken in seconds.items()}
+    found: dict[str, Any] = {
+        f"{name}_over_adam_w": round(taken / medians["adam_w"], 3)
+        for name, taken in medians.items()
+        if name != "adam_w"
+    }
+    found |= {f"{name}_state_over_parameters": round(share, 3) for name, share in states.items()}
+    total = {name: sum(kinds.values()) for name, kinds in sent.items()}
+    found["muon_sent_over_adam_w"] = round(total["muon"] / total["adam_w"], 3)
+    return found | {f"{name}_bytes_sent_on_{DEVICES}_devices": kinds for name, kinds in sent.items()}
+
+
+def contestants() -> dict[str, Any]:
+    """The experiment with each optimizer, by its word."""
+    import jax
+
+    from train.optimizers import Adafactor, AdamW, AdEMAMix, Muon, Prodigy, ScheduleFree
+    from train.registry import load
+
+    declared = load(EXPERIMENT).experiment.for_platform(jax.default_backend())
+    optimizers = {
+        "adam_w": AdamW(),
+        "muon": Muon(),
+        "adafactor": Adafactor(),
+        "ad_ema_mix": AdEMAMix(),
+        "prodigy": Prodigy(),
+        "schedule_free": ScheduleFree(),
+    }
+    return {name: dataclasses.replace(declared, optimizer=one) for name, one in optimizers.items()}
+
+
+def real_batch() -> Any:
+    """The first batch of the experiment, on the host."""
+    from data.pipeline import TrainStream
+    from data.prepared import open_prepared
+    from train.registry import load
+
+    experiment = load(EXPERIMENT).experiment
+    data, objective = experiment.text_data, experiment.text_objective
+    prepared = open_prepared(data)
+    corrupt = objective.corrupt(prepared.tokenizer, data.row_length)
+    with TrainStream(prepared.train, data, objective.packing(), corrupt, seed=experiment.seed) as stream:
+        return next(stream)
+
+
+def on_mesh() -> dict[str, dict[str, int]]:
+    """Bytes by kind of exchange, of AdamW's and of Muon's step, from a process that has eight devices."""
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={DEVICES}"
+    environment = os.environ | {"XLA_FLAGS": flags.strip(), "JAX_PLATFORMS": "cpu"}
+    words = [sys.executable, "-m", "experiments.bench_optimizers"]
+    ended = subprocess.run(words, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(ended.stdout.splitlines()[-1])
+
+
+def received(program: str) -> dict[str, int]:
+    """Bytes that the exchanges of a compiled program hand to one device, by kind.
+
+    >>> received("  %a = f32[2,4]{1,0} all-gather(f32[2,2] %b)\\n  %c = (bf16[8]{0}, f32[]) all-reduce(%d, %e)")
+    {'all-gather': 32, 'all-reduce': 20}
+    """
+    found: dict[str, int] = {}
+    for shapes, kind in EXCHANGE.findall(program):
+        found[kind] = found.get(kind, 0) + sum(
+            int(bits) // 8 * math.prod(int(side) for side in sides.split(",") if side)
+            for _, bits, sides in ARRAY.findall(shapes)
+        )
+    return found
+
+
+def main() -> None:
+    """Of the process with eight devices: compiles both steps and prints what they send, as a line of JSON."""
+    from experiments.bench_step import compile_for
+
+    batch = real_batch()
+    few = contestants()
+    print(json.dumps({n: received(compile_for(few[n], batch, "fsdp=8")[0].as_text()) for n in ("adam_w", "muon")}))
+
+
+if __name__ == "__main__":
+    main()
