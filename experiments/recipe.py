@@ -9,8 +9,9 @@ experiments/results/recipe_NAME.json: what was tried before stays there, and is 
 """
 
 import dataclasses
+import hashlib
 import json
-import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +19,21 @@ import jax
 
 from data.held_out import from_texts, read_texts
 from experiments.record import RESULTS
-from train.command import Parser, start
+from model.config import to_json
+from train.agreement import compare, is_finished
+from train.command import InputError, Parser, start
 from train.config import Experiment
-from train.environment import describe_environment, for_others
-from train.lines import read_metrics, replace_text
+from train.environment import for_others
+from train.lines import plain, read_metrics, replace_text
 from train.overrides import overridden
 from train.registry import Declared, load
-from train.run import Run, RunError
+from train.run import Run, RunError, RunFolder
 from train.session import train
 from train.several import parse_sweep, summed_up
 from train.streams import tell
+from train.usage import flag_words
 
-SEED = 10  # of every setting that is tried; reported runs have 0, 1, 2
+SEED = 10  # of every setting that is tried; reported runs have others, such as 0, 1, 2
 CHOOSING, REPORTED = 0, 1  # which of two neighbouring held-out documents
 FIGURES = (
     "valid_loss",
@@ -44,49 +48,93 @@ FIGURES = (
 def main() -> int:
     """The command; returns its exit code."""
     parser = Parser(prog="python -m experiments.recipe", description=__doc__)
-    parser.add_argument("name", help="the experiment")
-    parser.add_argument("--sweep", default="", help="settings to try, as 'FIELD=A,B FIELD=C,D'")
+    parser.add_argument("name", help="the experiment, or a file of one")
+    parser.add_argument("--sweep", help="settings to try, as 'FIELD=A,B FIELD=C,D'")
     parser.add_argument(
         "--score", nargs="+", default=(), metavar="RUN", help="finished runs of the recipe, to be reported"
     )
     parser.add_argument("--runs", default="runs/recipe", help="where run folders of settings go")
-    parser.add_argument("--out", default=str(RESULTS), help="where recipe_NAME.json goes")
+    parser.add_argument("--out", default=str(RESULTS), help="the folder in which recipe_NAME.json lies")
     given = parser.parse_args()
-    if bool(given.sweep) == bool(given.score):
+    if (given.sweep is None) == (not given.score):
         parser.error("give one of --sweep and --score")
-    declared = load(given.name)
+    declared = one_line_of(lambda: load(given.name))
     path = Path(given.out) / f"recipe_{declared.name}.json"
-    kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    if given.sweep:
-        tried = kept.setdefault("tried", {})
-        for fields in parse_sweep(given.sweep):
-            label = " ".join(f"{field}={value}" for field, value in sorted(fields.items()))
-            if label not in tried:
-                folder = Path(given.runs) / declared.name / label.replace("/", "_")
-                tried[label] = try_setting(declared.experiment, fields, folder)
-                write(path, kept)  # what is interrupted keeps what it has
-            tell(f"{tried[label]['valid_loss']:.3f} nats, context gain {tried[label]['context_gain']:.3f}: {label}")
-    else:
-        kept["reported"] = report(declared, [Path(run) for run in given.score])
+    path.parent.mkdir(parents=True, exist_ok=True)  # before anything is trained
+    kept = read_kept(path)
+    if given.sweep is None:
+        kept["reported"] = report(declared, [Path(run) for run in given.score], given.name)
+        write(path, kept)
         tell(json.dumps(kept["reported"]["over_seeds"], indent=2))
-    kept["environment"] = for_others(describe_environment())
-    write(path, kept)
+        return 0
+    tried = kept["tried"]
+    for label, experiment in settings(declared.experiment, given.sweep).items():
+        if label not in tried:
+            tried[label] = try_setting(experiment, Path(given.runs) / declared.name / label.replace("/", "_"))
+            write(path, kept)  # what is interrupted keeps what it has
+        elif tried[label]["experiment"] != digest(experiment):
+            raise InputError(
+                f"{path} has {label} of another {declared.name}: the rest of its recipe has changed since; name what changed "
+                "in the sweep, or another folder with --out"
+            )
+        tell(f"{in_short(tried[label])}: {label}")
     return 0
 
 
-def try_setting(declared: Experiment, fields: dict[str, str], folder: Path) -> dict[str, Any]:
+def one_line_of(read: Callable[[], Any]) -> Any:
+    """What `read` gives; its ValueError, which names the mistake and a remedy, as bad input."""
+    try:
+        return read()
+    except ValueError as error:
+        raise InputError(str(error)) from error
+
+
+def read_kept(path: Path) -> dict[str, Any]:
+    """What was tried and reported before; InputError where the file is none of ours."""
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"tried": {}}
+        if all(isinstance(entry["experiment"], str) for entry in kept["tried"].values()):
+            return kept
+    except (ValueError, KeyError, TypeError, AttributeError):
+        pass
+    raise InputError(f"{path} is damaged, or of another program; move it away, or name another folder with --out")
+
+
+def settings(declared: Experiment, sweep: str) -> dict[str, Experiment]:
+    """Each setting of a sweep by a label that says the values as they were read. InputError for any mistake in one."""
+    found: dict[str, Experiment] = {}
+    grid = parse_sweep(sweep)
+    if not grid[0]:
+        raise InputError("--sweep names no field; give 'FIELD=A,B FIELD=C,D'")
+    for fields in grid:
+        if "seed" in fields:
+            raise InputError(f"--sweep seed: every setting is tried with the seed {SEED}; leave it out")
+        experiment = one_line_of(lambda: overridden(declared, dict(fields), known=()))  # noqa: B023
+        words = flag_words(experiment)
+        read = {field: words.get(field, words.get(f"{field}.name", text)) for field, text in fields.items()}
+        label = " ".join(f"{field}={value}" for field, value in sorted(read.items()))
+        found[label] = dataclasses.replace(experiment, seed=SEED)
+    return found
+
+
+def digest(experiment: Experiment) -> str:
+    """The beginning of a digest of all fields."""
+    text = json.dumps(to_json(experiment), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def try_setting(experiment: Experiment, folder: Path) -> dict[str, Any]:
     """Train one setting and score it on the choosing half."""
-    experiment = dataclasses.replace(overridden(declared, dict(fields), known=()), seed=SEED)
-    begin = time.time()
     run = train(experiment, folder)
-    return scored(run, CHOOSING) | {
-        "minutes_of_steps": minutes(folder),
-        "minutes": round((time.time() - begin) / 60, 1),
-    }
+    return {"experiment": digest(experiment)} | scored(run, CHOOSING) | trained(folder)
 
 
-def report(declared: Declared, folders: list[Path]) -> dict[str, Any]:
-    """Finished runs of the declared recipe on the reported half: RunError where one is of something else."""
+def report(declared: Declared, folders: list[Path], called: str) -> dict[str, Any]:
+    """Finished runs of the declared recipe, which the command line calls `called`, on the reported half.
+
+    Raises:
+        RunError: one of them is of something else, or is not finished.
+    """
     by_seed: dict[int, dict[str, Any]] = {}
     for folder in folders:
         run = Run.open(folder)
@@ -94,38 +142,55 @@ def report(declared: Declared, folders: list[Path]) -> dict[str, Any]:
         wanted = declared.experiment.with_vocabulary(run.experiment.model.vocab_size).for_platform(
             jax.default_backend()
         )
-        if dataclasses.replace(run.experiment, seed=wanted.seed) != wanted:
-            name = declared.name
-            raise RunError(f"{folder} is no run of {name} as it is declared; train it with --exp={name} --seed {seed}")
-        if seed == SEED or seed in by_seed:
+        if found := compare(dataclasses.replace(wanted, seed=seed), run.experiment):
             raise RunError(
-                f"{folder} has the seed {seed}, which {'chose the recipe' if seed == SEED else 'another has'}"
+                f"{folder} is no run of {called} as it is declared: {found[0]}; train one with "
+                f"python -m train.pretrain --exp={called} --run-dir NEW"
             )
-        by_seed[seed] = scored(run, REPORTED) | {"minutes_of_steps": minutes(folder)}
+        if seed == SEED:
+            raise RunError(f"{folder} has the seed {SEED}, with which recipes are chosen; train one with --seed 0")
+        if seed in by_seed:
+            raise RunError(f"{folder} has the seed {seed}, which another has; name each run once")
+        if not is_finished(RunFolder(folder), run.experiment):
+            raise RunError(f"{folder} has not taken all {run.experiment.steps} steps; repeat the command that began it")
+        by_seed[seed] = scored(run, REPORTED) | trained(folder)
     over = {
         name: summed_up([one[name] for one in by_seed.values()])
         for name in FIGURES
-        if name in next(iter(by_seed.values()))
+        if all(one.get(name) is not None for one in by_seed.values())
     }
-    return {"by_seed": by_seed, "over_seeds": over}
+    return {"experiment": digest(declared.experiment), "by_seed": by_seed, "over_seeds": over}
 
 
 def scored(run: Run, half: int) -> dict[str, Any]:
-    """The figures of a run on every other held-out document, the first of two or the second."""
+    """The figures of a run on every other held-out document, the first of two or the second. RunError if there is none."""
     texts = read_texts(run.folder.path)[half::2]
+    if not texts:
+        raise RunError(
+            f"{run.folder.path} holds out a single document; its half is none: hold out two with --data.valid-documents"
+        )
     found = run.evaluator(from_texts(texts, run.tokenizer)).full(run.params)
-    return {name: round(float(found[name]), 4) for name in FIGURES if name in found} | {"documents": len(texts)}
+    return {name: plain(round(float(found[name]), 4)) for name in FIGURES if name in found} | {"documents": len(texts)}
 
 
-def minutes(folder: Path) -> float:
-    """What the steps of a run took together."""
-    return round(sum(line.get("seconds", 0.0) for line in read_metrics(folder)) / 60, 1)
+def trained(folder: Path) -> dict[str, Any]:
+    """What the steps of a run took together, and where they were taken."""
+    environment = for_others(RunFolder(folder).read("environment.json") or {})
+    taken = sum(line.get("seconds") or 0.0 for line in read_metrics(folder))
+    where = {name: environment.get(name) for name in ("processor", "cpu_count", "python", "git_revision", "git_dirty")}
+    return {"minutes_of_steps": round(taken / 60, 1), **where}
+
+
+def in_short(entry: dict[str, Any]) -> str:
+    """The loss of a setting, and what it has from context."""
+    loss, gain = (entry.get(name) for name in ("valid_loss", "context_gain"))
+    said = "not finite" if loss is None else f"{loss:.3f} nats"
+    return said if gain is None else f"{said}, context gain {gain:.3f}"
 
 
 def write(path: Path, kept: dict[str, Any]) -> None:
     """The result, at one stroke."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    replace_text(path, json.dumps(kept, indent=2, ensure_ascii=False) + "\n")
+    replace_text(path, json.dumps(kept, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 if __name__ == "__main__":

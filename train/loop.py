@@ -4,6 +4,7 @@ The host never asks for a value of the step that is running. Two steps are in fl
 first is waited for and its scalars are written down, so a line holds that step's own values and the devices never idle.
 """
 
+import math
 import time
 import zlib
 from collections import deque
@@ -76,7 +77,7 @@ class Loop:
         """Train until done or asked to stop. Returns the exit code of a stop, or None when all steps are taken that are needed.
 
         Raises:
-            Diverged: `max_skips` steps in a row had a loss or gradient that was not finite.
+            Diverged: `max_skips` steps in a row had a loss or gradient that was not finite, or a held-out loss is not.
         """
         step = int(self.state.step)
         self._saved = step if step in self.checkpoints.steps() else -1
@@ -136,10 +137,17 @@ class Loop:
             self.watch.keep_maps(step, self.state.weights)
 
     def record_scores(self, step: int, scores: dict[str, float]) -> None:
-        """The line of an evaluation, in the record and on the console."""
+        """The line of an evaluation, in the record and on the console. Diverged where its loss is not finite."""
         self._scored = (step, scores)
         self.tracker.evaluation(step, scores)
         self.console.evaluation(step, scores)
+        if not math.isfinite(scores.get("valid_loss", 0.0)):
+            raise Diverged(
+                f"the held-out loss after step {step} is not finite, for the weights that are scored are not or are far too "
+                f"large; last good state: {self._last_good(step)}; lower optimizer.schedule.peak (with muon "
+                "optimizer.matrix_peak too), or mend the function of optax that you have written, and repeat the command to go "
+                "on from there"
+            )
 
     def save(self, step: int) -> None:
         """Begin a checkpoint of `step`; every line that it covers is on disk before it can commit."""

@@ -171,17 +171,17 @@ def train_run(request, started: float) -> int:
             watch=watch,
         )
         console.say(f"first step {time.perf_counter() - started:.0f} s after the start")
-        with stop:  # outside of it there is nothing to save, and a signal ends the command at once
-            try:
+        try:
+            with stop:  # outside of it there is nothing to save, and a signal ends the command at once
                 if loop.run() is None:
                     settle(loop, built.target)
-            except Diverged:
-                tracker.close("failed")
-                write_report(folder.path, say=console.say)
-                raise
-        stream.close()
+            stream.close()
+            scores = finish(folder, loop, evaluator) if stop.requested is None else {}
+        except Diverged:
+            tracker.close("failed")
+            write_report(folder.path, say=console.say)
+            raise
         if (code := stop.requested) is None:
-            scores = finish(folder, loop, evaluator)
             tracker.close("done")
             console.close()
             tell(closing_line(folder, scores, experiment))

@@ -110,7 +110,9 @@ def parse_sweep(text: str) -> list[dict[str, str]]:
         found = [value for value in values.split(",") if value]
         if not equals or not path or not found:
             raise InputError(f"--sweep {text}: {word!r} is not FIELD=A,B,C; separate fields with spaces, in quotes")
-        fields[path.replace("-", "_")] = found
+        if (path := path.replace("-", "_")) in fields:
+            raise InputError(f"--sweep {text} names {path} twice; give its values together, as {path}=A,B")
+        fields[path] = found
     return [dict(zip(fields, chosen, strict=True)) for chosen in itertools.product(*fields.values())]
 
 

@@ -39,35 +39,93 @@ experiment = Experiment(
 """
 
 
-@pytest.mark.slow
-def test_a_recipe_is_chosen_on_one_half_and_reported_on_the_other(tmp_path, monkeypatch, capsys):
+@pytest.fixture
+def command(tmp_path, monkeypatch):
+    """Runs the command in a folder with the file `mine.py`."""
     (tmp_path / "mine.py").write_text(MINE)
     monkeypatch.chdir(tmp_path)
 
-    def command(*words: str) -> int:
-        monkeypatch.setattr(sys, "argv", ["experiments.recipe", "mine.py", *words, "--out", "out"])
+    def run(*words: str) -> int:
+        monkeypatch.setattr(sys, "argv", ["experiments.recipe", *words, "--out", "out"])
         return run_command(recipe.main)
 
+    return run
+
+
+@pytest.mark.slow
+def test_a_recipe_is_chosen_on_one_half_and_reported_on_the_other(command, tmp_path, capsys):
     sweep = ("--sweep", "optimizer.schedule.peak=1e-2,1e-3", "--runs", "runs")
-    assert command(*sweep) == 0
+    assert command("mine.py", *sweep) == 0
     tried = json.loads((tmp_path / "out" / "recipe_mine.json").read_text())["tried"]
-    assert list(tried) == ["optimizer.schedule.peak=1e-2", "optimizer.schedule.peak=1e-3"]
+    assert list(tried) == ["optimizer.schedule.peak=0.01", "optimizer.schedule.peak=0.001"]
     capsys.readouterr()
-    assert command(*sweep) == 0  # at once: what was tried is not trained again
+    assert command("mine.py", *sweep) == 0  # at once: what was tried is not trained again
     assert "step" not in capsys.readouterr().out
 
     declared = load("mine.py").experiment
     run = train(declared, tmp_path / "seed-0")
-    assert command("--score", "seed-0") == 0
+    assert command("mine.py", "--score", "seed-0") == 0
     kept = json.loads((tmp_path / "out" / "recipe_mine.json").read_text())
     held_out = len(read_texts(tmp_path / "seed-0"))
     assert kept["tried"] == tried and held_out > 1
     assert kept["reported"]["by_seed"]["0"]["documents"] == held_out // 2
-    assert tried["optimizer.schedule.peak=1e-2"]["documents"] == held_out - held_out // 2
+    assert tried["optimizer.schedule.peak=0.01"]["documents"] == held_out - held_out // 2
     assert kept["reported"]["over_seeds"]["valid_loss"]["mean"] == pytest.approx(
         recipe.scored(run, recipe.REPORTED)["valid_loss"]
     )
-    other = next((tmp_path / "runs" / "mine").iterdir())
-    with pytest.raises(RunError, match=r"which chose the recipe|is no run of mine as it is declared"):
-        recipe.report(load("mine.py"), [other])
-    assert command() == 2
+    with pytest.raises(RunError, match=r"has the seed 10, with which recipes are chosen"):
+        recipe.report(load("mine.py"), [tmp_path / "runs" / "mine" / "optimizer.schedule.peak=0.01"], "mine.py")
+    with pytest.raises(
+        RunError, match=r"is no run of mine.py as it is declared: optimizer.schedule.peak: was 0.01, now"
+    ):
+        recipe.report(load("mine.py"), [tmp_path / "runs" / "mine" / "optimizer.schedule.peak=0.001"], "mine.py")
+    text = (tmp_path / "seed-0" / "metrics.jsonl").read_text()
+    (tmp_path / "seed-0" / "metrics.jsonl").write_text(
+        "".join(f"{line}\n" for line in text.splitlines() if "done" not in line)
+    )
+    with pytest.raises(RunError, match="has not taken all 2 steps; repeat the command"):
+        recipe.report(load("mine.py"), [tmp_path / "seed-0"], "mine.py")
+
+
+BAD = {
+    "no field": ("mine.py", ["--sweep", "optimizer.nope=1"], "there is no field --optimizer.nope"),
+    "a value that cannot be": ("mine.py", ["--sweep", "optimizer.schedule.peak=1e-3,-1"], "must be a positive number"),
+    "a seed": ("mine.py", ["--sweep", "seed=3"], "every setting is tried with the seed 10"),
+    "twice": ("mine.py", ["--sweep", "steps=1 steps=2"], "names steps twice"),
+    "nothing": ("mine.py", ["--sweep", " "], "--sweep names no field"),
+    "neither": ("mine.py", [], "give one of --sweep and --score"),
+    "no experiment": ("nothere", ["--score", "x"], "there is no experiment 'nothere'"),
+    "no run": ("mine.py", ["--score", "x"], "x is not a run folder"),
+}
+
+
+@pytest.mark.parametrize(("name", "words", "expected"), BAD.values(), ids=BAD)
+def test_mistakes_are_one_line_before_anything_is_trained(command, capsys, tmp_path, name, words, expected):
+    assert command(name, *words) == 2
+    said = capsys.readouterr().err
+    assert expected in said and said.count("\n") == 1, said
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"tried": {"steps=1": {}}}', "null"])
+def test_a_result_that_is_none_of_ours_is_left_alone(command, capsys, tmp_path, text):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "recipe_mine.json").write_text(text)
+    assert command("mine.py", "--sweep", "steps=1") == 2
+    assert "is damaged, or of another program" in capsys.readouterr().err
+    assert (tmp_path / "out" / "recipe_mine.json").read_text() == text
+
+
+def test_a_setting_of_another_recipe_is_not_taken_for_this_one(command, capsys, tmp_path):
+    entry = {"experiment": "0" * 12, "valid_loss": 1.0}
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "recipe_mine.json").write_text(json.dumps({"tried": {"steps=1": entry}}))
+    assert command("mine.py", "--sweep", "steps=1") == 2
+    assert "has steps=1 of another mine" in capsys.readouterr().err
+
+
+def test_settings_are_named_by_the_values_that_were_read(command):
+    declared = load("mine.py").experiment
+    found = recipe.settings(declared, "optimizer.schedule.peak=1e-3,0.001 optimizer.name=Adafactor,adafactor")
+    assert list(found) == ["optimizer.name=adafactor optimizer.schedule.peak=0.001"]
+    assert all(one.seed == recipe.SEED for one in found.values())

@@ -158,8 +158,16 @@ def wants_more(rate):
     return optax.GradientTransformationExtraArgs(lambda params: {}, update)
 
 
+def means(rate):
+    return optax.stateless(lambda updates, params: jax.tree.map(jnp.mean, updates))
+
+
 def plain(rate):
     return optax.sgd(rate)
+
+
+def forgotten(state, params):
+    return None
 
 
 def half(state, params):
@@ -169,12 +177,17 @@ def half(state, params):
 @pytest.mark.parametrize(
     ("optimizer", "words"),
     [
-        (Optax(grows), r"changes count of its state from float32\[3\] to float32\[6\]"),
-        (Optax(no_transformation), r"no_transformation\S+ gives function, which is no transformation of optax"),
-        (Optax(wants_more), "a step of optimizer.function or its eval_params fails: TypeError: .*grad_fn"),
-        (Optax(plain, eval_params=half), r"of its scored parameters from float32\[.*\] to bfloat16"),
+        (Optax(grows), r"state of optimizer.function at count: float32\[3\], but float32\[6\] after a step"),
+        (
+            Optax(no_transformation),
+            r"no_transformation\S+ gives function, which is no transformation of optax; return one",
+        ),
+        (Optax(wants_more), "a step of optimizer.function fails: TypeError: .*grad_fn"),
+        (Optax(means), r"float32\[.*\], but float32\[\] as updates of optimizer.function"),
+        (Optax(plain, eval_params=half), r"float32\[.*\], but bfloat16\[.*\] as optimizer.eval_params gives them"),
+        (Optax(plain, eval_params=forgotten), "have another structure as optimizer.eval_params gives them"),
     ],
-    ids=["grows", "no transformation", "wants more", "scored in other types"],
+    ids=["grows", "no transformation", "wants more", "one number each", "scored in other types", "nothing to score"],
 )
 def test_what_cannot_be_trained_with_is_told_before_anything_is_written(tiny_experiment, optimizer, words):
     experiment = dataclasses.replace(load(str(tiny_experiment)).experiment, optimizer=optimizer)
@@ -185,8 +198,52 @@ def test_what_cannot_be_trained_with_is_told_before_anything_is_written(tiny_exp
 def test_functions_without_a_name_are_refused():
     with pytest.raises(ValueError, match="has no name by which a run could be gone on with"):
         Optax(lambda rate: optax.identity())
-    with pytest.raises(TypeError, match="'adam' is no function"):
+    with pytest.raises(TypeError, match="'adam' is no function; write"):
         Optax("adam")
+    with pytest.raises(TypeError, match="a transformation is no function; write"):
+        Optax(optax.adam(1e-3))
+    with pytest.raises(ValueError, match=r"Holder.make is bound to something that a run folder cannot keep"):
+        Optax(Holder().make)
+
+
+class Holder:
+    def make(self, rate):
+        return optax.sgd(rate)
+
+
+SPOILT = """
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from {stem} import experiment as base
+from train.optimizers import Optax
+
+
+def chain(rate):
+    return optax.sgd(rate)
+
+
+def scored(state, params):
+    return jax.tree.map(lambda leaf: jnp.nan * leaf, params)
+
+
+experiment = dataclasses.replace(base, optimizer=Optax(chain, eval_params=scored))
+"""
+
+
+@pytest.mark.slow
+def test_weights_that_cannot_be_scored_end_the_run_with_a_line(here, tmp_path, tiny_experiment):
+    shutil.copy(tiny_experiment, tmp_path)
+    (tmp_path / "own.py").write_text(SPOILT.format(stem=tiny_experiment.stem))
+    for steps, at in (("2", 2), ("4", 2)):  # in the closing evaluation, and in one on the way
+        folder = tmp_path / steps
+        ended = here("--exp", tmp_path / "own.py", "--run-dir", folder, "--steps", steps, "--evaluate-every", "2")
+        assert ended.code == 1 and ended.errors.count("\n") == 1, ended.errors
+        assert f"the held-out loss after step {at} is not finite" in ended.errors
+        assert (folder / "report.html").is_file() and not (folder / "scores.json").exists()
 
 
 def test_an_average_goes_with_nothing_that_moves_weights_beside_it(tiny_experiment):

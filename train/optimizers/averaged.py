@@ -10,6 +10,8 @@ from optax import contrib
 from train.optimizers.parts import check, clipped, decay_mask
 from train.schedules import Constant, Schedule
 
+LEAST_SHARE = 0.01  # x is (y - (1 - b1) z) / b1, of whose digits as many are lost as b1 has zeros
+
 
 @dataclass(frozen=True)
 class ScheduleFree:
@@ -38,8 +40,10 @@ class ScheduleFree:
 
     def __post_init__(self):
         check(self)
-        if not self.b1 > 0:
-            raise ValueError(f"b1={self.b1} must be more than 0: without the average there is nothing to score")
+        if not self.b1 >= LEAST_SHARE:
+            raise ValueError(
+                f"b1={self.b1} must be {LEAST_SHARE} or more: the average that is scored is found by division by it"
+            )
 
     def build(self, steps: int) -> optax.GradientTransformationExtraArgs:
         """The transformation of a run of `steps` steps."""

@@ -30,8 +30,16 @@ class Function:
         """TypeError for what is no function, ValueError for one without a name that can be found again."""
         if isinstance(function, Function):
             return function
+        if isinstance(function, optax.GradientTransformation):
+            raise TypeError(
+                "a transformation is no function; write `def mine(rate): return ...` and give mine, which makes it"
+            )
         if not callable(function):
-            raise TypeError(f"{function!r} is no function")
+            raise TypeError(f"{function!r} is no function; write `def mine(rate): return ...` and give mine")
+        if inspect.ismethod(function):
+            raise ValueError(
+                f"{function.__qualname__} is bound to something that a run folder cannot keep; write it as a `def` of the file"
+            )
         name = f"{function.__module__}.{getattr(function, '__qualname__', '<nameless>')}"
         if "<" in name:
             raise ValueError(
@@ -73,7 +81,8 @@ class Optax:
 
         optimizer = Optax(mine)
 
-    It is given gradients, parameters, and as `value` the loss; what wants more, as a function to call again, cannot be used.
+    It is given gradients, parameters, and by name the loss as `value` and the gradient's norm as `gradient_norm`; what wants
+    more, as a function to call again, cannot be used.
     `matrix_axes` of this package tells `optax.contrib.muon` and others which axes of a stack are its matrices. The state may be
     any tree of arrays whose shapes and types a step leaves as they are; arrays that mirror a parameter lie where it lies.
     """
@@ -112,7 +121,8 @@ class Optax:
             raise OptimizerError(f"optimizer.function {self.function} fails: {in_words(error)}") from error
         if not isinstance(made, optax.GradientTransformation):
             raise OptimizerError(
-                f"optimizer.function {self.function} gives {type(made).__name__}, which is no transformation of optax"
+                f"optimizer.function {self.function} gives {type(made).__name__}, which is no transformation of optax; "
+                "return one, such as optax.adam(rate)"
             )
         own = optax.with_extra_args_support(made)
         clip = clipped(self.clip_norm)
@@ -131,28 +141,38 @@ def check_step(transformation: optax.GradientTransformationExtraArgs, params: An
     def step(params):
         state = transformation.init(params)
         one = jnp.float32(1)
-        updates, after = transformation.update(params, state, params, gradient_norm=one, value=one)
-        moved = optax.apply_updates(params, updates)
-        return state, after, moved, params if scored_at is None else scored_at(after, moved)
+        return state, *transformation.update(params, state, params, gradient_norm=one, value=one)
 
     try:
-        state, after, moved, scored = jax.eval_shape(step, params)
+        state, updates, after = jax.eval_shape(step, params)
     except Exception as error:
-        raise OptimizerError(f"a step of optimizer.function or its eval_params fails: {in_words(error)}") from error
-    for what, old, new in (
-        ("state", state, after),
-        ("parameters", params, moved),
-        ("scored parameters", params, scored),
-    ):
-        if jax.tree.structure(old) != jax.tree.structure(new):
-            raise OptimizerError(f"the {what} of optimizer.function have another structure after a step than before it")
-        for (path, one), other in zip(jax.tree_util.tree_leaves_with_path(old), jax.tree.leaves(new), strict=True):
-            before, behind = (f"{leaf.dtype}{list(leaf.shape)}" for leaf in (one, other))
-            if before != behind:
-                raise OptimizerError(
-                    f"a step of optimizer.function changes {'.'.join(words(path))} of its {what} from {before} to {behind}; "
-                    "it must leave shapes and types as they are"
-                )
+        raise OptimizerError(
+            f"a step of optimizer.function fails: {in_words(error)}; its update is given gradients, state and parameters, and by "
+            "name gradient_norm and value"
+        ) from error
+    alike("the state of optimizer.function", state, "after a step", after)
+    alike("the parameters", params, "as updates of optimizer.function", updates)
+    if scored_at is None:
+        return
+    try:
+        scored = jax.eval_shape(scored_at, after, params)
+    except Exception as error:
+        raise OptimizerError(
+            f"optimizer.eval_params fails: {in_words(error)}; it is given the state and the parameters"
+        ) from error
+    alike("the parameters", params, "as optimizer.eval_params gives them", scored)
+
+
+def alike(what: str, old: Any, when: str, new: Any) -> None:
+    """OptimizerError, with the path, where two trees of arrays differ in structure, shapes or types."""
+    if jax.tree.structure(old) != jax.tree.structure(new):
+        raise OptimizerError(f"{what} have another structure {when}; it must stay as it is")
+    for (path, one), other in zip(jax.tree_util.tree_leaves_with_path(old), jax.tree.leaves(new), strict=True):
+        before, behind = (f"{leaf.dtype}{list(leaf.shape)}" for leaf in (one, other))
+        if before != behind:
+            place = ".".join(words(path))
+            at = f" at {place}" if place else ""
+            raise OptimizerError(f"{what}{at}: {before}, but {behind} {when}; shapes and types must stay as they are")
 
 
 def in_words(error: Exception) -> str:
