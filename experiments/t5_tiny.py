@@ -15,7 +15,7 @@ from model.families import t5
 from model.stack import Stack
 from train.config import Experiment
 from train.objectives import SpanCorruption
-from train.optimizers import Muon
+from train.optimizers import AdamW
 from train.schedules import WarmupLinear
 
 experiment = Experiment(
@@ -24,9 +24,7 @@ experiment = Experiment(
     ),
     model=t5.config("tiny", vocab_size=4_096, dropout_rate=0.0, stack=Stack(loop="unroll")),
     objective=SpanCorruption(rate=0.15, mean_span=3.0),
-    optimizer=Muon(
-        schedule=WarmupLinear(peak=2e-3, warmup_steps=100), matrix_peak=0.02, b2=0.98, weight_decay=0.01, clip_norm=1.0
-    ),
+    optimizer=AdamW(schedule=WarmupLinear(peak=2e-3, warmup_steps=100), b2=0.98, weight_decay=0.01, clip_norm=1.0),
     steps=1_500,
     accelerator_steps=6_000,
     evaluate_every=150,
