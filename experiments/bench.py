@@ -6,7 +6,7 @@
     generate    text from GPT-2's 124M shape against Hugging Face's generate, at batch 1 and 8
     lora        the memory and the step of LoRA against those of full fine-tuning, at the shapes of SST-2 and MiniLM
     loop        the loop's own time beside the step of bert_tiny
-    optimizers  the step of bert_small with each optimizer, times AdamW's; their memory, and what Muon sends between devices
+    optimizers  the step of an experiment with each optimizer, times AdamW's; their memory, and what Muon sends between devices
     pipeline    tokens/s of the data pipeline against the step of bert_tiny
     patching    a grid of activation patches against a loop of single patched forwards
     revision    training steps and generation of this checkout against another one, named by --against
@@ -52,6 +52,7 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--rounds", type=positive, help="turns of each contestant")
     parser.add_argument("--steps", type=positive, help="steps in a turn")
     parser.add_argument("--loop", choices=("scan", "unroll"), help="how our layers are run")
+    parser.add_argument("--experiment", help="whose step; for optimizers, bert_small if left out")
     parser.add_argument("--against", help="folder of another checkout of this project; for revision")
     parser.add_argument("--peer-python", help="interpreter with torch and transformers; default this one")
     options = vars(parser.parse_args(words))

@@ -1,6 +1,6 @@
-"""What each optimizer costs: the step of bert_small, the memory of its state, and what Muon sends under FSDP.
+"""What each optimizer costs, for bert_small or another experiment: the step, the memory of its state, what Muon sends under FSDP.
 
-All take the same step, 32 x 128 tokens of the real data, in one process and in turn; medians are compared with AdamW's.
+All take the same step on a batch of the real data, in one process and in turn; medians are compared with AdamW's.
 Memory is the bytes of the optimizer's state over those of the parameters. What is sent is read from the step compiled for
 eight devices with --mesh fsdp=8: the bytes that each device has received when all exchanges are done.
 """
@@ -15,13 +15,12 @@ import subprocess
 import sys
 from typing import Any
 
-EXPERIMENT = "bert_small"
 DEVICES = 8
 EXCHANGE = re.compile(r"= (.*?) (all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter)(?:-start)?\(")
 ARRAY = re.compile(r"(f|bf|s|u)(\d+)\[([\d,]*)\]")
 
 
-def bench_optimizers(rounds: int = 6, steps: int = 2) -> dict[str, Any]:
+def bench_optimizers(rounds: int = 6, steps: int = 2, experiment: str = "bert_small") -> dict[str, Any]:
     """Times the step of AdamW by optimizer, sizes of their states, and exchanges of AdamW's and Muon's step on a mesh."""
     import jax
 
@@ -32,9 +31,9 @@ def bench_optimizers(rounds: int = 6, steps: int = 2) -> dict[str, Any]:
 
     keep_freed_memory()
     takers, states = {}, {}
-    batch = real_batch()
-    for name, experiment in contestants().items():
-        prepared = prepare(experiment, batch)
+    batch = real_batch(experiment)
+    for name, contestant in contestants(experiment).items():
+        prepared = prepare(contestant, batch)
         takers[name] = steps_of(prepared)
         held = sum(leaf.nbytes for leaf in jax.tree.leaves(prepared.built.target.optimizer))
         states[name] = held / (4 * parameter_count(prepared.built.target.params))
@@ -46,7 +45,8 @@ def bench_optimizers(rounds: int = 6, steps: int = 2) -> dict[str, Any]:
             seconds[name] += [seconds_of(take) for _ in range(steps)]
         shown = "  ".join(f"{name} {statistics.median(taken):.2f}" for name, taken in seconds.items())
         print(f"turn {number + 1} of {rounds}, seconds a step: {shown}", flush=True)
-    return summary(seconds, states, on_mesh()) | {"rounds": rounds, "steps_a_turn": steps}
+    found = summary(seconds, states, on_mesh(experiment))
+    return found | {"experiment": experiment, "rounds": rounds, "steps_a_turn": steps}
 
 
 def summary(
@@ -71,14 +71,14 @@ def summary(
     return found | {f"{name}_bytes_sent_on_{DEVICES}_devices": kinds for name, kinds in sent.items()}
 
 
-def contestants() -> dict[str, Any]:
+def contestants(name: str) -> dict[str, Any]:
     """The experiment with each optimizer, by its word."""
     import jax
 
     from train.optimizers import Adafactor, AdamW, AdEMAMix, Muon, Prodigy, ScheduleFree
     from train.registry import load
 
-    declared = load(EXPERIMENT).experiment.for_platform(jax.default_backend())
+    declared = load(name).experiment.for_platform(jax.default_backend())
     optimizers = {
         "adam_w": AdamW(),
         "muon": Muon(),
@@ -90,13 +90,13 @@ def contestants() -> dict[str, Any]:
     return {name: dataclasses.replace(declared, optimizer=one) for name, one in optimizers.items()}
 
 
-def real_batch() -> Any:
+def real_batch(name: str) -> Any:
     """The first batch of the experiment, on the host."""
     from data.pipeline import TrainStream
     from data.prepared import open_prepared
     from train.registry import load
 
-    experiment = load(EXPERIMENT).experiment
+    experiment = load(name).experiment
     data, objective = experiment.text_data, experiment.text_objective
     prepared = open_prepared(data)
     corrupt = objective.corrupt(prepared.tokenizer, data.row_length)
@@ -104,11 +104,11 @@ def real_batch() -> Any:
         return next(stream)
 
 
-def on_mesh() -> dict[str, dict[str, int]]:
+def on_mesh(experiment: str) -> dict[str, dict[str, int]]:
     """Bytes by kind of exchange, of AdamW's and of Muon's step, from a process that has eight devices."""
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={DEVICES}"
     environment = os.environ | {"XLA_FLAGS": flags.strip(), "JAX_PLATFORMS": "cpu"}
-    words = [sys.executable, "-m", "experiments.bench_optimizers"]
+    words = [sys.executable, "-m", "experiments.bench_optimizers", experiment]
     ended = subprocess.run(words, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(ended.stdout.splitlines()[-1])
 
@@ -132,8 +132,8 @@ def main() -> None:
     """Of the process with eight devices: compiles both steps and prints what they send, as a line of JSON."""
     from experiments.bench_step import compile_for
 
-    batch = real_batch()
-    few = contestants()
+    experiment = sys.argv[1]
+    batch, few = real_batch(experiment), contestants(experiment)
     print(json.dumps({n: received(compile_for(few[n], batch, "fsdp=8")[0].as_text()) for n in ("adam_w", "muon")}))
 
 
