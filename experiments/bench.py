@@ -6,7 +6,7 @@
     generate    text from GPT-2's 124M shape against Hugging Face's generate, at batch 1 and 8
     lora        the memory and the step of LoRA against those of full fine-tuning, at the shapes of SST-2 and MiniLM
     loop        the loop's own time beside the step of bert_tiny
-    optimizers  the step of an experiment with each optimizer, times AdamW's; their memory, and what Muon sends between devices
+    optimizers  the step of an experiment with each optimizer over AdamW's; their memory; what Muon exchanges between devices
     pipeline    tokens/s of the data pipeline against the step of bert_tiny
     patching    a grid of activation patches against a loop of single patched forwards
     revision    training steps and generation of this checkout against another one, named by --against

@@ -1,8 +1,9 @@
 """What each optimizer costs, for bert_small or another experiment: the step, the memory of its state, what Muon sends under FSDP.
 
 All take the same step on a batch of the real data, in one process and in turn; medians are compared with AdamW's.
-Memory is the bytes of the optimizer's state over those of the parameters. What is sent is read from the step compiled for
-eight devices with --mesh fsdp=8: the bytes that each device has received when all exchanges are done.
+Memory is what is kept beside the parameters, the optimizer's state and the average that it is scored at, over the bytes of the
+parameters. Exchanges are read from the steps of AdamW and Muon compiled for eight devices with --mesh fsdp=8: the bytes that the
+collectives of a program give out on one device.
 """
 
 import dataclasses
@@ -21,7 +22,7 @@ ARRAY = re.compile(r"(f|bf|s|u)(\d+)\[([\d,]*)\]")
 
 
 def bench_optimizers(rounds: int = 6, steps: int = 2, experiment: str = "bert_small") -> dict[str, Any]:
-    """Times the step of AdamW by optimizer, sizes of their states, and exchanges of AdamW's and Muon's step on a mesh."""
+    """Seconds a step over AdamW's, sizes of their states, and exchanges of AdamW's and Muon's step on a mesh."""
     import jax
 
     from experiments.bench_step import prepare, steps_of
@@ -35,8 +36,9 @@ def bench_optimizers(rounds: int = 6, steps: int = 2, experiment: str = "bert_sm
     for name, contestant in contestants(experiment).items():
         prepared = prepare(contestant, batch)
         takers[name] = steps_of(prepared)
-        held = sum(leaf.nbytes for leaf in jax.tree.leaves(prepared.built.target.optimizer))
-        states[name] = held / (4 * parameter_count(prepared.built.target.params))
+        target = prepared.built.target
+        held = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves((target.optimizer, target.mean)))
+        states[name] = held / (4 * parameter_count(target.params))
         takers[name]()  # warm
         print(f"{name} is compiled", flush=True)
     seconds: dict[str, list[float]] = {name: [] for name in takers}
@@ -56,7 +58,7 @@ def summary(
 
     >>> found = summary({"adam_w": [1.0, 3.0], "muon": [3.0]}, {"adam_w": 2.0, "muon": 1.5}, {"adam_w": {"all-gather": 4},
     ...                 "muon": {"all-gather": 4, "all-to-all": 2}})
-    >>> found["muon_over_adam_w"], found["muon_state_over_parameters"], found["muon_sent_over_adam_w"]
+    >>> found["muon_over_adam_w"], found["muon_state_over_parameters"], found["muon_collective_bytes_over_adam_w"]
     (1.5, 1.5, 1.5)
     """
     medians = {name: statistics.median(taken) for name, taken in seconds.items()}
@@ -67,25 +69,28 @@ def summary(
     }
     found |= {f"{name}_state_over_parameters": round(share, 3) for name, share in states.items()}
     total = {name: sum(kinds.values()) for name, kinds in sent.items()}
-    found["muon_sent_over_adam_w"] = round(total["muon"] / total["adam_w"], 3)
-    return found | {f"{name}_bytes_sent_on_{DEVICES}_devices": kinds for name, kinds in sent.items()}
+    found["muon_collective_bytes_over_adam_w"] = round(total["muon"] / total["adam_w"], 3)
+    return found | {f"{name}_collective_bytes_on_{DEVICES}_devices": kinds for name, kinds in sent.items()}
 
 
 def contestants(name: str) -> dict[str, Any]:
     """The experiment with each optimizer, by its word."""
     import jax
 
-    from train.optimizers import Adafactor, AdamW, AdEMAMix, Muon, Prodigy, ScheduleFree
+    from train.optimizers import LAMB, SGD, Adafactor, AdamW, AdEMAMix, Lion, Muon, Prodigy, ScheduleFree
     from train.registry import load
 
     declared = load(name).experiment.for_platform(jax.default_backend())
     optimizers = {
         "adam_w": AdamW(),
         "muon": Muon(),
+        "lion": Lion(),
+        "lamb": LAMB(),
         "adafactor": Adafactor(),
         "ad_ema_mix": AdEMAMix(),
         "prodigy": Prodigy(),
         "schedule_free": ScheduleFree(),
+        "sgd": SGD(),
     }
     return {name: dataclasses.replace(declared, optimizer=one) for name, one in optimizers.items()}
 
@@ -113,10 +118,10 @@ def on_mesh(experiment: str) -> dict[str, dict[str, int]]:
     return json.loads(ended.stdout.splitlines()[-1])
 
 
-def received(program: str) -> dict[str, int]:
-    """Bytes that the exchanges of a compiled program hand to one device, by kind.
+def collective_bytes(program: str) -> dict[str, int]:
+    """Bytes that the collectives of a compiled program give out on one device, by kind.
 
-    >>> received("  %a = f32[2,4]{1,0} all-gather(f32[2,2] %b)\\n  %c = (bf16[8]{0}, f32[]) all-reduce(%d, %e)")
+    >>> collective_bytes("  %a = f32[2,4]{1,0} all-gather(f32[2,2] %b)\\n  %c = (bf16[8]{0}, f32[]) all-reduce(%d, %e)")
     {'all-gather': 32, 'all-reduce': 20}
     """
     found: dict[str, int] = {}
@@ -134,7 +139,9 @@ def main() -> None:
 
     experiment = sys.argv[1]
     batch, few = real_batch(experiment), contestants(experiment)
-    print(json.dumps({n: received(compile_for(few[n], batch, "fsdp=8")[0].as_text()) for n in ("adam_w", "muon")}))
+    print(
+        json.dumps({n: collective_bytes(compile_for(few[n], batch, "fsdp=8")[0].as_text()) for n in ("adam_w", "muon")})
+    )
 
 
 if __name__ == "__main__":

@@ -24,30 +24,16 @@ def compile_for(experiment: Any, batch: Any, mesh: str = "") -> tuple[Any, Any]:
     """The training step of `experiment` compiled for a host batch, on one device or a mesh; and what it was built of."""
     import jax
 
-    from train.optimizers import eval_params_of
-    from train.sharding import MeshShape, batch_sharding, make_mesh, replicated
+    from train.compiling import jitted_step
+    from train.sharding import MeshShape, batch_sharding, make_mesh
     from train.state import build
-    from train.step import StepOptions, make_step
 
     built = build(experiment, make_mesh(MeshShape.parse(mesh)))
-    options = StepOptions(experiment.seed, experiment.accumulate, experiment.compute_dtype)
-    schedule = experiment.optimizer.schedule.build(experiment.steps)
-    function = make_step(
-        built.parts,
-        experiment.objective,
-        built.optimizer,
-        schedule,
-        options,
-        built.rates,
-        eval_params=eval_params_of(experiment.optimizer),
-    )
-    where = jax.tree.map(lambda leaf: leaf.sharding, built.target)
-    jitted = jax.jit(function, donate_argnums=0, out_shardings=(where, replicated(built.mesh)))
     like = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=batch_sharding(built.mesh)), batch
     )
     with jax.set_mesh(built.mesh):
-        return jitted.lower(built.target, like).compile(), built
+        return jitted_step(experiment, built).lower(built.target, like).compile(), built
 
 
 def prepare(experiment: Any, batch: Any) -> Prepared:

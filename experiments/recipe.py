@@ -1,11 +1,11 @@
 """Choose the recipe of a pre-training experiment, and keep all that was tried.
 
-    python -m experiments.recipe bert_small --sweep 'optimizer.matrix_peak=0.01,0.02 objective.masking.rate=0.15,0.3'
-    python -m experiments.recipe bert_small --score runs/recipe/seed-0 runs/recipe/seed-1 runs/recipe/seed-2
+    python -m experiments.recipe bert_tiny --sweep 'optimizer.matrix_peak=0.01,0.02 optimizer.schedule.peak=1e-3,2e-3'
+    python -m experiments.recipe bert_tiny --score runs/bert_tiny runs/bert_tiny-1 runs/bert_tiny-2
 
-A sweep trains every setting once, with a seed that no reported run has, and scores it on every other held-out document. Runs of
-the recipe that was chosen are scored on the documents between those, so that no choice was made on what is reported. Both go to
-experiments/results/recipe_NAME.json: what was tried before stays there, and is not trained again.
+A sweep trains every setting once, with a seed that no reported run has, and scores it on one half of the held-out documents, by
+a digest of their text. Runs of the recipe that was chosen are scored on the other half, so that no choice was made on what is
+reported. Both go to experiments/results/recipe_NAME.json: what was tried before stays there, and is not trained again.
 """
 
 import dataclasses
@@ -23,6 +23,7 @@ from model.config import to_json
 from train.agreement import compare, is_finished
 from train.command import InputError, Parser, start
 from train.config import Experiment
+from train.diverging import Diverged
 from train.environment import for_others
 from train.lines import plain, read_metrics, replace_text
 from train.overrides import overridden
@@ -34,7 +35,7 @@ from train.streams import tell
 from train.usage import flag_words
 
 SEED = 10  # of every setting that is tried; reported runs have others, such as 0, 1, 2
-CHOOSING, REPORTED = 0, 1  # which of two neighbouring held-out documents
+CHOOSING, REPORTED = 0, 1  # which half of the held-out documents
 FIGURES = (
     "valid_loss",
     "unigram_entropy",
@@ -70,7 +71,8 @@ def main() -> int:
     tried = kept["tried"]
     for label, experiment in settings(declared.experiment, given.sweep).items():
         if label not in tried:
-            tried[label] = try_setting(experiment, Path(given.runs) / declared.name / label.replace("/", "_"))
+            tried[label] = try_setting(experiment, Path(given.runs) / declared.name / digest(experiment))
+            jax.clear_caches()  # or the programs of all of them stay in memory
             write(path, kept)  # what is interrupted keeps what it has
         elif tried[label]["experiment"] != digest(experiment):
             raise InputError(
@@ -110,6 +112,13 @@ def settings(declared: Experiment, sweep: str) -> dict[str, Experiment]:
         if "seed" in fields:
             raise InputError(f"--sweep seed: every setting is tried with the seed {SEED}; leave it out")
         experiment = one_line_of(lambda: overridden(declared, dict(fields), known=()))  # noqa: B023
+        experiment = experiment.for_platform(jax.default_backend(), set(fields))
+        masking = getattr(experiment.objective, "masking", None)
+        if "objective.masking.rate" in fields and masking is not None and masking.scored_rate is None:
+            raise InputError(
+                "--sweep objective.masking.rate: each would be scored with as much hidden as it trains with; sweep "
+                "objective.masking.scored_rate=0.15 with it"
+            )
         words = flag_words(experiment)
         read = {field: words.get(field, words.get(f"{field}.name", text)) for field, text in fields.items()}
         label = " ".join(f"{field}={value}" for field, value in sorted(read.items()))
@@ -124,8 +133,11 @@ def digest(experiment: Experiment) -> str:
 
 
 def try_setting(experiment: Experiment, folder: Path) -> dict[str, Any]:
-    """Train one setting and score it on the choosing half."""
-    run = train(experiment, folder)
+    """Train one setting and score it on the choosing half; of one that diverges it is kept that it does."""
+    try:
+        run = train(experiment, folder)
+    except Diverged as error:
+        return {"experiment": digest(experiment), "valid_loss": None, "diverged": str(error)} | trained(folder)
     return {"experiment": digest(experiment)} | scored(run, CHOOSING) | trained(folder)
 
 
@@ -137,11 +149,11 @@ def report(declared: Declared, folders: list[Path], called: str) -> dict[str, An
     """
     by_seed: dict[int, dict[str, Any]] = {}
     for folder in folders:
-        run = Run.open(folder)
-        seed = run.experiment.seed
-        wanted = declared.experiment.with_vocabulary(run.experiment.model.vocab_size).for_platform(
-            jax.default_backend()
-        )
+        run = Run.open(folder, strict=True)
+        if not isinstance(run, Run):
+            raise RunError(f"{folder} is a published folder, which does not say how it was trained; name a run folder")
+        seed, ran_on = run.experiment.seed, (run.folder.read("environment.json") or {}).get("backend", "cpu")
+        wanted = declared.experiment.with_vocabulary(run.experiment.model.vocab_size).for_platform(ran_on)
         if found := compare(dataclasses.replace(wanted, seed=seed), run.experiment):
             raise RunError(
                 f"{folder} is no run of {called} as it is declared: {found[0]}; train one with "
@@ -151,7 +163,7 @@ def report(declared: Declared, folders: list[Path], called: str) -> dict[str, An
             raise RunError(f"{folder} has the seed {SEED}, with which recipes are chosen; train one with --seed 0")
         if seed in by_seed:
             raise RunError(f"{folder} has the seed {seed}, which another has; name each run once")
-        if not is_finished(RunFolder(folder), run.experiment):
+        if not is_finished(run.folder, run.experiment):
             raise RunError(f"{folder} has not taken all {run.experiment.steps} steps; repeat the command that began it")
         by_seed[seed] = scored(run, REPORTED) | trained(folder)
     over = {
@@ -163,14 +175,23 @@ def report(declared: Declared, folders: list[Path], called: str) -> dict[str, An
 
 
 def scored(run: Run, half: int) -> dict[str, Any]:
-    """The figures of a run on every other held-out document, the first of two or the second. RunError if there is none."""
-    texts = read_texts(run.folder.path)[half::2]
+    """The figures of a run on one half of its held-out documents. RunError if there is no document in it."""
+    texts = [text for text in read_texts(run.folder.path) if half_of(text) == half]
     if not texts:
         raise RunError(
-            f"{run.folder.path} holds out a single document; its half is none: hold out two with --data.valid-documents"
+            f"{run.folder.path} holds out too few documents to halve them; hold out more with data.valid_documents"
         )
     found = run.evaluator(from_texts(texts, run.tokenizer)).full(run.params)
     return {name: plain(round(float(found[name]), 4)) for name in FIGURES if name in found} | {"documents": len(texts)}
+
+
+def half_of(text: str) -> int:
+    """To which half a document belongs, wherever it stands.
+
+    >>> half_of("one document"), half_of("other")
+    (0, 1)
+    """
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[0] % 2
 
 
 def trained(folder: Path) -> dict[str, Any]:

@@ -65,7 +65,7 @@ def resume_refusals(old: Experiment, new: Experiment, may_change: Collection[str
     elif old.steps != new.steps and new.selection.average is not None:
         lines.append(f"steps: was {old.steps}, now {new.steps} (selection.average is a share of all steps)")
     elif old.steps != new.steps and getattr(new.optimizer, "depends_on_steps", False):
-        lines.append(f"steps: was {old.steps}, now {new.steps} (optimizer.rise is a share of all steps)")
+        lines.append(f"steps: was {old.steps}, now {new.steps} (optimizer.alpha_warmup is a share of all steps)")
     elif old.steps != new.steps and isinstance(new.peft, AdaLoRA):
         lines.append(f"steps: was {old.steps}, now {new.steps} (peft=ada_lora takes its ranks away over all steps)")
     return lines

@@ -48,8 +48,8 @@ def shape_of(batch: Batch) -> tuple:
     return tuple(leaf.shape for leaf in jax.tree.leaves(batch))
 
 
-def compile_step(experiment: Experiment, built: Built, example: Batch, console: Console) -> CompiledByShape:
-    """Compile the training step for the shape that it will see first, and say what it is."""
+def jitted_step(experiment: Experiment, built: Built) -> Any:
+    """The training step of an experiment, (state, batch) -> (state, scalars), to be compiled; it takes the state's memory."""
     average_from = experiment.selection.average_from(experiment.steps)
     mixout = experiment.tuning.mixout
     options = StepOptions(experiment.seed, experiment.accumulate, experiment.compute_dtype, average_from, mixout)
@@ -65,8 +65,12 @@ def compile_step(experiment: Experiment, built: Built, example: Batch, console: 
         eval_params_of(experiment.optimizer),
     )
     where = jax.tree.map(lambda leaf: leaf.sharding, built.target)
-    jitted = jax.jit(step, donate_argnums=0, out_shardings=(where, replicated(built.mesh)))
-    compiled = CompiledByShape(jitted, built.target, built.mesh, console.status)
+    return jax.jit(step, donate_argnums=0, out_shardings=(where, replicated(built.mesh)))
+
+
+def compile_step(experiment: Experiment, built: Built, example: Batch, console: Console) -> CompiledByShape:
+    """Compile the training step for the shape that it will see first, and say what it is."""
+    compiled = CompiledByShape(jitted_step(experiment, built), built.target, built.mesh, console.status)
     seconds = compiled.prepare(place_batch(example, batch_sharding(built.mesh)))
     total, trained = parameter_count(built.parts.params), parameter_count(built.target.params)
     count = f"{total / 1e6:.1f} M parameters"

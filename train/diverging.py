@@ -15,6 +15,8 @@ REMEDIES = (
     "optimizer.schedule.warmup_fraction",
     "optimizer.schedule.rise",
     "optimizer.matrix_peak",
+    "optimizer.function",
+    "optimizer.eval_params",
     "guard.max_skips",
 )
 EVENT = "diverged"
@@ -24,7 +26,8 @@ NEAR = 0.2  # how far above its best, as a share of it, a level may be
 
 
 class Diverged(RuntimeError):
-    """The guard skipped too many steps in a row; the message names the step, the examples and the last good checkpoint."""
+    """The guard skipped too many steps in a row, or a held-out loss is not finite; the message names the step and the last good
+    checkpoint."""
 
     exit_code = 1
 

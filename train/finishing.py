@@ -41,6 +41,7 @@ def finish(folder: RunFolder, loop: Loop, evaluator: Scorer) -> dict[str, float]
     scores = evaluator.full(params) | folder.floors()
     if not any(line["step"] == step and set(line) & set(CLOSING) for line in read_metrics(folder.path)):
         loop.record_scores(step, scores)
+    loop.check_finite(step, scores)
     loop.keep_maps(step)
     folder.write("scores.json", scores | dict(evaluator.signatures) | {"step": step})
     for name, signature in evaluator.signatures.items():

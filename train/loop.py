@@ -126,6 +126,7 @@ class Loop:
         self.console.status("evaluating")
         scores = self.evaluator.quick(self.state.weights)
         self.record_scores(step, scores)
+        self.check_finite(step, scores)
         self.keep_maps(step)
         self.after_evaluation()
         self._clock = time.perf_counter()
@@ -137,16 +138,18 @@ class Loop:
             self.watch.keep_maps(step, self.state.weights)
 
     def record_scores(self, step: int, scores: dict[str, float]) -> None:
-        """The line of an evaluation, in the record and on the console. Diverged where its loss is not finite."""
+        """The line of an evaluation, in the record and on the console."""
         self._scored = (step, scores)
         self.tracker.evaluation(step, scores)
         self.console.evaluation(step, scores)
+
+    def check_finite(self, step: int, scores: dict[str, float]) -> None:
+        """Diverged where the held-out loss is not finite: no checkpoint of that step or a later one is good."""
         if not math.isfinite(scores.get("valid_loss", 0.0)):
             raise Diverged(
-                f"the held-out loss after step {step} is not finite, for the weights that are scored are not or are far too "
-                f"large; last good state: {self._last_good(step)}; lower optimizer.schedule.peak (with muon "
-                "optimizer.matrix_peak too), or mend the function of optax that you have written, and repeat the command to go "
-                "on from there"
+                f"the held-out loss after step {step} is not finite; last good state: {self._last_good(step)}; lower "
+                "optimizer.schedule.peak (with muon optimizer.matrix_peak too), or mend optimizer.function or its eval_params "
+                "if they are your own, and repeat the command to go on from there"
             )
 
     def save(self, step: int) -> None:
@@ -209,11 +212,11 @@ class Loop:
             )
 
     def _last_good(self, step: int) -> str:
-        """Record which checkpoint is the last good one, and say it."""
+        """Record which checkpoint before `step` is the last good one, and say it."""
         self.checkpoints.wait()
         self.tracker.flush()
         steps = self.checkpoints.steps()
-        good = good_steps(steps, read_metrics(self.checkpoints.folder.parent))
+        good = [one for one in good_steps(steps, read_metrics(self.checkpoints.folder.parent)) if one < step]
         self.tracker.event(EVENT, step=step, good=good[-1] if good else 0)
         bad = [one for one in steps if not good or one > good[-1]]
         but = f" (not {', '.join(map(str, bad))}, where the loss was far above its best)" if bad else ""

@@ -1,8 +1,8 @@
 """Overrides: dotted fields of an experiment, set from words of text.
 
 `optimizer.schedule.peak 3e-4` sets a value; `optimizer.name lion`, or `optimizer lion`, puts another choice in the
-place of the present one and keeps the fields that both have; `data.source files:my/*.txt` reads a choice that has a
-one-word form.
+place of the present one and keeps the fields that mean the same in both; `data.source files:my/*.txt` reads a choice
+that has a one-word form.
 """
 
 from collections.abc import Iterable

@@ -24,8 +24,8 @@ from train.state import (
     Built,
     Params,
     TrainState,
-    begun,
     build,
+    draw_params,
     fresh_state,
     init_state,
     split_model,
@@ -96,12 +96,15 @@ def first_state(
         base, given = base_of(experiment, built, start, tokenizer, say, in_order=in_order)
     given = {name: leaf for name, leaf in kept.items() if name in flat(plain.target.params)} | given
     make = lambda rngs: experiment.objective.build(experiment.model, rngs)  # noqa: E731
-    state = init_state(make, experiment.seed, plain.optimizer, plain.target)
+    if experiment.peft is None and not given:
+        return First(init_state(make, experiment.seed, built.optimizer, built.target), base, given, {})
 
     def place(path: Any, drawn: jax.Array, target: jax.ShapeDtypeStruct) -> jax.Array:
         return jax.device_put(given.get(keystr(path), drawn), target.sharding)
 
-    params = jax.tree_util.tree_map_with_path(place, state.params, plain.target.params)
+    drawn_params = draw_params(make, experiment.seed, plain.target.params)
+    params = jax.tree_util.tree_map_with_path(place, drawn_params, plain.target.params)
+    del drawn_params
     beside = Beside(built.target.mean is not None, built.target.origin is not None)
     where = jax.tree.map(lambda leaf: leaf.sharding, built.target)
 
@@ -109,10 +112,8 @@ def first_state(
         return fresh_state(trained, built.optimizer, frozen, beside)
 
     if experiment.peft is None:
-        if not given:
-            return First(begun(state, params, beside), base, given, {})
-        # An optimizer may keep a copy of where it began, which must be of these weights.
-        return First(jax.jit(begin, out_shardings=where, static_argnums=1)(params, None), base, given, {})
+        started = jax.jit(begin, out_shardings=where, static_argnums=1)(params, None)
+        return First(started, base, given, {})
     left = {path: leaf for path, leaf in flat(params).items() if path not in given}
     drawn = {path: leaf for path, leaf in left.items() if path not in (built.parts.trained or ())}
     # What is added may be made of the weights, so it comes after them.

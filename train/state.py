@@ -175,18 +175,23 @@ def fresh_state(
 ) -> TrainState:
     """Step 0 from given parameters, those that are trained and those that are not."""
     zero = jnp.zeros((), jnp.int32)
-    state = TrainState(zero, params, optimizer.init(params), zero, zero, frozen or None)
-    return begun(state, params, beside)
-
-
-def begun(state: TrainState, params: Params, beside: Beside) -> TrainState:
-    """A state of step 0 with other parameters, and with all that it carries beside them made of these."""
     copied = lambda tree: jax.tree.map(jnp.copy, tree)  # noqa: E731  (a step gives back the memory of the old state)
-    return state._replace(
-        params=params,
+    return TrainState(
+        zero,
+        params,
+        optimizer.init(params),
+        zero,
+        zero,
+        frozen or None,
         mean=copied(params) if beside.mean else None,
         origin=copied(matrices_of_layers(params)) if beside.origin else None,
     )
+
+
+def draw_params(build, seed: int, target: Params) -> Params:
+    """Parameters drawn directly into the shardings of `target`; the values do not depend on the mesh."""
+    where = jax.tree.map(lambda leaf: leaf.sharding, target)
+    return jax.jit(lambda: split_model(build(nnx.Rngs(seed))).params, out_shardings=where)()
 
 
 def init_state(build, seed: int, optimizer: optax.GradientTransformation, target: TrainState) -> TrainState:

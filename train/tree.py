@@ -106,20 +106,25 @@ def put(node: Node, path: str, value: Any) -> None:
 
 def swap(old: Node | None, kind: type) -> Node:
     """A node of another dataclass: fields that both have keep a value that fits, the others take their default, and so do those
-    that one of the two names as `apart`: they mean something else in it."""
+    that one of the two names as `not_shared`, for they mean something else in it: "b2", or "schedule.peak" below a field."""
     if old is not None and old.kind is kind:
         return old
     kinds, fields = typing.get_type_hints(kind, include_extras=True), {}
-    apart = {name for one in (kind, old and old.kind) for name in getattr(one, "apart", ())}
+    not_shared = {name for one in (kind, old and old.kind) for name in getattr(one, "not_shared", ())}
     for field in dataclasses.fields(kind):
         if not field.init:
             continue
-        item = old.fields.get(field.name, REQUIRED) if old is not None and field.name not in apart else REQUIRED
+        item = old.fields.get(field.name, REQUIRED) if old is not None and field.name not in not_shared else REQUIRED
         if item is not REQUIRED and not fits(item, kinds[field.name]):
             item = REQUIRED
         if item is REQUIRED:
             item = default_of(field)
         fields[field.name] = take_apart(item) if is_value(item) else item
+        below = [path.partition(".")[2] for path in not_shared if path.startswith(f"{field.name}.")]
+        if below:
+            kept, own = fields[field.name], take_apart(default_of(field)).fields
+            changed = {name: own[name] for name in below if name in own and name in kept.fields}
+            fields[field.name] = Node(kept.kind, kept.fields | changed)
     return Node(kind, fields)
 
 

@@ -39,7 +39,11 @@ def print_full_help(
     choices = {path: list(field.options) for path, field in fields.items() if isinstance(field, Choice)}
     names = [f"  --{path}.name {{{','.join(names)}}}" for path, names in choices.items() if len(names) > 1]
     print(
-        "Choices (putting another in the place of one keeps the fields that both have):", *words, *names, "", sep="\n"
+        "Choices (putting another in the place of one keeps the fields that mean the same in both):",
+        *words,
+        *names,
+        "",
+        sep="\n",
     )
     if short:
         names = ", ".join(f"--{name.replace('_', '-')} for --{path}" for name, path in short.items())

@@ -53,32 +53,35 @@ def command(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_recipe_is_chosen_on_one_half_and_reported_on_the_other(command, tmp_path, capsys):
+def test_a_recipe_is_chosen_on_one_half_and_reported_on_the_other(command, tmp_path, monkeypatch):
     sweep = ("--sweep", "optimizer.schedule.peak=1e-2,1e-3", "--runs", "runs")
     assert command("mine.py", *sweep) == 0
     tried = json.loads((tmp_path / "out" / "recipe_mine.json").read_text())["tried"]
     assert list(tried) == ["optimizer.schedule.peak=0.01", "optimizer.schedule.peak=0.001"]
-    capsys.readouterr()
-    assert command("mine.py", *sweep) == 0  # at once: what was tried is not trained again
-    assert "step" not in capsys.readouterr().out
+    with monkeypatch.context() as without:
+        without.setattr(recipe, "train", None)  # what was tried is not trained again
+        assert command("mine.py", *sweep) == 0
 
     declared = load("mine.py").experiment
     run = train(declared, tmp_path / "seed-0")
     assert command("mine.py", "--score", "seed-0") == 0
     kept = json.loads((tmp_path / "out" / "recipe_mine.json").read_text())
-    held_out = len(read_texts(tmp_path / "seed-0"))
-    assert kept["tried"] == tried and held_out > 1
-    assert kept["reported"]["by_seed"]["0"]["documents"] == held_out // 2
-    assert tried["optimizer.schedule.peak=0.01"]["documents"] == held_out - held_out // 2
+    halves = [recipe.half_of(text) for text in read_texts(tmp_path / "seed-0")]
+    assert kept["tried"] == tried and set(halves) == {0, 1}
+    assert kept["reported"]["by_seed"]["0"]["documents"] == halves.count(recipe.REPORTED)
+    assert tried["optimizer.schedule.peak=0.01"]["documents"] == halves.count(recipe.CHOOSING)
     assert kept["reported"]["over_seeds"]["valid_loss"]["mean"] == pytest.approx(
         recipe.scored(run, recipe.REPORTED)["valid_loss"]
     )
+    first, second = (
+        tmp_path / "runs" / "mine" / tried[f"optimizer.schedule.peak={peak}"]["experiment"] for peak in (0.01, 0.001)
+    )
     with pytest.raises(RunError, match=r"has the seed 10, with which recipes are chosen"):
-        recipe.report(load("mine.py"), [tmp_path / "runs" / "mine" / "optimizer.schedule.peak=0.01"], "mine.py")
+        recipe.report(load("mine.py"), [first], "mine.py")
     with pytest.raises(
         RunError, match=r"is no run of mine.py as it is declared: optimizer.schedule.peak: was 0.01, now"
     ):
-        recipe.report(load("mine.py"), [tmp_path / "runs" / "mine" / "optimizer.schedule.peak=0.001"], "mine.py")
+        recipe.report(load("mine.py"), [second], "mine.py")
     text = (tmp_path / "seed-0" / "metrics.jsonl").read_text()
     (tmp_path / "seed-0" / "metrics.jsonl").write_text(
         "".join(f"{line}\n" for line in text.splitlines() if "done" not in line)
@@ -90,6 +93,11 @@ def test_a_recipe_is_chosen_on_one_half_and_reported_on_the_other(command, tmp_p
 BAD = {
     "no field": ("mine.py", ["--sweep", "optimizer.nope=1"], "there is no field --optimizer.nope"),
     "a value that cannot be": ("mine.py", ["--sweep", "optimizer.schedule.peak=1e-3,-1"], "must be a positive number"),
+    "hides more": (
+        "mine.py",
+        ["--sweep", "objective.masking.rate=0.3"],
+        "sweep objective.masking.scored_rate=0.15 with it",
+    ),
     "a seed": ("mine.py", ["--sweep", "seed=3"], "every setting is tried with the seed 10"),
     "twice": ("mine.py", ["--sweep", "steps=1 steps=2"], "names steps twice"),
     "nothing": ("mine.py", ["--sweep", " "], "--sweep names no field"),

@@ -55,6 +55,11 @@ def test_eight_devices_write_what_one_reads(training, tmp_path):
     assert jax.tree.map(lambda leaf: leaf.sharding, back.state) == jax.tree.map(lambda leaf: leaf.sharding, many.target)
 
 
+def test_keys_of_random_numbers_have_digests_too():
+    one, same, other = ({"noise": jax.random.key(seed)} for seed in (0, 0, 1))
+    assert state_digest(one) == state_digest(same) != state_digest(other)
+
+
 def largest_file(folder):
     return max((path for path in folder.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
 

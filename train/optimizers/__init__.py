@@ -2,7 +2,7 @@
 
 Each of ours clips the gradient by its global norm, leaves biases and norm scales out of the weight decay, and takes its rate
 from a schedule. Fields that two of them share have one name, so that one can be put in the place of another and keep
-them; those that mean something else in it are named in `apart`, and are not kept. One with `eval_params` is scored, kept and
+them; those that mean something else in it are named in `not_shared`, and are not kept. One with `eval_params` is scored, kept and
 exported at other weights than those that it trains.
 """
 

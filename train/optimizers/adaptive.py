@@ -22,24 +22,24 @@ LEAST_SCALE = 1e-3  # of a parameter's root mean square: what begins at zero mov
 class Adafactor:
     """Adam without a mean, whose mean square of a matrix is kept as one number for each row and each column.
 
-        v = outer(row means, column means) / mean, of g^2 + 1e-30 with the memory 1 - t^-decay
-        u = g / sqrt(v);  u = u / max(1, rms(u) / update_clip);  w = w - rate * (max(1e-3, rms(w)) * u + weight_decay * w)
+        v = outer(row means, column means) / mean, of g^2 + 1e-30 remembered by 1 - t^-decay_rate
+        u = g / sqrt(v);  u = u / max(1, rms(u) / clipping_threshold);  w = w - rate * (max(1e-3, rms(w)) * u + weight_decay * w)
 
     Each layer is a parameter by itself. `rate` is relative to the size of a parameter, so it is larger than Adam's. Reference:
     Shazeer and Stern, arXiv:1804.04235, algorithms 4 and 5.
     """
 
-    apart: ClassVar = frozenset({"schedule"})
+    not_shared: ClassVar = frozenset({"schedule.peak", "weight_decay"})
 
     schedule: Schedule = WarmupLinear(peak=1e-2, warmup_steps=100)
-    """The learning rate over the run."""
-    decay: float = 0.8
-    """How fast the memory of the mean square grows: it is 1 - t^-decay at step t."""
-    update_clip: float | None = 1.0
+    """The learning rate over the run; relative to the size of each parameter, unless that is switched off."""
+    decay_rate: float = 0.8
+    """The mean square is remembered by 1 - t^-decay_rate at step t."""
+    clipping_threshold: float | None = 1.0
     """The root mean square to which the step of a parameter is scaled down where it is longer; None: never."""
-    relative: bool = True
+    multiply_by_parameter_scale: bool = True
     """Steps are relative to the root mean square of their parameter; False: they are not."""
-    least_factored: int = 128
+    min_dim_size_to_factor: int = 128
     """Matrices with a side shorter than this keep every mean square."""
     weight_decay: float = 0.0
     """Pull of the weights towards zero, times the rate; not on biases and norm scales."""
@@ -48,20 +48,20 @@ class Adafactor:
 
     def __post_init__(self):
         check(self)
-        if not 0 < self.decay < 1:
-            raise ValueError(f"decay={self.decay} must lie in (0, 1), such as 0.8")
-        if self.update_clip is not None and not self.update_clip > 0:
-            raise ValueError(f"update_clip={self.update_clip} must be positive; None switches it off")
-        if self.least_factored < 1:
-            raise ValueError(f"least_factored={self.least_factored} must be at least 1")
+        if not 0 < self.decay_rate < 1:
+            raise ValueError(f"decay_rate={self.decay_rate} must lie in (0, 1), such as 0.8")
+        if self.clipping_threshold is not None and not self.clipping_threshold > 0:
+            raise ValueError(f"clipping_threshold={self.clipping_threshold} must be positive; None switches it off")
+        if self.min_dim_size_to_factor < 1:
+            raise ValueError(f"min_dim_size_to_factor={self.min_dim_size_to_factor} must be at least 1")
 
     def build(self, steps: int) -> optax.GradientTransformationExtraArgs:
         """The transformation of a run of `steps` steps."""
         return clipped(
             self.clip_norm,
-            scale_by_factored_root(self.decay, self.least_factored),
-            optax.identity() if self.update_clip is None else clip_by_layer(self.update_clip),
-            scale_by_layer() if self.relative else optax.identity(),
+            scale_by_factored_root(self.decay_rate, self.min_dim_size_to_factor),
+            optax.identity() if self.clipping_threshold is None else clip_by_layer(self.clipping_threshold),
+            scale_by_layer() if self.multiply_by_parameter_scale else optax.identity(),
             optax.add_decayed_weights(self.weight_decay, decay_mask),
             optax.scale_by_learning_rate(self.schedule.build(steps)),
         )
@@ -71,9 +71,9 @@ class Adafactor:
 class AdEMAMix:
     """AdamW with a second mean of the gradient, of ten thousand steps instead of ten.
 
-        w = w - rate * ((m1' + mix m2) / (sqrt(v') + epsilon) + weight_decay * w)
+        w = w - rate * ((m1' + alpha m2) / (sqrt(v') + epsilon) + weight_decay * w)
 
-    m2 remembers b3, which rises from b1 over the run as `mix` rises from 0, so that the first steps are AdamW's. Reference:
+    m2 is remembered by b3, which rises from b1 as alpha rises from 0, so that the first steps are AdamW's. Reference:
     Pagliardini et al., arXiv:2409.03137, algorithm 1.
     """
 
@@ -85,10 +85,10 @@ class AdEMAMix:
     """Memory of its square."""
     b3: float = 0.9999
     """Memory of the slow mean, at the end of its rise."""
-    mix: float = 5.0
+    alpha: float = 5.0
     """Weight of the slow mean, at the end of its rise."""
-    rise: float = 1.0
-    """Share of the run over which b3 and mix rise; 0: they stand from the beginning."""
+    alpha_warmup: float = 1.0
+    """Share of the run over which alpha and b3 rise; 0: they stand from the beginning."""
     epsilon: float = 1e-8
     """Added to the root of the mean square."""
     weight_decay: float = 0.01
@@ -102,19 +102,19 @@ class AdEMAMix:
             raise ValueError(f"b1={self.b1} must be more than 0: the longer memory rises from it")
         if not self.b1 <= self.b3 < 1:
             raise ValueError(f"b3={self.b3} is the longer memory, and must lie in [b1={self.b1}, 1)")
-        if not 0 <= self.mix < float("inf"):
-            raise ValueError(f"mix={self.mix} must be 0 or more")
-        if not 0 <= self.rise <= 1:
-            raise ValueError(f"rise={self.rise} is a share of the run and must lie in [0, 1]")
+        if not 0 <= self.alpha < float("inf"):
+            raise ValueError(f"alpha={self.alpha} must be 0 or more")
+        if not 0 <= self.alpha_warmup <= 1:
+            raise ValueError(f"alpha_warmup={self.alpha_warmup} is a share of the run and must lie in [0, 1]")
 
     @property
     def depends_on_steps(self) -> bool:
         """Whether another number of steps would be another run."""
-        return self.rise > 0
+        return self.alpha_warmup > 0
 
     def build(self, steps: int) -> optax.GradientTransformationExtraArgs:
         """The transformation of a run of `steps` steps."""
-        last = max(1.0, self.rise * steps)
+        last = max(1.0, self.alpha_warmup * steps)
         fast, slow = math.log(self.b1), math.log(self.b3)
 
         def risen(step):
@@ -125,7 +125,7 @@ class AdEMAMix:
 
         return clipped(
             self.clip_norm,
-            contrib.scale_by_ademamix(self.b1, self.b2, memory, lambda step: self.mix * risen(step), self.epsilon),
+            contrib.scale_by_ademamix(self.b1, self.b2, memory, lambda step: self.alpha * risen(step), self.epsilon),
             optax.add_decayed_weights(self.weight_decay, decay_mask),
             optax.scale_by_learning_rate(self.schedule.build(steps)),
         )
@@ -133,15 +133,18 @@ class AdEMAMix:
 
 @dataclass(frozen=True)
 class Prodigy:
-    """AdamW that finds its own rate: `d`, a lower bound of the way to the solution, which grows as the weights move.
+    """AdamW that finds its own rate: `d`, a lower bound of the distance from the first weights w0 to the solution.
 
-        d = max(d, growth * (sum of d^2 <g, w0 - w>) / |sum of d^2 g|)
-        w = w - rate * d * (adam(d g) + weight_decay * w)
+        step = d * rate * sqrt(1 - b2^t) / (1 - b1^t)
+        r = sqrt(b2) r + (1 - sqrt(b2)) step d <g, w0 - w>;  s = sqrt(b2) s + (1 - sqrt(b2)) step d g
+        m = b1 m + (1 - b1) d g;  v = b2 v + (1 - b2) d^2 g^2;  d = max(d, d_coef * r / |s|_1)
+        w = w - step * (m / (sqrt(v) + d epsilon) + weight_decay * w)
 
-    The schedule is a multiple of d: a peak of 1, and a shape. Reference: Mishchenko and Defazio, arXiv:2306.06101, algorithm 4.
+    All parameters together give one d. The schedule is a multiple of it: a peak of 1, and a shape. Adam's correction of the
+    first steps is part of `step`, as in the authors' code. Reference: Mishchenko and Defazio, arXiv:2306.06101, algorithm 4.
     """
 
-    apart: ClassVar = frozenset({"schedule"})
+    not_shared: ClassVar = frozenset({"schedule.peak"})
 
     schedule: Schedule = WarmupLinear(peak=1.0)
     """What d is multiplied by over the run; its peak is 1 or near it."""
@@ -151,18 +154,18 @@ class Prodigy:
     """Memory of its square."""
     epsilon: float = 1e-8
     """Added to the root of the mean square, times d."""
-    first: float = 1e-6
+    d0: float = 1e-6
     """The d to begin with; too large a one is never taken back."""
-    growth: float = 1.0
+    d_coef: float = 1.0
     """Factor of each estimate of d; 0.5 to 2 makes the run more careful or less."""
     weight_decay: float = 0.01
-    """Pull of the weights towards zero, times the rate; not on biases and norm scales."""
+    """Pull of the weights towards zero, times `step`; not on biases and norm scales."""
     clip_norm: float | None = 1.0
     """The gradient is scaled down to this global norm where it is longer; None: never."""
 
     def __post_init__(self):
         check(self)
-        for name in ("first", "growth"):
+        for name in ("d0", "d_coef"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise ValueError(f"{name}={getattr(self, name)} must be a positive number")
 
@@ -170,7 +173,7 @@ class Prodigy:
         """The transformation of a run of `steps` steps."""
         rate = self.schedule.build(steps)
         plain = contrib.prodigy(
-            rate, (self.b1, self.b2), eps=self.epsilon, estim_lr0=self.first, estim_lr_coef=self.growth
+            rate, (self.b1, self.b2), eps=self.epsilon, estim_lr0=self.d0, estim_lr_coef=self.d_coef
         )
 
         def init(params):
@@ -192,7 +195,14 @@ class Prodigy:
 
 
 class FactoredState(NamedTuple):
-    """Mean squares of gradients: of a matrix by row and by column, of anything else each; what is not kept is one zero."""
+    """Mean squares of gradients: of a matrix by row and by column, of anything else each; what is not kept is one zero.
+
+    Attributes:
+        count: steps taken.
+        rows: for each parameter [..., inputs] of a matrix [..., inputs, outputs], or [1].
+        columns: for each parameter [..., outputs] of a matrix, or [1].
+        each: for each parameter its own shape where it is not factored, or [1].
+    """
 
     count: Array
     rows: Any
@@ -251,7 +261,7 @@ def clip_by_layer(threshold: float) -> optax.GradientTransformation:
 
     def update(updates, state, params=None):
         del params
-        return by_layer(lambda update: update / jnp.maximum(1.0, size(update) / threshold), updates), state
+        return by_layer(lambda update: update / jnp.maximum(1.0, rms(update) / threshold), updates), state
 
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
 
@@ -260,7 +270,7 @@ def scale_by_layer() -> optax.GradientTransformation:
     """Multiply the update of each parameter, layer by layer, by the parameter's root mean square, at least 1e-3."""
 
     def update(updates, state, params=None):
-        return by_layer(lambda update, weight: update * jnp.maximum(LEAST_SCALE, size(weight)), updates, params), state
+        return by_layer(lambda update, weight: update * jnp.maximum(LEAST_SCALE, rms(weight)), updates, params), state
 
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
 
@@ -274,6 +284,6 @@ def by_layer(function, tree: Any, *others: Any) -> Any:
     return jax.tree_util.tree_map_with_path(apply, tree, *others)
 
 
-def size(values):
+def rms(values):
     """The root of the mean square."""
     return jnp.sqrt(jnp.mean(values * values))

@@ -10,7 +10,7 @@ from optax import contrib
 from train.optimizers.parts import check, clipped, decay_mask
 from train.schedules import Constant, Schedule
 
-LEAST_SHARE = 0.01  # x is (y - (1 - b1) z) / b1, of whose digits as many are lost as b1 has zeros
+LEAST_B1 = 0.01  # x = (y - (1 - b1) z) / b1 is a small difference of large numbers, in float32, for a small b1
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class ScheduleFree:
     Reference: Defazio et al., arXiv:2405.15682, algorithm 1.
     """
 
-    apart: ClassVar = frozenset({"schedule"})
+    not_shared: ClassVar = frozenset({"schedule"})
 
     schedule: Schedule = Constant(peak=1e-3, warmup_steps=100)
     """The learning rate: a warm-up, and no fall; about twice AdamW's or more."""
@@ -40,9 +40,9 @@ class ScheduleFree:
 
     def __post_init__(self):
         check(self)
-        if not self.b1 >= LEAST_SHARE:
+        if not self.b1 >= LEAST_B1:
             raise ValueError(
-                f"b1={self.b1} must be {LEAST_SHARE} or more: the average that is scored is found by division by it"
+                f"b1={self.b1} must be {LEAST_B1} or more: the average that is scored is found by division by it"
             )
 
     def build(self, steps: int) -> optax.GradientTransformationExtraArgs:

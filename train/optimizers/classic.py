@@ -1,6 +1,7 @@
 """AdamW, Lion, LAMB, and gradient descent with momentum."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -55,6 +56,8 @@ class Lion:
 
     Reference: Chen et al., arXiv:2302.06675.
     """
+
+    not_shared: ClassVar = frozenset({"schedule.peak", "b2", "weight_decay"})
 
     schedule: Schedule = WarmupLinear(peak=1e-4, warmup_steps=100)
     """The learning rate over the run."""
@@ -121,6 +124,8 @@ class LAMB:
 @dataclass(frozen=True)
 class SGD:
     """Gradient descent with momentum: m = momentum m + g + weight_decay w;  w = w - rate * m."""
+
+    not_shared: ClassVar = frozenset({"schedule.peak", "weight_decay"})
 
     schedule: Schedule = WarmupLinear(peak=0.1, warmup_steps=100)
     """The learning rate over the run."""

@@ -16,7 +16,7 @@ from optax.contrib import MuonDimensionNumbers
 from train.optimizers.parts import STACKED, words
 from train.sharding import logical_axes, spec
 
-APART = ("layers", "experts")  # logical axes along which every matrix counts by itself
+STACKED_AXES = ("layers", "experts")  # logical axes along which every matrix counts by itself
 
 
 def matrix_axes(params: Any) -> Any:
@@ -41,7 +41,7 @@ def axes_of(path: str, rank: int) -> tuple[tuple[int, ...], tuple[int, ...]] | N
     if not path.endswith(".kernel"):
         return None
     axes = logical_axes(path, rank)
-    first = sum(axis in APART for axis in axes)
+    first = sum(axis in STACKED_AXES for axis in axes)
     if first == 0 or rank - first < 2 or "embed" not in (axes[first], axes[-1]):
         return None
     turn = first + 1 if axes[first] == "embed" else rank - 1

@@ -33,11 +33,11 @@ class Muon:
     U V^T is approximated by five iterations of Newton and Schulz, which bring the singular values near one. Each layer
     is a matrix by itself: query, key and value D -> (N H), their output (N H) -> D, feed-forward kernels. `scale` is
     sqrt(max(1, outputs / inputs)) of Jordan, or Moonlight's 0.2 sqrt(max(inputs, outputs)), which gives a step the size of
-    AdamW's, so that AdamW's rate and decay do for it. References: Jordan et al. 2024, https://kellerjordan.github.io/posts/muon;
-    Liu et al., arXiv:2502.16982.
+    AdamW's, so that AdamW's rate and decay do for it. Devices that hold the same matrices all iterate on them. References: Jordan
+    et al. 2024, https://kellerjordan.github.io/posts/muon; Liu et al., arXiv:2502.16982.
     """
 
-    apart: ClassVar = frozenset({"momentum", "nesterov"})
+    not_shared: ClassVar = frozenset({"momentum", "nesterov"})
 
     schedule: Schedule = WarmupLinear(peak=1e-3, warmup_steps=100)
     """The learning rate over the run of what is no matrix of a layer; that of matrices rises and falls with it."""
@@ -114,10 +114,10 @@ def scale_by_muon(momentum: float, nesterov: bool, scale: str) -> optax.Gradient
             assert shape is not None, path
             sides = shape[-2:]
 
-            def apart(stack):
-                return orthogonal(stack.reshape(-1, *sides)).reshape(stack.shape)
+            def each(stack):
+                return newton_schulz(stack.reshape(-1, *sides)).reshape(stack.shape)
 
-            return length(scale, *sides) * on_whole_matrices(apart, name, leaf)
+            return length(scale, *sides) * on_whole_matrices(each, name, leaf)
 
         return jax.tree_util.tree_map_with_path(step, ahead), optax.TraceState(mean)
 
@@ -133,7 +133,7 @@ def length(scale: str, inputs: int, outputs: int) -> float:
     return math.sqrt(max(1.0, outputs / inputs)) if scale == "jordan" else 0.2 * math.sqrt(max(inputs, outputs))
 
 
-def orthogonal(matrices: Float[Array, "n I O"], iterations: int = ITERATIONS) -> Float[Array, "n I O"]:
+def newton_schulz(matrices: Float[Array, "n I O"], iterations: int = ITERATIONS) -> Float[Array, "n I O"]:
     """Each matrix U S V^T as about U V^T: its singular values within some 0.7 to 1.2 where they are not tiny beside its norm.
 
         X = X / |X|;  then again and again  A = X X^T,  X = a X + (b A + c A A) X
