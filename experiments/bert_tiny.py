@@ -3,7 +3,7 @@
 Paper:   Devlin et al., arXiv:1810.04805; the 2 x 128 size from Turc et al., arXiv:1908.08962.
 Departs: norms before each half of a block (arXiv:2002.04745), a unigram SentencePiece vocabulary of 4,096, no next-sentence
          task (arXiv:1907.11692), no dropout (it sees its text only a few times), the documentation of the running
-         Python as its text.
+         Python as its text; Muon for the matrices of layers, Adam for the rest.
 Run:     python -m train.pretrain --exp=bert_tiny
 Try:     python -m train.pretrain --exp=bert_tiny --optimizer.name lion --optimizer.schedule.peak 5e-4
 Result:  experiments/results/bert_tiny.json

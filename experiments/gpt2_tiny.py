@@ -2,7 +2,7 @@
 
 Paper:   Radford et al. 2019, Language Models are Unsupervised Multitask Learners; the 2 x 128 size is Turc et al.'s for BERT.
 Departs: the source code of the running Python as its text, a byte-level BPE vocabulary of 4,096 trained on it, rows of 128,
-         no dropout (it sees its text less than three times).
+         no dropout (it sees its text less than three times); Muon for the matrices of layers, Adam for the rest.
 Run:     python -m train.pretrain --exp=gpt2_tiny
 Try:     python -m train.pretrain --exp=gpt2_tiny --data.source python_docs
 Result:  experiments/results/gpt2_tiny.json

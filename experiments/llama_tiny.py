@@ -2,7 +2,7 @@
 
 Paper:   Touvron et al., arXiv:2302.13971 and arXiv:2307.09288; grouped heads as in Llama 3, arXiv:2407.21783.
 Departs: the source code of the running Python as its text, a SentencePiece vocabulary of 4,096 byte pairs trained on it, rows
-         of 128, tied embeddings.
+         of 128, tied embeddings; Muon for the matrices of layers, Adam for the rest.
 Run:     python -m train.pretrain --exp=llama_tiny
 Try:     python -m train.pretrain --exp=llama_tiny --model.attention.num_kv_heads 4
 Result:  experiments/results/llama_tiny.json

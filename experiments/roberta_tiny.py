@@ -2,7 +2,7 @@
 
 Paper:   Liu et al., arXiv:1907.11692; the 2 x 128 size from Turc et al., arXiv:1908.08962.
 Departs: the documentation of the running Python as its text, a vocabulary of 4,096 trained on it, rows of 128, no dropout,
-         norms before each half of a block, with which so short a run leaves the plateau.
+         norms before each half of a block; Muon for the matrices of layers, Adam for the rest.
 Run:     python -m train.pretrain --exp=roberta_tiny
 Try:     python -m train.pretrain --exp=roberta_tiny --objective.masking.unit.name words
 Result:  experiments/results/roberta_tiny.json

@@ -99,7 +99,7 @@ MASKED = Words(
     unit="word piece",
     asked="{} of their word pieces hidden",
     shuffled="this model, visible words shuffled",
-    gain="Of what it knows, {} nats rest on the order of the words around a gap, and are lost with it.",
+    gain="The order of the words around a gap is worth {} nats to it.",
     predictions="Held-out text. The marked words were hidden: " + GRADES,
 )
 NEXT = Words(
