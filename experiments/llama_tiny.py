@@ -25,7 +25,7 @@ experiment = Experiment(
     model=llama.config("tiny", vocab_size=4_096, stack=Stack(loop="unroll")),
     objective=NextToken(opening="bos", closing="eos"),
     optimizer=Muon(
-        schedule=WarmupCosine(peak=3e-3, warmup_steps=100, final=0.0),
+        schedule=WarmupCosine(peak=3e-3, warmup_steps=100, final=0.1),
         matrix_peak=0.02,
         b2=0.95,
         weight_decay=0.1,
