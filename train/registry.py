@@ -6,6 +6,7 @@ Listing reads the syntax trees only, so that it answers before JAX is imported.
 
 import ast
 import importlib
+import importlib.machinery
 import importlib.util
 import os
 import re
@@ -117,6 +118,14 @@ def load(text: str) -> Declared:
     return declared(place.stem.replace("-", "_"), run_file(f"experiment_{place.stem}", place), place)
 
 
+class FromSource(importlib.machinery.SourceFileLoader):
+    """Compiles a file each time: the bytecode that Python keeps may be of a text of the same length and the same second."""
+
+    def get_code(self, fullname: str) -> Any:
+        path = self.get_filename(fullname)
+        return self.source_to_code(self.get_data(path), path)
+
+
 def run_file(name: str, path: Path) -> ModuleType:
     """Import a file under a module name."""
     try:
@@ -125,6 +134,8 @@ def run_file(name: str, path: Path) -> ModuleType:
         spec = importlib.util.spec_from_file_location(name, path)
         if spec is None or spec.loader is None:
             raise ValueError(f"--exp {path} is not a Python file")
+        spec = importlib.util.spec_from_file_location(name, path, loader=FromSource(name, str(path)))
+        assert spec is not None and spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module
         if (folder := str(path.parent.resolve())) not in sys.path:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -146,7 +147,9 @@ def test_swapping_a_choice_keeps_the_fields_that_mean_the_same_in_both():
     assert request("--optimizer", "Lion").experiment.optimizer == lion
     assert request("--optimizer.name", "adamw").experiment.optimizer == plain
     sgd = request("--optimizer.momentum", "0.8", "--optimizer.name", "sgd").experiment.optimizer
-    assert isinstance(sgd, SGD) and sgd.momentum == 0.8 and sgd.schedule == dataclasses.replace(plain.schedule, peak=0.1)
+    assert (
+        isinstance(sgd, SGD) and sgd.momentum == 0.8 and sgd.schedule == dataclasses.replace(plain.schedule, peak=0.1)
+    )
     cosine = request("--optimizer.schedule.name", "warmup_cosine", "--optimizer.schedule.final", "0.1").experiment
     assert cosine.optimizer == AdamW(schedule=WarmupCosine(peak=5e-4, warmup_steps=50, final=0.1))
     piece = request("--data.tokenizer.name", "sentence_piece", "--data.tokenizer.kind=bpe").experiment.data.tokenizer
@@ -213,6 +216,16 @@ def test_a_file_of_one_s_own(tmp_path):
     asked = cli.parse([f"--exp={tmp_path}/my-own.py", "--seed", "3"], command="pretrain")
     assert (asked.name, asked.options.run_dir) == ("my_own", "runs/my_own")
     assert asked.experiment == request_tiny(steps=12, seed=3)
+
+
+def test_a_file_that_was_changed_within_a_second_is_read_anew(tmp_path, monkeypatch):
+    """Python takes cached bytecode for a text of the same length and second."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    path = tmp_path / "quick.py"
+    for steps in (11, 12):
+        path.write_text(OWN + f"experiment = dataclasses.replace(base, steps={steps})\n")
+        os.utime(path, (1e9, 1e9))
+        assert cli.parse([f"--exp={path}"], command="pretrain").experiment.steps == steps
 
 
 def test_a_file_of_one_s_own_with_an_optimizer_of_one_s_own(tmp_path):
