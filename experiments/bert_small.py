@@ -12,25 +12,33 @@ Result:  experiments/results/bert_small.json
 """
 
 from data.config import TextData
+from data.masking import Masking
 from data.sources import PythonDocs
 from data.tokenizers.choices import WordPiece
+from model.attention import MultiHead
 from model.families import bert
 from model.stack import Stack
 from train.config import Experiment
 from train.objectives import MaskedLM
-from train.optimizers import AdamW
+from train.optimizers import Muon
 from train.schedules import WarmupLinear
 
 experiment = Experiment(
     data=TextData(source=PythonDocs(), tokenizer=WordPiece(vocab_size=8_192), row_length=128, batch_size=32),
-    model=bert.config("small", vocab_size=8_192, stack=Stack(loop="unroll")),
-    objective=MaskedLM(next_sentence=True),
-    optimizer=AdamW(
-        schedule=WarmupLinear(peak=5e-4, warmup_steps=50), b1=0.9, b2=0.999, weight_decay=0.01, clip_norm=1.0
+    model=bert.config(
+        "small",
+        vocab_size=8_192,
+        attention=MultiHead(num_heads=8, dropout_rate=0.0),
+        dropout_rate=0.0,
+        stack=Stack(loop="unroll"),
     ),
-    steps=175,
+    objective=MaskedLM(masking=Masking(rate=0.3, scored_rate=0.15), next_sentence=True),
+    optimizer=Muon(
+        schedule=WarmupLinear(peak=1e-3, warmup_steps=50), matrix_peak=0.02, weight_decay=0.01, clip_norm=1.0
+    ),
+    steps=350,
     accelerator_steps=5_250,
-    evaluate_every=25,  # the first evaluation within five minutes on two slow cores
-    checkpoint_every=25,
+    evaluate_every=50,
+    checkpoint_every=50,
     seed=0,
 )
