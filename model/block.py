@@ -11,6 +11,7 @@ from model.attention import Attention, Turned
 from model.cache import KeyValues, LayerCache
 from model.capture import tap
 from model.config import TransformerConfig
+from model.initializers import Mimetic
 from model.mlp import MLP
 from model.norms import Norm
 
@@ -59,7 +60,8 @@ class Block(nnx.Module):
         self.attention = Attention(width, config.attention, **shared)
         self.attention_norm = norm()
         self.attention_norm_after = norm(sandwich)
-        self.cross_attention = Attention(width, config.attention, **shared) if cross else None
+        alike = isinstance(config.initializer, Mimetic)
+        self.cross_attention = Attention(width, config.attention, alike=alike, **shared) if cross else None
         self.cross_attention_norm = norm(cross)
         self.cross_attention_norm_after = norm(cross and sandwich)
         self.mlp = None if config.mlp is None else MLP(width, config.mlp, draw=config.draw, rngs=rngs)

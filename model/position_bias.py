@@ -10,6 +10,8 @@ from jaxtyping import Array, Float, Int
 from model.initializers import Initializer
 from model.positions import RelativeBuckets
 
+OTHER_SIDE = 4.0  # what a score loses on the side to which a head does not look: a weight of 2%
+
 
 def alibi_slopes(num_heads: int) -> np.ndarray:
     """A slope a head, 2^(-8 n / N) for n = 1 ... N where N is a power of two; else those of the power below, then every other
@@ -51,6 +53,37 @@ def relative_buckets(distances: Int[Array, "..."], choice: RelativeBuckets, bidi
     growth = jnp.log(jnp.maximum(distance, 1).astype(jnp.float32) / exact) / math.log(choice.max_distance / exact)
     far = exact + (growth * (buckets - exact)).astype(jnp.int32)
     return after + jnp.where(distance < exact, distance, jnp.minimum(far, buckets - 1)).astype(jnp.int32)
+
+
+def nearest_distances(choice: RelativeBuckets, bidirectional: bool) -> np.ndarray:
+    """The shortest distance of each bucket, float64 [buckets].
+
+    >>> nearest_distances(RelativeBuckets(8, 32), bidirectional=True)
+    array([0., 1., 2., 8., 0., 1., 2., 8.])
+    """
+    buckets = choice.num_buckets // 2 if bidirectional else choice.num_buckets
+    exact, bucket = buckets // 2, np.arange(choice.num_buckets) % buckets
+    grown = exact * (choice.max_distance / exact) ** ((bucket - exact) / (buckets - exact))
+    return np.where(bucket < exact, bucket, grown)
+
+
+def nearby(choice: RelativeBuckets, bidirectional: bool, slope: float) -> Initializer:
+    """A table that favours what is near: -slope * distance for each bucket; nothing is drawn.
+
+    In both directions even heads look back and odd ones ahead: the other side and the token itself lose OTHER_SIDE more.
+    """
+
+    def table(key, shape, dtype):
+        del key
+        buckets, num_heads = shape
+        scores = np.tile(-slope * nearest_distances(choice, bidirectional)[:, None], (1, num_heads))
+        if bidirectional:
+            ahead, looks_ahead = np.arange(buckets) >= buckets // 2, np.arange(num_heads) % 2 == 1
+            scores -= OTHER_SIDE * (ahead[:, None] != looks_ahead)
+            scores[0] -= OTHER_SIDE
+        return jnp.asarray(scores, dtype)
+
+    return table
 
 
 class RelativeBias(nnx.Module):

@@ -12,6 +12,8 @@ from model.attention import MultiHead, Window
 from model.capture import captured
 from model.decoder import LanguageModel
 from model.encoder_decoder import EncoderDecoder
+from model.families import t5
+from model.initializers import Mimetic, Scaled
 from model.mlp import GatedMLP, PlainMLP
 from model.norms import LayerNorm, RMSNorm
 from model.output import Output
@@ -206,6 +208,26 @@ def test_cached_translation_equals_uncached(translator, documents, pack):
         hidden, cache = extend(cache, *(x[:, t : t + 1] for x in target))
         found.append(hidden)
     np.testing.assert_allclose(jnp.concatenate(found, 1), whole, rtol=2e-5, atol=2e-5)
+
+
+def test_mimetic_attention_begins_at_the_same_token_and_beside_each():
+    tokens = jnp.arange(4, 20)[None]
+    places, segments = jnp.arange(16)[None], jnp.ones((1, 16), jnp.int32)
+    source = {"source_tokens": tokens[:, ::-1], "source_positions": places, "source_segments": segments}
+
+    def weights(initializer):
+        config = t5.config("tiny", vocab_size=VOCABULARY, dropout_rate=0.0, initializer=initializer)
+        config = dataclasses.replace(config, attention=dataclasses.replace(config.attention, num_kv_heads=1))
+        model = EncoderDecoder(config, rngs=nnx.Rngs(0))
+        return captured(model, lambda model: model(tokens, places, segments, **source))[1]
+
+    def same_token(sites):
+        return sites["decoder.layers.0.cross_attention.weights"][0][:, places[0], places[0, ::-1]].mean()
+
+    begun, published = weights(Mimetic(64)), weights(Scaled(64))
+    assert same_token(begun) > 0.4 and same_token(published) < 0.15
+    back, ahead = begun["encoder.layers.0.attention.weights"][0, :, 8]
+    assert back[6:8].sum() > 0.3 and back[9:].sum() < 0.1 and ahead[9:11].sum() > 0.3 and ahead[:8].sum() < 0.1
 
 
 def test_layer_drop_skips_whole_layers_by_example(tiny, make_model, batch):

@@ -178,7 +178,7 @@ def test_printed_flags_give_the_experiment_back(capsys, monkeypatch):
     words = ["--exp=bert_small", "--optimizer.name", "lion", "--data.source", "files:a b/*.txt", "--steps", "9"]
     words += ["--model.positions.name=sinusoidal", "--optimizer.clip_norm=None", "--data.tokenizer.vocab_size=4096"]
     text = printed(capsys, *words, "--print-config")
-    assert "# optimizer.name: was adam_w, now lion\n" in text
+    assert "# optimizer.name: was muon, now lion\n" in text
     flags = shlex.split(text[text.index("python -m") :].replace("\\\n", " "))[3:]
     assert cli.parse(flags, command="pretrain").experiment == cli.parse(words, command="pretrain").experiment
 
@@ -196,7 +196,7 @@ def request_tiny(**fields):
 
 def test_diff(capsys):
     assert printed(capsys, "--exp=bert_small", "--diff") == "bert_small as declared\n"
-    assert printed(capsys, "--exp=bert_small", "--diff", "--steps=3") == "steps: was 175, now 3\n"
+    assert printed(capsys, "--exp=bert_small", "--diff", "--steps=3") == "steps: was 350, now 3\n"
 
 
 def test_help_shows_every_field_and_the_swapped_choice(capsys):

@@ -11,6 +11,7 @@ from data.config import TextData
 from data.sources import TFDS, Files, Mixture, PythonDocs, PythonSource, Synthetic
 from data.tokenizers.choices import Bytes, SentencePiece
 from model.config import from_json, to_json
+from model.attention import MultiHead
 from model.families import bert
 from model.positions import SinusoidalPositions
 from model.stack import Stack
@@ -51,13 +52,14 @@ def test_declared_experiments_say_what_they_are_and_survive_json(name):
 
 def test_bert_small_is_the_paper_s_and_its_default_run_fits_a_slow_cpu():
     small = registry.load("bert_small").experiment
-    assert dataclasses.replace(small.model, stack=Stack()) == bert.config(
-        "small", vocab_size=8_192
-    )  # unrolled: equal in value
+    without_dropout = {"attention": MultiHead(8, dropout_rate=0.0), "dropout_rate": 0.0}
+    assert dataclasses.replace(small.model, stack=Stack()) == bert.config(  # unrolled: equal in value
+        "small", vocab_size=8_192, **without_dropout
+    )
     assert small.model.norm_placement == "post" and small.model.mlp.activation == "gelu"
     tokens = small.data.batch_size * small.data.row_length
-    assert 0.65e6 < small.steps * tokens < 0.75e6
-    assert small.evaluate_every * tokens / SLOWEST < 200 and small.checkpoint_every * tokens / SLOWEST < 200
+    assert small.steps * tokens < 1.5e6
+    assert small.evaluate_every * tokens / SLOWEST < 300 and small.checkpoint_every * tokens / SLOWEST < 300
 
 
 def test_bert_base_is_the_paper_s():
