@@ -10,8 +10,8 @@ import pytest
 from data.config import TextData
 from data.sources import TFDS, Files, Mixture, PythonDocs, PythonSource, Synthetic
 from data.tokenizers.choices import Bytes, SentencePiece
-from model.config import from_json, to_json
 from model.attention import MultiHead
+from model.config import from_json, to_json
 from model.families import bert
 from model.positions import SinusoidalPositions
 from model.stack import Stack
