@@ -21,7 +21,7 @@ from model.stack import Stack
 from train.config import Experiment
 from train.objectives import MaskedLM
 from train.optimizers import Muon
-from train.schedules import WarmupLinear
+from train.schedules import WarmupStableDecay
 
 experiment = Experiment(
     data=TextData(source=PythonDocs(), tokenizer=WordPiece(vocab_size=8_192), row_length=128, batch_size=32),
@@ -32,9 +32,13 @@ experiment = Experiment(
         dropout_rate=0.0,
         stack=Stack(loop="unroll"),
     ),
-    objective=MaskedLM(masking=Masking(rate=0.3, scored_rate=0.15), next_sentence=True),
+    objective=MaskedLM(masking=Masking(rate=0.4, scored_rate=0.15), next_sentence=True),
     optimizer=Muon(
-        schedule=WarmupLinear(peak=1e-3, warmup_steps=50), matrix_peak=0.02, weight_decay=0.01, clip_norm=1.0
+        schedule=WarmupStableDecay(peak=1e-3, warmup_steps=20, decay_steps=200),
+        matrix_peak=0.02,
+        b2=0.98,
+        weight_decay=0.01,
+        clip_norm=1.0,
     ),
     steps=350,
     accelerator_steps=5_250,
