@@ -1,7 +1,7 @@
-"""BERT-small with the norm before each block's halves, over SentencePiece: leaves the plateau of single words sooner.
+"""BERT-small with pre-norm blocks over SentencePiece, to compare with bert_small by nats_per_byte.
 
-Paper:   Xiong et al., arXiv:2002.04745, for the placement of the norms; all else as in bert_small, so that the two compare.
-Departs: from bert_small in the placement of the norms and in the tokenizer, a unigram language model (arXiv:1804.10959).
+Paper:   Xiong et al., arXiv:2002.04745, for the placement of the norms.
+Departs: from bert_small only in the placement of the norms and in the tokenizer, a unigram language model (arXiv:1804.10959).
          It is not BERT: it cannot be exported as one.
 Run:     python -m train.pretrain --exp=bert_small_prenorm
 Try:     python -m train.pretrain --exp=bert_small_prenorm --steps 700 --evaluate-every 100

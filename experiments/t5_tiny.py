@@ -2,10 +2,9 @@
 
 Paper:   Raffel et al., arXiv:1910.10683.
 Departs: the documentation of the running Python as its text, a SentencePiece vocabulary of 4,096 with the hundred sentinels
-         in it, rows of 128, no dropout, Muon and Adam in the place of Adafactor. Attention begins as Mimetic has it: drawn
-         as published, the source is read as a bag of words for more steps than a laptop takes. What order is worth after
-         750 steps: 0.00 nats with cross attention's query and key drawn alike, 0.00 with attention to what is near, 0.17
-         with both, 0.33 where also half of the heads look back and half ahead.
+         in it, rows of 128, no dropout, Muon and Adam in the place of Adafactor. Initialised as published, the model reads
+         its source as a bag of words for more steps than a laptop takes; with initializers.Mimetic it reads the order from
+         the first steps on. Each part of that start was tried alone: experiments/results/recipe_t5_tiny.json.
 Run:     python -m train.pretrain --exp=t5_tiny
 Try:     python -m train.pretrain --exp=t5_tiny --objective.mean-span 2
 Result:  experiments/results/t5_tiny.json

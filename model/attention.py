@@ -119,7 +119,7 @@ class Attention(nnx.Module):
         source_width: int | None = None,
         norm: LayerNorm | RMSNorm = LayerNorm(),
         draw: Draw,
-        alike: bool = False,
+        tied_query_key: bool = False,
         rngs: nnx.Rngs,
     ):
         self.dropout_rate, self.soft_cap = choice.dropout_rate, choice.soft_cap
@@ -136,8 +136,9 @@ class Attention(nnx.Module):
         self.key = linear("key", "BSD,DKH->BSKH", source, read)
         self.value = linear("value", "BSD,DKH->BSKH", source, read)
         self.out = linear("out", "BTNH,NHD->BTD", axes, draw("output", heads * size, width))
-        if alike:  # a query meets its own key first; deviations as in initializers.Scaled
-            self.query.kernel[...] = jnp.repeat(self.key.kernel[...], heads // kv_heads, axis=1) / math.sqrt(size)
+        if tied_query_key:  # initializers.Mimetic: the score of a token with itself is near sqrt(H)
+            tied = jnp.repeat(self.key.kernel[...], heads // kv_heads, axis=1)
+            self.query.kernel[...] = tied / (self.scale * math.sqrt(size))
         self.query_norm = Norm(size, norm) if choice.norm_query_key else None
         self.key_norm = Norm(size, norm) if choice.norm_query_key else None
         self.sinks = nnx.Param(jnp.zeros(heads, jnp.float32)) if choice.sinks else None

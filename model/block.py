@@ -60,8 +60,8 @@ class Block(nnx.Module):
         self.attention = Attention(width, config.attention, **shared)
         self.attention_norm = norm()
         self.attention_norm_after = norm(sandwich)
-        alike = isinstance(config.initializer, Mimetic)
-        self.cross_attention = Attention(width, config.attention, alike=alike, **shared) if cross else None
+        tied = isinstance(config.initializer, Mimetic) and config.initializer.tied_query_key
+        self.cross_attention = Attention(width, config.attention, tied_query_key=tied, **shared) if cross else None
         self.cross_attention_norm = norm(cross)
         self.cross_attention_norm_after = norm(cross and sandwich)
         self.mlp = None if config.mlp is None else MLP(width, config.mlp, draw=config.draw, rngs=rngs)

@@ -58,6 +58,10 @@ class Scaled:
     head_size: int
     """Size H of a head."""
 
+    def __post_init__(self):
+        if self.head_size < 1:
+            raise ValueError(f"head_size={self.head_size} of the initializer must be at least 1")
+
     def draw(self, role: Role, fan_in: int, fan_out: int, num_layers: int) -> Initializer:
         """Normal by fan-in."""
         if role == "embedding":
@@ -67,20 +71,29 @@ class Scaled:
 
 @dataclasses.dataclass(frozen=True)
 class Mimetic(Scaled):
-    """T5's deviations, and the structure of attention that training would have to find first, as in mimetic initialisation
-    (Trockman and Kolter, arXiv:2305.09828), here for an encoder-decoder that trains for minutes.
+    """T5's deviations, and an attention pattern that training would have to find first.
 
-    Query and key of cross attention are drawn alike, so that a token of the target first attends to itself in the source: a
-    sentinel to the place of its span. Relative buckets favour what is near, in half of the heads of an encoder what comes
-    before, in the others what comes after, so that a sentinel's state holds its neighbours.
+        cross attention, W_Q = W_K / (scale sqrt(H)):  the score of a token with itself begins near sqrt(H), others near 0
+        relative buckets, bias = -min(slope |distance|, 8) - (side_penalty where the head does not look)
+
+    In an encoder heads of even number look back and those of odd number ahead, none at the token itself; a single head, and
+    a decoder's, look everywhere. So a sentinel of the decoder begins by attending to its own position in the source, whose
+    state holds its neighbours. An encoder or decoder alone has the bias only. Departs from mimetic initialisation (Trockman
+    and Kolter, arXiv:2305.09828), which sets W_Q W_K^T and W_V W_O of self attention near multiples of the identity.
     """
 
     slope: float = 0.5
-    """What a score loses for each token of distance."""
+    """What a score begins with less for each token of distance; 0: no bias."""
+    side_penalty: float = 4.0
+    """What it begins with less on the side to which a head does not look."""
+    tied_query_key: bool = True
+    """Whether cross attention's queries begin as its keys."""
 
     def __post_init__(self):
-        if not 0 < self.slope < math.inf:
-            raise ValueError(f"slope={self.slope} must be a positive number, such as 0.5")
+        super().__post_init__()
+        for name in ("slope", "side_penalty"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 0, such as 0.5")
 
 
 @dataclasses.dataclass(frozen=True)

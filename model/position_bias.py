@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int
 from model.initializers import Initializer
 from model.positions import RelativeBuckets
 
-OTHER_SIDE = 4.0  # what a score loses on the side to which a head does not look: a weight of 2%
+FARTHEST = 8.0  # a bias of -8 leaves a far key a weight that still has a gradient
 
 
 def alibi_slopes(num_heads: int) -> np.ndarray:
@@ -55,33 +55,31 @@ def relative_buckets(distances: Int[Array, "..."], choice: RelativeBuckets, bidi
     return after + jnp.where(distance < exact, distance, jnp.minimum(far, buckets - 1)).astype(jnp.int32)
 
 
-def nearest_distances(choice: RelativeBuckets, bidirectional: bool) -> np.ndarray:
-    """The shortest distance of each bucket, float64 [buckets].
+def bucket_distances(choice: RelativeBuckets, bidirectional: bool) -> np.ndarray:
+    """The distance at which each bucket begins, whole numbers, int64 [buckets].
 
-    >>> nearest_distances(RelativeBuckets(8, 32), bidirectional=True)
-    array([0., 1., 2., 8., 0., 1., 2., 8.])
+    >>> bucket_distances(RelativeBuckets(8, 32), bidirectional=True)
+    array([0, 1, 2, 8, 0, 1, 2, 8])
     """
     buckets = choice.num_buckets // 2 if bidirectional else choice.num_buckets
     exact, bucket = buckets // 2, np.arange(choice.num_buckets) % buckets
     grown = exact * (choice.max_distance / exact) ** ((bucket - exact) / (buckets - exact))
-    return np.where(bucket < exact, bucket, grown)
+    return np.where(bucket < exact, bucket, np.ceil(grown.round(6))).astype(np.int64)
 
 
-def nearby(choice: RelativeBuckets, bidirectional: bool, slope: float) -> Initializer:
-    """A table that favours what is near: -slope * distance for each bucket; nothing is drawn.
-
-    In both directions even heads look back and odd ones ahead: the other side and the token itself lose OTHER_SIDE more.
-    """
+def distance_bias(choice: RelativeBuckets, bidirectional: bool, slope: float, side_penalty: float) -> Initializer:
+    """The table of buckets with which attention begins near each token, as initializers.Mimetic says; nothing is random."""
 
     def table(key, shape, dtype):
         del key
         buckets, num_heads = shape
-        scores = np.tile(-slope * nearest_distances(choice, bidirectional)[:, None], (1, num_heads))
-        if bidirectional:
+        bias = np.tile(-np.minimum(slope * bucket_distances(choice, bidirectional), FARTHEST)[:, None], (1, num_heads))
+        if bidirectional and num_heads > 1:
             ahead, looks_ahead = np.arange(buckets) >= buckets // 2, np.arange(num_heads) % 2 == 1
-            scores -= OTHER_SIDE * (ahead[:, None] != looks_ahead)
-            scores[0] -= OTHER_SIDE
-        return jnp.asarray(scores, dtype)
+            away = ahead[:, None] != looks_ahead
+            away[0] = True  # the token itself
+            bias -= side_penalty * away
+        return jnp.asarray(bias, dtype)
 
     return table
 

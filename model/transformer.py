@@ -19,7 +19,7 @@ from model.initializers import Mimetic
 from model.masks import causal_mask, prefix_mask, segment_mask, window_mask
 from model.norms import Norm
 from model.placing import split_rows
-from model.position_bias import RelativeBias, alibi_bias, nearby
+from model.position_bias import RelativeBias, alibi_bias, distance_bias
 from model.positions import ALiBi, RelativeBuckets
 from model.rotary import Rotary, rotation
 from model.stack import run_layers, stack_layers
@@ -44,11 +44,16 @@ class Transformer(nnx.Module):
         rows = 1 if config.share_layers else self.num_layers
         self.layers = stack_layers(lambda rngs: Block(config, cross=cross, rngs=rngs), rows, rngs)
         if isinstance(config.positions, RelativeBuckets):
-            drawn = config.draw("input", config.hidden_size, config.attention.num_heads)
-            if isinstance(config.initializer, Mimetic):
-                drawn = nearby(config.positions, not causal, config.initializer.slope)
+            if isinstance(chosen := config.initializer, Mimetic):
+                initializer = distance_bias(config.positions, not causal, chosen.slope, chosen.side_penalty)
+            else:
+                initializer = config.draw("input", config.hidden_size, config.attention.num_heads)
             self.position_bias = RelativeBias(
-                config.attention.num_heads, config.positions, bidirectional=not causal, initializer=drawn, rngs=rngs
+                config.attention.num_heads,
+                config.positions,
+                bidirectional=not causal,
+                initializer=initializer,
+                rngs=rngs,
             )
         self.final_norm = None if config.norm_placement == "post" else Norm(config.hidden_size, config.norm)
 

@@ -8,10 +8,12 @@ import pytest
 
 from model.attention import MultiHead
 from model.config import TransformerConfig, choice_name, from_json, to_json
-from model.families import bert
+from model.families import bert, t5
+from model.initializers import Mimetic, Scaled
 from model.mlp import GatedMLP, PlainMLP
 from model.norms import RMSNorm
 from model.positions import SinusoidalPositions
+from model.rotary import Rotary
 from model.stack import Stack
 
 
@@ -114,6 +116,22 @@ def test_missing_field():
         (lambda: bert.config("tiny", num_layers=0), "num_layers=0 must be at least 1"),
         (lambda: bert.config("huge"), "BERT has no size 'huge'; use one of tiny, mini, small"),
         (lambda: PlainMLP(0), "intermediate_size=0 must be at least 1"),
+        (lambda: Scaled(0), "head_size=0 of the initializer must be at least 1"),
+        (lambda: Mimetic(64, slope=-0.5), "slope=-0.5 must be at least 0"),
+        (
+            lambda: t5.config("tiny", initializer=Mimetic(32)),
+            "initializer.head_size=32 is not the size of a head, 64; set initializer.head_size to 64 as well",
+        ),
+        (
+            lambda: t5.config("tiny", initializer=Mimetic(64), positions=Rotary()),
+            "use initializer scaled, or positions",
+        ),
+        (
+            lambda: t5.config(
+                "tiny", initializer=Mimetic(64), attention=MultiHead(2, head_size=64, norm_query_key=True)
+            ),
+            "norm_query_key would undo; use initializer scaled",
+        ),
     ],
 )
 def test_impossible_shapes_are_refused(make, message):

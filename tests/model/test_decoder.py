@@ -210,24 +210,29 @@ def test_cached_translation_equals_uncached(translator, documents, pack):
     np.testing.assert_allclose(jnp.concatenate(found, 1), whole, rtol=2e-5, atol=2e-5)
 
 
-def test_mimetic_attention_begins_at_the_same_token_and_beside_each():
+@pytest.mark.parametrize("scale", [1.0, None])
+def test_mimetic_attention_begins_at_the_same_token_and_beside_each(scale):
     tokens = jnp.arange(4, 20)[None]
-    places, segments = jnp.arange(16)[None], jnp.ones((1, 16), jnp.int32)
-    source = {"source_tokens": tokens[:, ::-1], "source_positions": places, "source_segments": segments}
+    positions, segments = jnp.arange(16)[None], jnp.ones((1, 16), jnp.int32)
+    source = {"source_tokens": tokens[:, ::-1], "source_positions": positions, "source_segments": segments}
+    grouped = MultiHead(4, num_kv_heads=2, head_size=64, bias=False, dropout_rate=0.0, scale=scale)
 
-    def weights(initializer):
-        config = t5.config("tiny", vocab_size=VOCABULARY, dropout_rate=0.0, initializer=initializer)
-        config = dataclasses.replace(config, attention=dataclasses.replace(config.attention, num_kv_heads=1))
+    def sites(initializer):
+        config = t5.config("tiny", vocab_size=VOCABULARY, attention=grouped, dropout_rate=0.0, initializer=initializer)
         model = EncoderDecoder(config, rngs=nnx.Rngs(0))
-        return captured(model, lambda model: model(tokens, places, segments, **source))[1]
+        return captured(model, lambda model: model(tokens, positions, segments, **source))[1]
 
-    def same_token(sites):
-        return sites["decoder.layers.0.cross_attention.weights"][0][:, places[0], places[0, ::-1]].mean()
+    def same_token(sites):  # of the head that attends to it least
+        weights = sites["decoder.layers.0.cross_attention.weights"][0]
+        return weights[:, positions[0], positions[0, ::-1]].mean(-1).min()
 
-    begun, published = weights(Mimetic(64)), weights(Scaled(64))
-    assert same_token(begun) > 0.4 and same_token(published) < 0.15
-    back, ahead = begun["encoder.layers.0.attention.weights"][0, :, 8]
-    assert back[6:8].sum() > 0.3 and back[9:].sum() < 0.1 and ahead[9:11].sum() > 0.3 and ahead[:8].sum() < 0.1
+    begun = sites(Mimetic(64))
+    assert same_token(begun) > 0.4 and same_token(sites(Scaled(64))) < 0.15
+    encoder = begun["encoder.layers.0.attention.weights"][0, :, 8]
+    for back, ahead in (encoder[:2], encoder[2:]):
+        assert back[6:8].sum() > 0.3 and back[9:].sum() < 0.1 and ahead[9:11].sum() > 0.3 and ahead[:8].sum() < 0.1
+    decoder = begun["decoder.layers.0.attention.weights"][0, :, 15]
+    assert decoder[:, 12:].sum(-1).mean() > 0.6
 
 
 def test_layer_drop_skips_whole_layers_by_example(tiny, make_model, batch):

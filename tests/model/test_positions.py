@@ -8,7 +8,7 @@ import pytest
 
 from model.attention import Window
 from model.masks import causal_mask, window_mask
-from model.position_bias import alibi_bias, alibi_slopes, relative_buckets
+from model.position_bias import alibi_bias, alibi_slopes, bucket_distances, distance_bias, relative_buckets
 from model.positions import RelativeBuckets
 from model.rotary import LinearScaling, Llama3Scaling, NTKScaling, Rotary, YaRN, frequencies, rotate, rotation
 
@@ -106,6 +106,23 @@ def test_buckets_against_a_plain_loop(bidirectional):
     distances = np.arange(-300, 301)
     found = np.asarray(relative_buckets(jnp.asarray(distances), choice, bidirectional))
     np.testing.assert_array_equal(found, [bucket(int(d)) for d in distances])
+
+
+@pytest.mark.parametrize("bidirectional", [True, False])
+@pytest.mark.parametrize("choice", [RelativeBuckets(), RelativeBuckets(8, 32), RelativeBuckets(64, 200)], ids=str)
+def test_a_bucket_begins_at_its_distance(choice, bidirectional):
+    begins = bucket_distances(choice, bidirectional)
+    ahead = np.arange(choice.num_buckets) >= choice.num_buckets // 2 if bidirectional else np.zeros(len(begins), bool)
+    used = ~((begins == 0) & ahead)  # a token is not ahead of itself
+    signed = jnp.asarray(np.where(ahead, begins, -begins)[used])
+    np.testing.assert_array_equal(relative_buckets(signed, choice, bidirectional), np.arange(choice.num_buckets)[used])
+    nearer = jnp.asarray(np.where(ahead, begins - 1, 1 - begins)[used & (begins > 1)])
+    assert (relative_buckets(nearer, choice, bidirectional) < np.arange(choice.num_buckets)[used & (begins > 1)]).all()
+
+
+def test_a_single_head_looks_both_ways():
+    table = distance_bias(RelativeBuckets(), True, 0.5, 4.0)(None, (32, 1), jnp.float32)
+    np.testing.assert_array_equal(table[1:16], table[17:])
 
 
 def test_windows():
