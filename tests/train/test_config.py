@@ -50,7 +50,7 @@ def test_declared_experiments_say_what_they_are_and_survive_json(name):
     assert from_json(Experiment, json.loads(json.dumps(to_json(declared.experiment)))) == declared.experiment
 
 
-def test_bert_small_is_the_paper_s_and_its_default_run_fits_a_slow_cpu():
+def test_bert_small_has_the_paper_s_architecture_and_its_default_run_fits_a_slow_cpu():
     small = registry.load("bert_small").experiment
     without_dropout = {"attention": MultiHead(8, dropout_rate=0.0), "dropout_rate": 0.0}
     assert dataclasses.replace(small.model, stack=Stack()) == bert.config(  # unrolled: equal in value
@@ -58,7 +58,7 @@ def test_bert_small_is_the_paper_s_and_its_default_run_fits_a_slow_cpu():
     )
     assert small.model.norm_placement == "post" and small.model.mlp.activation == "gelu"
     tokens = small.data.batch_size * small.data.row_length
-    assert small.steps * tokens < 1.5e6
+    assert 1.4e6 < small.steps * tokens < 1.5e6
     assert small.evaluate_every * tokens / SLOWEST < 300 and small.checkpoint_every * tokens / SLOWEST < 300
 
 
