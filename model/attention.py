@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Callable
 from typing import Any, Literal
 
 import jax.numpy as jnp
@@ -18,6 +19,8 @@ from model.rotary import rotate
 
 Projection = Literal["query", "key", "value", "out"]
 PROJECTIONS: tuple[Projection, ...] = ("query", "key", "value", "out")
+Pair = Callable[..., tuple[Float[Array, "D N H"], Float[Array, "D K H"]]]
+"""The kernels of query and key with which attention begins, from those that were drawn: initializers.Independent.pair."""
 Turned = tuple[Float[Array, "B T R"], Float[Array, "B T R"]]
 
 
@@ -119,7 +122,7 @@ class Attention(nnx.Module):
         source_width: int | None = None,
         norm: LayerNorm | RMSNorm = LayerNorm(),
         draw: Draw,
-        tied_query_key: bool = False,
+        pair: Pair | None = None,
         rngs: nnx.Rngs,
     ):
         self.dropout_rate, self.soft_cap = choice.dropout_rate, choice.soft_cap
@@ -136,9 +139,10 @@ class Attention(nnx.Module):
         self.key = linear("key", "BSD,DKH->BSKH", source, read)
         self.value = linear("value", "BSD,DKH->BSKH", source, read)
         self.out = linear("out", "BTNH,NHD->BTD", axes, draw("output", heads * size, width))
-        if tied_query_key:  # initializers.Mimetic: the score of a token with itself is near sqrt(H)
-            tied = jnp.repeat(self.key.kernel[...], heads // kv_heads, axis=1)
-            self.query.kernel[...] = tied / (self.scale * math.sqrt(size))
+        if pair is not None:
+            self.query.kernel[...], self.key.kernel[...] = pair(
+                self.query.kernel[...], self.key.kernel[...], scale=self.scale
+            )
         self.query_norm = Norm(size, norm) if choice.norm_query_key else None
         self.key_norm = Norm(size, norm) if choice.norm_query_key else None
         self.sinks = nnx.Param(jnp.zeros(heads, jnp.float32)) if choice.sinks else None

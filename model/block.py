@@ -1,5 +1,6 @@
 """One block of a transformer: attention, then a feed-forward, each added to the residual stream."""
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -11,7 +12,6 @@ from model.attention import Attention, Turned
 from model.cache import KeyValues, LayerCache
 from model.capture import tap
 from model.config import TransformerConfig
-from model.initializers import Mimetic
 from model.mlp import MLP
 from model.norms import Norm
 
@@ -46,7 +46,7 @@ class Block(nnx.Module):
     Sandwich (arXiv:2105.13290):   x = x + norm(f(norm(x))).  Parallel (GPT-J):  x = x + attention(norm(x)) + mlp(norm(x)).
     """
 
-    def __init__(self, config: TransformerConfig, *, cross: bool = False, rngs: nnx.Rngs):
+    def __init__(self, config: TransformerConfig, *, causal: bool = False, cross: bool = False, rngs: nnx.Rngs):
         self.placement = config.norm_placement
         self.dropout_rate = config.dropout_rate
         width, sandwich = config.hidden_size, config.norm_placement == "sandwich"
@@ -56,12 +56,14 @@ class Block(nnx.Module):
         def norm(wanted: bool = True) -> Norm | None:
             return Norm(width, config.norm) if wanted else None
 
-        shared = {"norm": config.norm, "draw": config.draw, "rngs": rngs}
-        self.attention = Attention(width, config.attention, **shared)
+        def attention(crossing: bool) -> Attention:
+            pair = functools.partial(config.initializer.pair, cross=crossing, causal=causal)
+            return Attention(width, config.attention, norm=config.norm, draw=config.draw, pair=pair, rngs=rngs)
+
+        self.attention = attention(crossing=False)
         self.attention_norm = norm()
         self.attention_norm_after = norm(sandwich)
-        tied = isinstance(config.initializer, Mimetic) and config.initializer.tied_query_key
-        self.cross_attention = Attention(width, config.attention, tied_query_key=tied, **shared) if cross else None
+        self.cross_attention = attention(crossing=True) if cross else None
         self.cross_attention_norm = norm(cross)
         self.cross_attention_norm_after = norm(cross and sandwich)
         self.mlp = None if config.mlp is None else MLP(width, config.mlp, draw=config.draw, rngs=rngs)

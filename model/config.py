@@ -16,7 +16,7 @@ import typing
 from typing import Any, Literal, TypeVar
 
 from model.attention import MultiHead
-from model.initializers import Initialization, Initializer, Mimetic, Role, Scaled, TruncatedNormal
+from model.initializers import Initialization, Initializer, Role, TruncatedNormal
 from model.mlp import GatedMLP, PlainMLP
 from model.norms import LayerNorm, RMSNorm
 from model.output import Output
@@ -87,22 +87,8 @@ class TransformerConfig:
         for name in ("dropout_rate", "layer_drop_rate"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must lie in [0, 1)")
-        size = self.attention.head_size_in(self.hidden_size)  # raises where the heads do not divide the width
-        if isinstance(self.initializer, Scaled) and self.initializer.head_size != size:
-            raise ValueError(
-                f"initializer.head_size={self.initializer.head_size} is not the size of a head, {size}; "
-                f"set initializer.head_size to {size} as well"
-            )
-        if isinstance(self.initializer, Mimetic):
-            if not isinstance(self.positions, RelativeBuckets):
-                raise ValueError(
-                    "initializer mimetic begins with a bias of relative buckets, which these positions do not have; use "
-                    "initializer scaled, or positions relative_buckets"
-                )
-            if self.attention.norm_query_key:
-                raise ValueError(
-                    "initializer mimetic sets scores that norm_query_key would undo; use initializer scaled"
-                )
+        self.attention.head_size_in(self.hidden_size)  # raises where the heads do not divide the width
+        self.initializer.check(self)
 
     def draw(self, role: Role, fan_in: int, fan_out: int) -> Initializer:
         """The initializer of a parameter by its role and sizes."""

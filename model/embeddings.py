@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, Int, UInt32
 from kernels.dropout import dropout
 from model.capture import tap
 from model.config import TransformerConfig
+from model.initializers import Initializer
 from model.linear import Embedding, Linear
 from model.norms import Norm
 from model.positions import LearnedPositions, SinusoidalPositions, sinusoids
@@ -25,12 +26,14 @@ class Embeddings(nnx.Module):
         self.dropout_rate, self.choice = config.dropout_rate, choice
         self.scale = math.sqrt(width) if config.scale_embeddings else None
 
-        def table(rows: int) -> Embedding:
-            return Embedding(rows, width, initializer=config.draw("embedding", rows, width), rngs=rngs)
+        def table(rows: int, initializer: Initializer | None = None) -> Embedding:
+            initializer = initializer or config.draw("embedding", rows, width)
+            return Embedding(rows, width, initializer=initializer, rngs=rngs)
 
         self.tokens = table(config.vocab_size)
         if isinstance(choice, LearnedPositions):
-            self.positions = table(choice.max_length + choice.offset)
+            rows = choice.max_length + choice.offset
+            self.positions = table(rows, config.initializer.positions(rows, width))
         self.token_types = table(config.num_token_types) if config.num_token_types else None
         self.norm = Norm(width, config.norm) if config.norm_embeddings else None
         axes, drawn = {"E": width, "D": config.hidden_size}, config.draw("input", width, config.hidden_size)

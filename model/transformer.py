@@ -42,7 +42,7 @@ class Transformer(nnx.Module):
         self.config, self.causal = config, causal
         self.num_layers = num_layers or config.num_layers
         rows = 1 if config.share_layers else self.num_layers
-        self.layers = stack_layers(lambda rngs: Block(config, cross=cross, rngs=rngs), rows, rngs)
+        self.layers = stack_layers(lambda rngs: Block(config, causal=causal, cross=cross, rngs=rngs), rows, rngs)
         if isinstance(config.positions, RelativeBuckets):
             if isinstance(chosen := config.initializer, Mimetic):
                 initializer = distance_bias(config.positions, not causal, chosen.slope, chosen.side_penalty)

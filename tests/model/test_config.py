@@ -8,8 +8,8 @@ import pytest
 
 from model.attention import MultiHead
 from model.config import TransformerConfig, choice_name, from_json, to_json
-from model.families import bert, t5
-from model.initializers import Mimetic, Scaled
+from model.families import bert, t5, vit
+from model.initializers import Mimetic, OffsetHeads, Scaled
 from model.mlp import GatedMLP, PlainMLP
 from model.norms import RMSNorm
 from model.positions import SinusoidalPositions
@@ -117,6 +117,13 @@ def test_missing_field():
         (lambda: bert.config("huge"), "BERT has no size 'huge'; use one of tiny, mini, small"),
         (lambda: PlainMLP(0), "intermediate_size=0 must be at least 1"),
         (lambda: Scaled(0), "head_size=0 of the initializer must be at least 1"),
+        (lambda: OffsetHeads(score=0.0), "score=0.0 must be more than 0"),
+        (
+            lambda: bert.config("tiny", initializer=OffsetHeads(), positions=Rotary()),
+            "use initializer truncated_normal",
+        ),
+        (lambda: bert.config("tiny", initializer=OffsetHeads(), embedding_size=64), "as wide as the model"),
+        (lambda: vit.config("base", initializer=OffsetHeads()), "learned positions of text"),
         (lambda: Mimetic(64, slope=-0.5), "slope=-0.5 must be at least 0"),
         (
             lambda: t5.config("tiny", initializer=Mimetic(32)),
@@ -130,7 +137,7 @@ def test_missing_field():
             lambda: t5.config(
                 "tiny", initializer=Mimetic(64), attention=MultiHead(2, head_size=64, norm_query_key=True)
             ),
-            "norm_query_key would undo; use initializer scaled",
+            "norm_query_key would undo the scores",
         ),
     ],
 )

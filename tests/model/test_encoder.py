@@ -1,5 +1,7 @@
 """The encoder as a function: what may matter to a token, and what cannot."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +9,10 @@ import pytest
 from flax import nnx
 
 from model.attention import MultiHead
+from model.capture import captured
+from model.decoder import Decoder
 from model.encoder import Encoder, MaskedLanguageModel
+from model.initializers import OffsetHeads
 from model.mlp import GatedMLP
 from model.norms import RMSNorm
 from model.positions import SinusoidalPositions
@@ -161,3 +166,17 @@ def test_errors(tiny, make_model, documents, pack):
         model.predict_next_sentence(jnp.ones((1, 1, 16)))
     with pytest.raises(ValueError, match="a row of 40 tokens is longer than the 32 learned positions"):
         model(*pack(documents([5]), 40))
+
+
+@pytest.mark.parametrize(
+    ("kind", "placement", "offsets"), [(Encoder, "post", (-1, 1, -2, 2)), (Decoder, "pre", (-1, -2, -3, -4))]
+)
+def test_heads_begin_at_their_offsets(tiny, kind, placement, offsets):
+    config = tiny(hidden_size=256, attention=MultiHead(4, num_kv_heads=2, dropout_rate=0.0), norm_placement=placement)
+    model = kind(dataclasses.replace(config, initializer=OffsetHeads()), rngs=nnx.Rngs(0))
+    tokens, positions = jax.random.randint(jax.random.key(1), (1, 32), 0, config.vocab_size), jnp.arange(32)[None]
+    _, sites = captured(model, lambda model: model(tokens, positions, jnp.ones((1, 32), jnp.int32)))
+    for layer in range(config.num_layers):
+        for weights, offset in zip(sites[f"layers.{layer}.attention.weights"][0], offsets, strict=True):
+            at = {o: float(jnp.diagonal(weights, o).mean()) for o in range(-6, 7) if o}
+            assert max(at, key=at.get) == offset and at[offset] > 2 / 32

@@ -13,6 +13,7 @@ from data.tokenizers.choices import Bytes, SentencePiece
 from model.attention import MultiHead
 from model.config import from_json, to_json
 from model.families import bert
+from model.initializers import OffsetHeads
 from model.positions import SinusoidalPositions
 from model.stack import Stack
 from train import registry
@@ -52,9 +53,9 @@ def test_declared_experiments_say_what_they_are_and_survive_json(name):
 
 def test_bert_small_has_the_paper_s_architecture_and_its_default_run_fits_a_slow_cpu():
     small = registry.load("bert_small").experiment
-    without_dropout = {"attention": MultiHead(8, dropout_rate=0.0), "dropout_rate": 0.0}
+    recipe = {"attention": MultiHead(8, dropout_rate=0.0), "dropout_rate": 0.0, "initializer": OffsetHeads(0.02)}
     assert dataclasses.replace(small.model, stack=Stack()) == bert.config(  # unrolled: equal in value
-        "small", vocab_size=8_192, **without_dropout
+        "small", vocab_size=8_192, **recipe
     )
     assert small.model.norm_placement == "post" and small.model.mlp.activation == "gelu"
     tokens = small.data.batch_size * small.data.row_length
