@@ -2,13 +2,11 @@
 
 Paper:   Devlin et al., arXiv:1810.04805; the 4 x 512 size from Turc et al., arXiv:1908.08962.
 Departs: trained on the documentation of the running Python, so that it needs no download; 8k WordPiece vocabulary. It sees
-         that text fewer than three times, 1.4 million tokens in 350 steps of 32 x 128, so the recipe is for few tokens:
-         Muon for the matrices of layers and Adam for the rest, a rate that stays at its peak for 130 steps and falls
-         over the last 200, 40% of the tokens hidden (arXiv:2202.08005; scored with 15%), no dropout. On a GPU or TPU
-         5,250 steps, some forty times through the text; a longer run wants a longer fall, as in the first line of Try.
-Tried:   with another seed and on the half of the held-out documents that is not reported,
-         experiments/results/recipe_bert_small.json; a rate that falls from step 50 on with 30% hidden is 0.35 nats
-         worse. Given up after 150 steps: Adam at 2e-3, twice as many steps of 16 rows.
+         that text fewer than three times, 1.4 million tokens in 350 steps of 32 x 128, and the recipe is for few tokens:
+         heads that begin at their neighbours (initializers.OffsetHeads); Muon for the matrices of layers and Adam for the
+         rest; a rate that stays at its peak for 130 steps and falls over the last 200; 40% of the tokens hidden
+         (arXiv:2202.08005), scored with 15%; no dropout. On a GPU or TPU 5,250 steps, some forty times through the text;
+         a longer run wants a longer fall, as in the first line of Try.
 Run:     python -m train.pretrain --exp=bert_small
 Try:     python -m train.pretrain --exp=bert_small --steps 700 --optimizer.schedule.decay-steps 400 --run-dir runs/longer
          python -m train.pretrain --exp=bert_small --data.source tfds:wikipedia/20230601.en --steps 1e5
