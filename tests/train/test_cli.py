@@ -33,7 +33,7 @@ WRONG = [
     (["--exp=no/such.py"], "--exp no/such.py is not there"),
     (["--exp=tests/train"], "--exp tests/train is a folder without config.json"),
     (["--optimizer.lrr", "1"], "there is no field --optimizer.lrr; did you mean --optimizer.schedule.peak"),
-    (["--optimizer.learning_rate=1"], "did you mean --optimizer.schedule.peak (default 0.0005)?"),
+    (["--optimizer.learning_rate=1"], "did you mean --optimizer.schedule.peak (default 0.001)?"),
     (["--batch-size", "3"], "did you mean --data.batch_size (default 32)?"),
     (["--modl.hidden_size", "3"], "did you mean --model.hidden_size (default 512)?"),
     (["--optimizer.schedule.peek", "3"], "did you mean --optimizer.schedule.peak"),
@@ -43,21 +43,21 @@ WRONG = [
     (["--dataset", "c4"], "did you mean --data.source?"),
     (["--qqqqqq", "1"], "there is no field --qqqqqq; --help shows them all"),
     (
-        ["--optimizer.momentum", "0.9"],
-        "--optimizer.momentum is a field of muon and sgd (optimizer is adam_w); add --optim",
+        ["--optimizer.d0", "1e-5"],
+        "--optimizer.d0 is a field of prodigy (optimizer is muon); add --optim",
     ),
     (["--optimizer.name", "lionn"], "--optimizer.name lionn: there is no such choice; did you mean lion?"),
     (["--optimizer.name"], "--optimizer.name needs one of adam_w, muon, lion, lamb, "),
     (["--model.norm", "batch"], "there are layer_norm, rms_norm"),
     (["--data", "5"], "--data 5: there is no such choice; there are text_data, task_data"),
-    (["--steps", "ten"], "--steps ten: expected a whole number (default 175)"),
-    (["--steps", "1.5"], "--steps 1.5: expected a whole number (default 175)"),
+    (["--steps", "ten"], "--steps ten: expected a whole number (default 350)"),
+    (["--steps", "1.5"], "--steps 1.5: expected a whole number (default 350)"),
     (["--steps", "inf"], "--steps inf: expected a whole number"),
     (["--steps="], "--steps '': expected a whole number"),
     (["--steps"], "--steps needs a value: a whole number"),
     (["--steps", "0"], "steps=0 must be at least 1"),
     (["--seed", "-1"], "seed=-1 must lie in"),
-    (["--optimizer.schedule.peak", "big"], "--optimizer.schedule.peak big: expected a number (default 0.0005)"),
+    (["--optimizer.schedule.peak", "big"], "--optimizer.schedule.peak big: expected a number (default 0.001)"),
     (["--optimizer.schedule.peak", "nan"], "optimizer.schedule.peak=nan must be a positive number"),
     (["--optimizer.clip_norm", "x"], "--optimizer.clip_norm x: expected a number or None (default 1.0)"),
     (["--compute_dtype", "fp16"], "expected one of auto, float32, bfloat16 (default auto)"),
@@ -122,7 +122,11 @@ def test_wrong_input_gets_one_line_and_exit_code_2(words, expected, capsys, monk
         ("--data.source synthetic:50", "data.source", Synthetic(50)),
         ("--data.source files:my/*.txt", "data.source", Files("my/*.txt")),
         ("--data.source files:a.txt --data.source.blank_lines False", "data.source", Files("a.txt", blank_lines=False)),
-        ("--model.positions.name sinusoidal", "model.positions", SinusoidalPositions()),
+        (
+            "--model.positions.name sinusoidal --model.initializer.name truncated_normal",
+            "model.positions",
+            SinusoidalPositions(),
+        ),
         (
             "--data.tokenizer.name tokenizer_json --data.tokenizer.path a.json",
             "data.tokenizer",
@@ -145,13 +149,16 @@ def test_swapping_a_choice_keeps_the_fields_that_mean_the_same_in_both():
     lion = request("--optimizer.name", "lion").experiment.optimizer
     assert lion == Lion(schedule=dataclasses.replace(plain.schedule, peak=Lion().schedule.peak), clip_norm=1.0)
     assert request("--optimizer", "Lion").experiment.optimizer == lion
-    assert request("--optimizer.name", "adamw").experiment.optimizer == plain
+    assert request("--optimizer.name", "muon").experiment.optimizer == plain
+    adam = AdamW(schedule=plain.schedule, b2=0.98, weight_decay=0.01, clip_norm=1.0)
+    assert request("--optimizer.name", "adamw").experiment.optimizer == adam
     sgd = request("--optimizer.momentum", "0.8", "--optimizer.name", "sgd").experiment.optimizer
     assert (
         isinstance(sgd, SGD) and sgd.momentum == 0.8 and sgd.schedule == dataclasses.replace(plain.schedule, peak=0.1)
     )
     cosine = request("--optimizer.schedule.name", "warmup_cosine", "--optimizer.schedule.final", "0.1").experiment
-    assert cosine.optimizer == AdamW(schedule=WarmupCosine(peak=5e-4, warmup_steps=50, final=0.1))
+    schedule = WarmupCosine(peak=1e-3, warmup_steps=20, final=0.1)
+    assert cosine.optimizer == dataclasses.replace(plain, schedule=schedule)
     piece = request("--data.tokenizer.name", "sentence_piece", "--data.tokenizer.kind=bpe").experiment.data.tokenizer
     assert piece == SentencePiece(8_192, kind="bpe")
 
@@ -176,7 +183,8 @@ def test_options_and_what_was_given():
 
 def test_printed_flags_give_the_experiment_back(capsys, monkeypatch):
     words = ["--exp=bert_small", "--optimizer.name", "lion", "--data.source", "files:a b/*.txt", "--steps", "9"]
-    words += ["--model.positions.name=sinusoidal", "--optimizer.clip_norm=None", "--data.tokenizer.vocab_size=4096"]
+    words += ["--model.positions.name=sinusoidal", "--model.initializer.name=truncated_normal"]
+    words += ["--optimizer.clip_norm=None", "--data.tokenizer.vocab_size=4096"]
     text = printed(capsys, *words, "--print-config")
     assert "# optimizer.name: was muon, now lion\n" in text
     flags = shlex.split(text[text.index("python -m") :].replace("\\\n", " "))[3:]
