@@ -85,14 +85,6 @@ class Scaled(Independent):
         if self.head_size < 1:
             raise ValueError(f"head_size={self.head_size} of the initializer must be at least 1")
 
-    def check(self, config: Any) -> None:
-        """The size of a head is the model's."""
-        if self.head_size != (size := config.attention.head_size_in(config.hidden_size)):
-            raise ValueError(
-                f"initializer.head_size={self.head_size} is not the size of a head, {size}; set initializer.head_size to "
-                f"{size} as well"
-            )
-
     def draw(self, role: Role, fan_in: int, fan_out: int, num_layers: int) -> Initializer:
         """Normal by fan-in."""
         if role == "embedding":
@@ -127,8 +119,12 @@ class Mimetic(Scaled):
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 0, such as 0.5")
 
     def check(self, config: Any) -> None:
-        """Positions are relative buckets, and no norm follows the queries."""
-        super().check(config)
+        """Positions are relative buckets, heads have the size that is said here, and no norm follows the queries."""
+        if self.head_size != (size := config.attention.head_size_in(config.hidden_size)):
+            raise ValueError(
+                f"initializer.head_size={self.head_size} is not the size of a head, {size}; set initializer.head_size to "
+                f"{size} as well"
+            )
         if not isinstance(config.positions, RelativeBuckets):
             raise ValueError(
                 "initializer mimetic begins with a bias of relative buckets, which these positions do not have; use "

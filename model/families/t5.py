@@ -5,7 +5,6 @@ Flan-T5, arXiv:2210.11416, has the same shapes) gates the feed-forward by tanh G
 ReLU and ties it, with hidden states scaled by D^-1/2 before.
 """
 
-import dataclasses
 from collections.abc import Collection
 from typing import Any
 
@@ -51,31 +50,37 @@ SIZES = {  # name: (layers of each side, width, heads, head size, feed-forward, 
 def config(size: str, *, vocab_size: int = 32_128, **overrides: Any) -> TransformerConfig:
     """The published shape called `size`; `overrides` are any other fields of TransformerConfig.
 
+    What follows from a width or a size of heads follows the one that is given.
+
     >>> config("small").output.scale == 512**-0.5, config("v1.1-small").output.tied
     (True, False)
     """
     if size not in SIZES:
         raise ValueError(f"T5 has no size {size!r}; use one of {', '.join(SIZES)}")
     layers, width, heads, head_size, inner, gated = SIZES[size]
+    width = overrides.get("hidden_size", width)
     if gated:
         mlp, output = GatedMLP(inner, activation="gelu_tanh", dropout_rate=0.1), Output(tied=False)
     else:
         mlp, output = PlainMLP(inner, activation="relu", bias=False, dropout_rate=0.1), Output(scale=width**-0.5)
-    published = TransformerConfig(
-        vocab_size=vocab_size,
-        hidden_size=width,
-        num_layers=layers,
-        attention=MultiHead(heads, head_size=head_size, bias=False, dropout_rate=0.1, scale=1.0),
-        mlp=mlp,
-        positions=RelativeBuckets(),
-        norm=RMSNorm(1e-6),
-        norm_placement="pre",
-        norm_embeddings=False,
-        dropout_rate=0.1,
-        initializer=Scaled(head_size),
-        output=output,
+    attention = overrides.get(
+        "attention", MultiHead(heads, head_size=head_size, bias=False, dropout_rate=0.1, scale=1.0)
     )
-    return dataclasses.replace(published, **overrides)
+    published: dict[str, Any] = {
+        "vocab_size": vocab_size,
+        "hidden_size": width,
+        "num_layers": layers,
+        "attention": attention,
+        "mlp": mlp,
+        "positions": RelativeBuckets(),
+        "norm": RMSNorm(1e-6),
+        "norm_placement": "pre",
+        "norm_embeddings": False,
+        "dropout_rate": 0.1,
+        "initializer": Scaled(attention.head_size_in(width)),
+        "output": output,
+    }
+    return TransformerConfig(**published | overrides)
 
 
 def read(fields: Fields, names: Collection[str]) -> Architecture:
