@@ -16,7 +16,7 @@ from model.stack import Stack
 from train.config import Experiment
 from train.objectives import NextToken
 from train.optimizers import Muon
-from train.schedules import WarmupCosine
+from train.schedules import WarmupStableDecay
 
 experiment = Experiment(
     data=TextData(
@@ -25,9 +25,9 @@ experiment = Experiment(
     model=llama.config("tiny", vocab_size=4_096, stack=Stack(loop="unroll")),
     objective=NextToken(opening="bos", closing="eos"),
     optimizer=Muon(
-        schedule=WarmupCosine(peak=3e-3, warmup_steps=100, final=0.1),
+        schedule=WarmupStableDecay(peak=3e-3, warmup_steps=100, decay_steps=1_200),
         matrix_peak=0.02,
-        b2=0.95,
+        b2=0.98,
         weight_decay=0.1,
         clip_norm=1.0,
     ),
