@@ -15,12 +15,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from model.positions import LearnedPositions, RelativeBuckets, sinusoids
+from model.positions import LearnedPositions, RelativeBuckets, bucket_distances, sinusoids
 
 Initializer = Callable[..., Array]
 Role = Literal["embedding", "query", "input", "output"]
 """embedding: tables that are looked up.  query: its projection.  output: what writes into the residual stream, the last
 projection of attention and MLP.  input: every other projection."""
+FARTHEST = 8.0  # a bias of -8 leaves a far key a weight that still has a gradient
 REMAINS = 0.88  # of a normal's deviation after a cut at two deviations
 Draw = Callable[[Role, int, int], Initializer]
 
@@ -39,6 +40,10 @@ class Independent:
 
     def positions(self, rows: int, width: int) -> Initializer | None:
         """The initializer of a table of learned positions; None: that of an embedding."""
+        return None
+
+    def relative_bias(self, choice: RelativeBuckets, bidirectional: bool) -> Initializer | None:
+        """The initializer of the table of relative buckets; None: that of a projection."""
         return None
 
 
@@ -140,6 +145,23 @@ class Mimetic(Scaled):
             return query, key
         groups = query.shape[1] // key.shape[1]
         return jnp.repeat(key, groups, axis=1) / (scale * math.sqrt(key.shape[2])), key
+
+    def relative_bias(self, choice: RelativeBuckets, bidirectional: bool) -> Initializer | None:
+        """The table of the equation above; nothing is random."""
+
+        def table(key, shape, dtype):
+            del key
+            buckets, num_heads = shape
+            near = -np.minimum(self.slope * bucket_distances(choice, bidirectional), FARTHEST)
+            bias = np.tile(near[:, None], (1, num_heads))
+            if bidirectional and num_heads > 1:
+                ahead, looks_ahead = np.arange(buckets) >= buckets // 2, np.arange(num_heads) % 2 == 1
+                away = ahead[:, None] != looks_ahead
+                away[0] = True  # the token itself
+                bias -= self.side_penalty * away
+            return jnp.asarray(bias, dtype)
+
+        return table
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,8 +10,6 @@ from jaxtyping import Array, Float, Int
 from model.initializers import Initializer
 from model.positions import RelativeBuckets
 
-FARTHEST = 8.0  # a bias of -8 leaves a far key a weight that still has a gradient
-
 
 def alibi_slopes(num_heads: int) -> np.ndarray:
     """A slope a head, 2^(-8 n / N) for n = 1 ... N where N is a power of two; else those of the power below, then every other
@@ -53,35 +51,6 @@ def relative_buckets(distances: Int[Array, "..."], choice: RelativeBuckets, bidi
     growth = jnp.log(jnp.maximum(distance, 1).astype(jnp.float32) / exact) / math.log(choice.max_distance / exact)
     far = exact + (growth * (buckets - exact)).astype(jnp.int32)
     return after + jnp.where(distance < exact, distance, jnp.minimum(far, buckets - 1)).astype(jnp.int32)
-
-
-def bucket_distances(choice: RelativeBuckets, bidirectional: bool) -> np.ndarray:
-    """The distance at which each bucket begins, whole numbers, int64 [buckets].
-
-    >>> bucket_distances(RelativeBuckets(8, 32), bidirectional=True)
-    array([0, 1, 2, 8, 0, 1, 2, 8])
-    """
-    buckets = choice.num_buckets // 2 if bidirectional else choice.num_buckets
-    exact, bucket = buckets // 2, np.arange(choice.num_buckets) % buckets
-    grown = exact * (choice.max_distance / exact) ** ((bucket - exact) / (buckets - exact))
-    return np.where(bucket < exact, bucket, np.ceil(grown.round(6))).astype(np.int64)
-
-
-def distance_bias(choice: RelativeBuckets, bidirectional: bool, slope: float, side_penalty: float) -> Initializer:
-    """The table of buckets with which attention begins near each token, as initializers.Mimetic says; nothing is random."""
-
-    def table(key, shape, dtype):
-        del key
-        buckets, num_heads = shape
-        bias = np.tile(-np.minimum(slope * bucket_distances(choice, bidirectional), FARTHEST)[:, None], (1, num_heads))
-        if bidirectional and num_heads > 1:
-            ahead, looks_ahead = np.arange(buckets) >= buckets // 2, np.arange(num_heads) % 2 == 1
-            away = ahead[:, None] != looks_ahead
-            away[0] = True  # the token itself
-            bias -= side_penalty * away
-        return jnp.asarray(bias, dtype)
-
-    return table
 
 
 class RelativeBias(nnx.Module):

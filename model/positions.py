@@ -8,6 +8,7 @@ import dataclasses
 import math
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 
@@ -65,6 +66,18 @@ class RelativeBuckets:
             raise ValueError(
                 f"max_distance={self.max_distance} must be more than half of num_buckets={self.num_buckets}"
             )
+
+
+def bucket_distances(choice: RelativeBuckets, bidirectional: bool) -> np.ndarray:
+    """The distance at which each bucket begins, whole numbers, int64 [buckets].
+
+    >>> bucket_distances(RelativeBuckets(8, 32), bidirectional=True)
+    array([0, 1, 2, 8, 0, 1, 2, 8])
+    """
+    buckets = choice.num_buckets // 2 if bidirectional else choice.num_buckets
+    exact, bucket = buckets // 2, np.arange(choice.num_buckets) % buckets
+    grown = exact * (choice.max_distance / exact) ** ((bucket - exact) / (buckets - exact))
+    return np.where(bucket < exact, bucket, np.ceil(grown.round(6))).astype(np.int64)
 
 
 def sinusoids(positions: Int[Array, "B T"], width: int, max_wavelength: float = 10_000.0) -> Float[Array, "B T D"]:

@@ -15,11 +15,10 @@ from kernels.dropout import fold, keep_mask
 from model.block import Block, Sight
 from model.cache import Cache
 from model.config import TransformerConfig
-from model.initializers import Mimetic
 from model.masks import causal_mask, prefix_mask, segment_mask, window_mask
 from model.norms import Norm
 from model.placing import split_rows
-from model.position_bias import RelativeBias, alibi_bias, distance_bias
+from model.position_bias import RelativeBias, alibi_bias
 from model.positions import ALiBi, RelativeBuckets
 from model.rotary import Rotary, rotation
 from model.stack import run_layers, stack_layers
@@ -44,10 +43,8 @@ class Transformer(nnx.Module):
         rows = 1 if config.share_layers else self.num_layers
         self.layers = stack_layers(lambda rngs: Block(config, causal=causal, cross=cross, rngs=rngs), rows, rngs)
         if isinstance(config.positions, RelativeBuckets):
-            if isinstance(chosen := config.initializer, Mimetic):
-                initializer = distance_bias(config.positions, not causal, chosen.slope, chosen.side_penalty)
-            else:
-                initializer = config.draw("input", config.hidden_size, config.attention.num_heads)
+            initializer = config.initializer.relative_bias(config.positions, not causal)
+            initializer = initializer or config.draw("input", config.hidden_size, config.attention.num_heads)
             self.position_bias = RelativeBias(
                 config.attention.num_heads,
                 config.positions,

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from model.attention import Window
+from model.initializers import Mimetic
 from model.masks import causal_mask, window_mask
-from model.position_bias import alibi_bias, alibi_slopes, bucket_distances, distance_bias, relative_buckets
-from model.positions import RelativeBuckets
+from model.position_bias import alibi_bias, alibi_slopes, relative_buckets
+from model.positions import RelativeBuckets, bucket_distances
 from model.rotary import LinearScaling, Llama3Scaling, NTKScaling, Rotary, YaRN, frequencies, rotate, rotation
 
 CHOICES = [
@@ -121,7 +122,7 @@ def test_a_bucket_begins_at_its_distance(choice, bidirectional):
 
 
 def test_a_single_head_looks_both_ways():
-    table = distance_bias(RelativeBuckets(), True, 0.5, 4.0)(None, (32, 1), jnp.float32)
+    table = Mimetic(64).relative_bias(RelativeBuckets(), True)(None, (32, 1), jnp.float32)
     np.testing.assert_array_equal(table[1:16], table[17:])
 
 
