@@ -25,7 +25,7 @@ experiment = Experiment(
     model=llama.config("tiny", vocab_size=4_096, stack=Stack(loop="unroll")),
     objective=NextToken(opening="bos", closing="eos"),
     optimizer=Muon(
-        schedule=WarmupStableDecay(peak=3e-3, warmup_steps=100, decay_steps=1_200),
+        schedule=WarmupStableDecay(peak=5e-3, warmup_steps=100, decay_steps=1_200),
         matrix_peak=0.02,
         b2=0.98,
         weight_decay=0.1,
