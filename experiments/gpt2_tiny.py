@@ -2,7 +2,8 @@
 
 Paper:   Radford et al. 2019, Language Models are Unsupervised Multitask Learners; the 2 x 128 size is Turc et al.'s for BERT.
 Departs: the source code of the running Python as its text, a byte-level BPE vocabulary of 4,096 trained on it, rows of 128,
-         no dropout (it sees its text less than three times); Muon for the matrices of layers, Adam for the rest.
+         no dropout (it sees its text less than three times), heads that begin one and two tokens back
+         (initializers.OffsetHeads); Muon for the matrices of layers, Adam for the rest.
 Run:     python -m train.pretrain --exp=gpt2_tiny
 Try:     python -m train.pretrain --exp=gpt2_tiny --data.source python_docs
 Result:  experiments/results/gpt2_tiny.json
@@ -13,6 +14,7 @@ from data.sources import PythonSource
 from data.tokenizers.choices import ByteBPE
 from model.attention import MultiHead
 from model.families import gpt2
+from model.initializers import OffsetHeads
 from model.stack import Stack
 from train.config import Experiment
 from train.objectives import NextToken
@@ -28,6 +30,7 @@ experiment = Experiment(
         attention=MultiHead(num_heads=2, dropout_rate=0.0),
         dropout_rate=0.0,
         stack=Stack(loop="unroll"),
+        initializer=OffsetHeads(0.02),
     ),
     objective=NextToken(opening="bos", closing="eos"),
     optimizer=Muon(

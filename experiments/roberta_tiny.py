@@ -2,7 +2,8 @@
 
 Paper:   Liu et al., arXiv:1907.11692; the 2 x 128 size from Turc et al., arXiv:1908.08962.
 Departs: the documentation of the running Python as its text, a vocabulary of 4,096 trained on it, rows of 128, no dropout,
-         norms before each half of a block; Muon for the matrices of layers, Adam for the rest.
+         norms before each half of a block, one head that begins at the token before and one at the token after
+         (initializers.OffsetHeads); Muon for the matrices of layers, Adam for the rest.
 Run:     python -m train.pretrain --exp=roberta_tiny
 Try:     python -m train.pretrain --exp=roberta_tiny --objective.masking.unit.name words
 Result:  experiments/results/roberta_tiny.json
@@ -13,6 +14,7 @@ from data.sources import PythonDocs
 from data.tokenizers.choices import ByteBPE
 from model.attention import MultiHead
 from model.families import roberta
+from model.initializers import OffsetHeads
 from model.stack import Stack
 from train.config import Experiment
 from train.objectives import MaskedLM
@@ -30,6 +32,7 @@ experiment = Experiment(
         norm_placement="pre",
         dropout_rate=0.0,
         stack=Stack(loop="unroll"),
+        initializer=OffsetHeads(0.02),
     ),
     objective=MaskedLM(next_sentence=False),
     optimizer=Muon(
